@@ -1,1 +1,35 @@
-//! The runtime.
+//! The runtime: one pinned thread, one io_uring, one executor; and the deterministic simulator behind the same calls.
+//!
+//! This room owns every system call of the project and all of its `unsafe`. Everything above it is written against
+//! the functions of these modules and cannot tell whether the thread it runs on is real or simulated:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`thread`] | starts threads, pinned and real, or simulated when the caller is |
+//! | [`executor`] | tasks of one thread, in three classes |
+//! | [`buffer`] | page-aligned buffers under a hard budget, and the shared slices cut from them |
+//! | [`file`], [`directory`] | files (owned-buffer operations) and the names above them |
+//! | [`socket`] | TCP |
+//! | [`clock`], [`timer`], [`random`] | time and chance, which the simulator drives |
+//! | [`channel`] | bounded queues between threads |
+//! | [`local`] | signals and one-shot cells between tasks of one thread |
+//! | [`simulator`] | a whole cluster in one process: seeded order, virtual time, faulty disks and network |
+//!
+//! Rules that hold for every operation:
+//! - It owns its buffer until its completion arrives, so that a dropped future is safe: the kernel writes into memory
+//!   that the ring still owns, and the completion frees it.
+//! - Handles (`File`, `TcpStream`, `Slice`, ...) belong to their thread (`!Send`). Only `channel` crosses threads.
+//! - A call made outside a ring thread panics: it is a mistake of ours, never of a client.
+
+pub mod buffer;
+pub mod channel;
+pub mod clock;
+pub mod directory;
+pub mod executor;
+pub mod file;
+pub mod local;
+pub mod random;
+pub mod simulator;
+pub mod socket;
+pub mod thread;
+pub mod timer;

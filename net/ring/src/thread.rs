@@ -1,0 +1,48 @@
+//! Ring threads: real and pinned, or simulated when the caller is.
+
+use std::future::Future;
+use std::io;
+
+/// How to start a thread.
+#[derive(Debug, Clone)]
+pub struct ThreadOptions {
+    /// Its name (at most 15 bytes are shown by the kernel).
+    pub name: String,
+    /// The CPU to pin it to. `None`: not pinned. Ignored by the simulator.
+    pub cpu: Option<usize>,
+    /// The hard budget of all its buffer pools, in bytes.
+    pub memory_bytes: usize,
+}
+
+/// Starts a thread that runs `main` and everything it spawns, until `main` returns; then what is left is cancelled,
+/// operations in flight are waited for, and the thread ends. A real thread gets an io_uring and a helper thread of its
+/// own; a caller that is simulated gets a simulated thread in the same simulated process.
+///
+/// A panic in a task aborts the process: a half-alive thread would serve half of its partitions.
+///
+/// # Errors
+/// Where io_uring is missing or blocked: what was missing, the kernel's version, and the setting to change. Nothing is
+/// running then.
+pub fn spawn<F, Fut>(options: ThreadOptions, main: F) -> io::Result<ThreadHandle>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let _ = (options, main);
+    todo!()
+}
+
+/// A started thread.
+pub struct ThreadHandle {}
+
+impl ThreadHandle {
+    /// Waits for the thread's end; for ring threads and simulated ones.
+    pub async fn ended(self) {
+        todo!()
+    }
+
+    /// Blocks an ordinary thread until the ring thread has ended.
+    pub fn join_blocking(self) {
+        todo!()
+    }
+}
