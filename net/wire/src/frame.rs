@@ -1,0 +1,206 @@
+//! Whole requests and responses: header, body, and the length that precedes both.
+//!
+//! A frame with record data is a list of pieces: our own bytes, and handles to records that were never copied.
+
+use crate::api::ApiKey;
+use crate::error::DecodeError;
+use crate::header::{RequestHeader, write_request_header, write_response_header};
+use crate::primitive::{Reader, Writer};
+use crate::schema::{Decode, DecodeNullable, Encode, EncodeNullable, Version};
+
+/// The bytes of a frame's length prefix, which does not count itself.
+pub const LENGTH_PREFIX_BYTES: usize = 4;
+
+/// A part of a frame, to be sent in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece<R> {
+    /// Bytes of the protocol.
+    Bytes(Vec<u8>),
+    /// Record data, as it was handed in.
+    Records(R),
+}
+
+impl<R: AsRef<[u8]>> AsRef<[u8]> for Piece<R> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Records(records) => records.as_ref(),
+        }
+    }
+}
+
+/// Record data of a response: slices that follow each other on the wire as one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records<R>(pub Vec<R>);
+
+impl<R> Default for Records<R> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<R> From<Vec<R>> for Records<R> {
+    fn from(slices: Vec<R>) -> Self {
+        Self(slices)
+    }
+}
+
+impl<R: AsRef<[u8]>> Records<R> {
+    /// Bytes in all the slices.
+    pub fn byte_count(&self) -> usize {
+        self.0.iter().map(|slice| slice.as_ref().len()).sum()
+    }
+}
+
+impl<R: AsRef<[u8]>> EncodeNullable for Records<R> {
+    fn write_nullable(value: Option<&Self>, writer: &mut Writer, version: Version) {
+        writer.length(value.map(Self::byte_count), version.flexible);
+        for slice in value.into_iter().flat_map(|records| &records.0) {
+            writer.slice(slice.as_ref());
+        }
+    }
+}
+
+/// Null record data reads as none: Kafka writes either for a partition with nothing to send.
+impl<'a, R: From<&'a [u8]>> DecodeNullable<'a> for Records<R> {
+    fn read_nullable(reader: &mut Reader<'a>, version: Version) -> Result<Option<Self>, DecodeError> {
+        let bytes = reader.nullable_bytes(version.flexible)?.unwrap_or_default();
+        Ok(Some(Self(if bytes.is_empty() {
+            Vec::new()
+        } else {
+            vec![R::from(bytes)]
+        })))
+    }
+}
+
+/// The body of a request.
+pub trait Request<'a>: Encode + Decode<'a> {
+    /// The API that it belongs to.
+    const API_KEY: ApiKey;
+
+    /// Reads a body that fills `body` to its end. Nothing is copied and nothing allocated.
+    #[inline]
+    fn decode(mut body: Reader<'a>, api_version: i16) -> Result<Self, DecodeError> {
+        let version = const { Self::API_KEY.info() }.version(api_version)?;
+        let request = Self::read(&mut body, version)?;
+        body.expect_end()?;
+        Ok(request)
+    }
+
+    /// The whole frame, in one buffer. The version must be one that we speak.
+    fn encode(&self, api_version: i16, correlation_id: i32, client_id: Option<&str>) -> Vec<u8> {
+        let mut writer = Writer::flat();
+        write_request(self, &mut writer, api_version, correlation_id, client_id);
+        finish(writer)
+    }
+}
+
+/// The body of a response.
+pub trait Response: Encode {
+    /// The API that it belongs to.
+    const API_KEY: ApiKey;
+
+    /// The whole frame, in one buffer. The version must be one that we speak.
+    #[inline]
+    fn encode(&self, api_version: i16, correlation_id: i32) -> Vec<u8> {
+        let mut writer = Writer::flat();
+        write_response(self, &mut writer, api_version, correlation_id);
+        finish(writer)
+    }
+
+    /// Reads a body that fills `body` to its end.
+    fn decode<'a>(mut body: Reader<'a>, api_version: i16) -> Result<Self, DecodeError>
+    where
+        Self: Decode<'a>,
+    {
+        let version = const { Self::API_KEY.info() }.version(api_version)?;
+        let response = Self::read(&mut body, version)?;
+        body.expect_end()?;
+        Ok(response)
+    }
+}
+
+pub(crate) fn write_request<'a, T: Request<'a>>(
+    request: &T,
+    writer: &mut Writer,
+    api_version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) {
+    let version = our_version(T::API_KEY, api_version);
+    let header = RequestHeader {
+        api_key: T::API_KEY.code(),
+        api_version,
+        correlation_id,
+        client_id,
+    };
+    writer.i32(0);
+    write_request_header(&header, writer, version);
+    request.write(writer, version);
+}
+
+#[inline]
+pub(crate) fn write_response<T: Response + ?Sized>(
+    response: &T,
+    writer: &mut Writer,
+    api_version: i16,
+    correlation_id: i32,
+) {
+    let version = our_version(T::API_KEY, api_version);
+    writer.i32(0);
+    write_response_header(correlation_id, writer, T::API_KEY, version);
+    response.write(writer, version);
+}
+
+/// The version was checked when the request was decoded, or chosen by us.
+fn our_version(api_key: ApiKey, api_version: i16) -> Version {
+    api_key
+        .info()
+        .version(api_version)
+        .expect("we answer and ask only in versions that we speak")
+}
+
+/// Patches the length of a flat frame.
+#[inline]
+fn finish(writer: Writer) -> Vec<u8> {
+    let mut bytes = writer.into_bytes();
+    put_length(&mut bytes, 0);
+    bytes
+}
+
+/// Cuts a vectored frame at its gaps and fills them with `records`, which yields one handle for each slice that was
+/// written and is not empty, in the same order.
+pub(crate) fn fill_gaps<R: AsRef<[u8]>>(writer: Writer, records: impl Iterator<Item = R>) -> Vec<Piece<R>> {
+    let (mut bytes, gaps) = writer.into_parts();
+    put_length(&mut bytes, gaps.iter().map(|gap| gap.length).sum());
+    let mut records = records.filter(|slice| !slice.as_ref().is_empty());
+    let mut pieces = Vec::with_capacity(2 * gaps.len() + 1);
+    let mut start = 0;
+    for gap in gaps {
+        if gap.position > start {
+            pieces.push(Piece::Bytes(bytes[start..gap.position].to_vec()));
+            start = gap.position;
+        }
+        let slice = records.next().expect("a handle for each gap");
+        assert_eq!(
+            slice.as_ref().len(),
+            gap.length,
+            "a handle keeps its length while its frame is built"
+        );
+        pieces.push(Piece::Records(slice));
+    }
+    debug_assert!(records.next().is_none(), "a gap for each handle");
+    if start == 0 {
+        pieces.push(Piece::Bytes(bytes));
+    } else if start < bytes.len() {
+        pieces.push(Piece::Bytes(bytes[start..].to_vec()));
+    }
+    pieces
+}
+
+#[inline]
+fn put_length(bytes: &mut [u8], record_bytes: usize) {
+    let length = bytes.len() - LENGTH_PREFIX_BYTES + record_bytes;
+    let length = i32::try_from(length).expect("a frame is smaller than 2 GiB");
+    bytes[..LENGTH_PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+}

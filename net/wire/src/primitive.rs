@@ -1,0 +1,11 @@
+//! Kafka's primitive types: a bounded reader, a writer, and the 128-bit id.
+
+mod reader;
+pub mod sequence;
+mod uuid;
+mod writer;
+
+pub use reader::{MAX_STRING_BYTES, MAX_TAGGED_FIELDS, Reader};
+pub use uuid::Uuid;
+pub(crate) use writer::TaggedFields;
+pub use writer::Writer;
