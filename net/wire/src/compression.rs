@@ -1,4 +1,20 @@
 //! The codecs of record batches.
+//!
+//! Promises: decompression stops at the caller's limit, and the memory that it takes follows the bytes that really
+//! come out, whatever the input claims. Must never: size a buffer by a number from the input.
+
+mod snappy;
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+/// zlib's own default, and Kafka's.
+const GZIP_LEVEL: u32 = 6;
+/// zstd's own default, and Kafka's.
+const ZSTD_LEVEL: i32 = 3;
+/// The largest window that zstd's own tools accept without being asked, 128 MiB, and what its level 22 writes. The
+/// library reserves a window but touches only what the data fills.
+const ZSTD_MAX_WINDOW_LOG: u32 = 27;
 
 /// How a batch's records are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -13,7 +29,29 @@ pub enum Compression {
     Zstd = 4,
 }
 
+/// Why compressed records cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CompressionError {
+    /// More would come out than the caller allows.
+    #[error("{codec:?} data inflates to more than {limit_bytes} bytes")]
+    TooLarge {
+        /// The codec.
+        codec: Compression,
+        /// The caller's limit.
+        limit_bytes: usize,
+    },
+    /// The codec cannot make sense of the bytes.
+    #[error("{codec:?} data is corrupt")]
+    Corrupt {
+        /// The codec.
+        codec: Compression,
+    },
+}
+
 impl Compression {
+    /// All the codecs.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
     /// The codec with this number in a batch's attributes.
     #[inline]
     pub const fn from_code(code: i16) -> Option<Self> {
@@ -24,6 +62,172 @@ impl Compression {
             3 => Some(Self::Lz4),
             4 => Some(Self::Zstd),
             _ => None,
+        }
+    }
+
+    /// The name in configs: `compression.type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The codec with this name in configs.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
+    /// What `input` was before it was compressed, refused beyond `limit_bytes`.
+    pub fn decompress(self, input: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, CompressionError> {
+        match self {
+            Self::None if input.len() > limit_bytes => Err(CompressionError::TooLarge {
+                codec: self,
+                limit_bytes,
+            }),
+            Self::None => Ok(Cow::Borrowed(input)),
+            Self::Snappy => snappy::decompress(input, limit_bytes).map(Cow::Owned),
+            Self::Gzip => self.drain(flate2::bufread::MultiGzDecoder::new(input), limit_bytes),
+            Self::Lz4 => self.drain(lz4_flex::frame::FrameDecoder::new(Whole(input)), limit_bytes),
+            Self::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(input).and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_MAX_WINDOW_LOG)?;
+                    Ok(decoder)
+                });
+                self.drain(
+                    decoder.map_err(|_| CompressionError::Corrupt { codec: self })?,
+                    limit_bytes,
+                )
+            }
+        }
+    }
+
+    /// Reads a decoder to its end, or to one byte past the limit. The buffer grows with what comes out.
+    fn drain<'a>(self, decoder: impl Read, limit_bytes: usize) -> Result<Cow<'a, [u8]>, CompressionError> {
+        let mut output = Vec::new();
+        let most = (limit_bytes as u64).saturating_add(1);
+        match decoder.take(most).read_to_end(&mut output) {
+            Ok(_) if output.len() > limit_bytes => Err(CompressionError::TooLarge {
+                codec: self,
+                limit_bytes,
+            }),
+            Ok(_) => Ok(Cow::Owned(output)),
+            Err(_) => Err(CompressionError::Corrupt { codec: self }),
+        }
+    }
+
+    /// Compresses `input` as Kafka's own clients do, at the codec's default level.
+    pub fn compress(self, input: &[u8]) -> Vec<u8> {
+        let compressed = match self {
+            Self::None => Ok(input.to_vec()),
+            Self::Gzip => gzip(input),
+            Self::Snappy => Ok(snappy::compress(input)),
+            Self::Lz4 => lz4(input),
+            Self::Zstd => zstd::stream::encode_all(input, ZSTD_LEVEL),
+        };
+        compressed.expect("writing to memory does not fail")
+    }
+}
+
+/// Input whose end is an error: the LZ4 decoder would take an end between two blocks for the frame's.
+struct Whole<'a>(&'a [u8]);
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::ErrorKind::InvalidData.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+fn gzip(input: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+    encoder.write_all(input)?;
+    encoder.finish()
+}
+
+/// Independent blocks of 64 KiB, as Kafka's readers expect.
+fn lz4(input: &[u8]) -> io::Result<Vec<u8>> {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let info = FrameInfo::new()
+        .block_mode(BlockMode::Independent)
+        .block_size(BlockSize::Max64KB);
+    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(input)?;
+    encoder.finish().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: usize) -> Vec<u8> {
+        (0..)
+            .flat_map(|line: u32| format!("line {line} of a text\n").into_bytes())
+            .take(bytes)
+            .collect()
+    }
+
+    #[test]
+    fn every_codec_gives_back_what_it_took() {
+        for codec in Compression::ALL {
+            for size in [0, 1, 100, 32 << 10, (32 << 10) + 1, 300_000] {
+                let input = text(size);
+                let compressed = codec.compress(&input);
+                assert_eq!(
+                    codec.decompress(&compressed, size).as_deref(),
+                    Ok(&input[..]),
+                    "{codec:?} {size}"
+                );
+                if size > 1_000 && codec != Compression::None {
+                    assert!(compressed.len() < size, "{codec:?} does compress");
+                }
+            }
+            assert_eq!(Compression::from_name(codec.name()), Some(codec));
+            assert_eq!(Compression::from_code(codec as i16), Some(codec));
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused_at_the_limit() {
+        let zeroes = vec![0; 32 << 20];
+        for codec in Compression::ALL {
+            let bomb = codec.compress(&zeroes);
+            let limit_bytes = 1 << 20;
+            let refused = Err(CompressionError::TooLarge { codec, limit_bytes });
+            assert_eq!(codec.decompress(&bomb, limit_bytes), refused);
+        }
+    }
+
+    #[test]
+    fn one_byte_over_the_limit_is_over_the_limit() {
+        let input = text(70_000);
+        for codec in Compression::ALL {
+            let compressed = codec.compress(&input);
+            assert!(codec.decompress(&compressed, 70_000).is_ok());
+            assert!(codec.decompress(&compressed, 69_999).is_err());
+        }
+    }
+
+    #[test]
+    fn cut_data_is_corrupt() {
+        let input = text(100_000);
+        for codec in [
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ] {
+            let compressed = codec.compress(&input);
+            for keep in (0..compressed.len()).step_by(7).chain([compressed.len() - 1]) {
+                let cut = codec.decompress(&compressed[..keep], 1 << 20);
+                let between_blocks = codec == Compression::Snappy && cut.is_ok();
+                assert!(cut.is_err() || between_blocks, "{codec:?} cut to {keep}");
+            }
         }
     }
 }

@@ -51,6 +51,7 @@
 
 pub mod api;
 pub mod array;
+pub mod batch_builder;
 pub mod compression;
 pub mod error;
 pub mod error_code;
@@ -58,15 +59,18 @@ pub mod frame;
 pub mod header;
 pub mod messages;
 pub mod primitive;
+pub mod record;
 pub mod record_batch;
 pub mod schema;
 
 pub use api::{API_TABLE, ApiInfo, ApiKey};
 pub use array::Array;
-pub use compression::Compression;
+pub use batch_builder::BatchBuilder;
+pub use compression::{Compression, CompressionError};
 pub use error::DecodeError;
 pub use error_code::ErrorCode;
 pub use frame::{LENGTH_PREFIX_BYTES, Piece, Records, Request, Response};
 pub use header::{RequestHeader, decode_request_header, decode_response_header};
 pub use primitive::{Reader, Uuid, Writer};
+pub use record::{NewRecord, Record, RecordHeader, records};
 pub use record_batch::{BatchError, BatchHeader, RecordBatch};

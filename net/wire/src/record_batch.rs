@@ -347,3 +347,109 @@ fn field<const N: usize>(bytes: &[u8; BATCH_HEADER_BYTES], at: usize) -> [u8; N]
 fn put<const N: usize>(bytes: &mut [u8; BATCH_HEADER_BYTES], at: usize, value: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch_builder::BatchBuilder;
+    use crate::record::NewRecord;
+
+    fn batch(records: i64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::Lz4).producer(7, 1, i32::MAX - 1);
+        for index in 0..records {
+            builder.push(&NewRecord {
+                timestamp_ms: 100 - index,
+                value: Some(b"value"),
+                ..Default::default()
+            });
+        }
+        builder.build()
+    }
+
+    #[test]
+    fn a_built_batch_says_what_was_put_in() {
+        let bytes = batch(3);
+        let (batch, rest) = RecordBatch::parse(&bytes).unwrap();
+        assert!(rest.is_empty());
+        batch.verify_crc().unwrap();
+        let header = batch.header();
+        assert_eq!((header.record_count, header.last_offset_delta), (3, 2));
+        assert_eq!((header.base_timestamp_ms, header.max_timestamp_ms), (100, 100));
+        assert_eq!(
+            (header.producer_id, header.producer_epoch, header.last_sequence()),
+            (7, 1, 0)
+        );
+        assert_eq!(header.attributes.compression(), Some(Compression::Lz4));
+        assert_eq!(header.batch_bytes(), bytes.len());
+        assert_eq!(header.encode(), bytes[..BATCH_HEADER_BYTES]);
+    }
+
+    #[test]
+    fn numbering_leaves_the_crc_alone_and_stamping_renews_it() {
+        let mut bytes = batch(2);
+        assign_offset(bytes.first_chunk_mut().unwrap(), 41, 5);
+        let (numbered, _) = RecordBatch::parse(&bytes).unwrap();
+        numbered.verify_crc().unwrap();
+        assert_eq!(
+            (numbered.header().base_offset, numbered.header().next_offset()),
+            (41, 43)
+        );
+        assert_eq!(numbered.header().partition_leader_epoch, 5);
+
+        assign_log_append_time(&mut bytes, 777).unwrap();
+        let (stamped, _) = RecordBatch::parse(&bytes).unwrap();
+        stamped.verify_crc().unwrap();
+        assert!(stamped.header().attributes.is_log_append_time());
+        assert_eq!(stamped.header().max_timestamp_ms, 777);
+        assert_eq!(stamped.header().attributes.compression(), Some(Compression::Lz4));
+        assert!(assign_log_append_time(&mut bytes[..60], 1).is_err());
+    }
+
+    #[test]
+    fn a_flipped_bit_fails_the_crc() {
+        let good = batch(1);
+        for at in CRC_AT..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            let (flipped, _) = RecordBatch::parse(&bytes).unwrap();
+            assert!(
+                matches!(flipped.verify_crc(), Err(BatchError::Crc { .. })),
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_foreign_is_named() {
+        let two = [batch(1), batch(2)].concat();
+        let read: Vec<_> = batches(&two).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].unwrap().header().record_count, 2);
+        for cut in 1..two.len() {
+            let error = batches(&two[..cut]).find_map(Result::err);
+            let whole = cut == batch(1).len();
+            assert!(matches!(error, Some(BatchError::Short { .. })) != whole, "{cut}");
+        }
+        let mut bytes = batch(1);
+        bytes[MAGIC_AT] = 1;
+        assert_eq!(RecordBatch::parse(&bytes), Err(BatchError::Magic { magic: 1 }));
+        assert_eq!(
+            RecordBatch::parse(&bytes[..20]),
+            Err(BatchError::Magic { magic: 1 })
+        );
+        for batch_length in [i32::MIN, -1, 0, 48] {
+            let mut bytes = batch(1);
+            bytes[8..12].copy_from_slice(&batch_length.to_be_bytes());
+            assert_eq!(
+                RecordBatch::parse(&bytes),
+                Err(BatchError::Length { batch_length })
+            );
+        }
+        let mut bytes = batch(1);
+        bytes[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+        assert!(matches!(
+            RecordBatch::parse(&bytes),
+            Err(BatchError::Short { .. })
+        ));
+    }
+}

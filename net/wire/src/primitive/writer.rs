@@ -43,6 +43,31 @@ impl Writer {
         }
     }
 
+    /// What was written so far.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes written so far.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Forgets what was written and keeps the memory.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.gaps.clear();
+    }
+
     /// What was written.
     pub fn into_bytes(self) -> Vec<u8> {
         debug_assert!(self.gaps.is_empty(), "a vectored frame has gaps to fill");
