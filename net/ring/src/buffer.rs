@@ -1,8 +1,18 @@
 //! Page-aligned buffers under a hard budget, and the shared slices cut from them.
 //!
 //! Owns every large allocation of a thread. Never hands out more than a pool's bytes: a taker is refused or waits.
+//! A pool keeps what comes back for the next taker of the same size; what it keeps counts as its own, so that a
+//! thread's memory stays within its budget whatever sizes are asked for.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use crate::core;
+use crate::local::{Permit, Semaphore};
 
 /// Alignment, and granule, of every [`Buffer`]: what O_DIRECT wants at most, in bytes.
 pub const PAGE_SIZE: usize = 4096;
@@ -16,9 +26,44 @@ pub struct OutOfBudget {
     pub left: usize,
 }
 
+impl std::fmt::Display for OutOfBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let OutOfBudget { wanted, left } = self;
+        write!(f, "{wanted} bytes of buffer memory wanted, {left} left")
+    }
+}
+
+impl std::error::Error for OutOfBudget {}
+
+/// What one thread's pools may take together.
+pub(crate) struct Budget {
+    bytes_left: Cell<usize>,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Rc<Budget> {
+        Rc::new(Budget {
+            bytes_left: Cell::new(bytes),
+        })
+    }
+}
+
 /// A named share of this thread's memory budget. Cheap to clone; all clones draw from the same share.
 #[derive(Clone)]
-pub struct Pool {}
+pub struct Pool {
+    share: Rc<Share>,
+}
+
+struct Share {
+    name: &'static str,
+    bytes: usize,
+    budget: Rc<Budget>,
+    /// One permit a page.
+    pages: Semaphore,
+    /// Memory that nobody uses, by its size in pages.
+    kept: RefCell<BTreeMap<usize, Vec<Memory>>>,
+    pages_kept: Cell<usize>,
+}
 
 impl Pool {
     /// Sets `bytes` of the thread's budget aside under `name`.
@@ -26,14 +71,33 @@ impl Pool {
     /// # Errors
     /// [`OutOfBudget`] if the thread's budget (`thread::ThreadOptions::memory_bytes`) has less left.
     pub fn new(name: &'static str, bytes: usize) -> Result<Pool, OutOfBudget> {
-        let _ = (name, bytes);
-        todo!()
+        Pool::of_budget(core::current().budget(), name, bytes)
     }
 
-    /// A buffer of at least `capacity` bytes (rounded up to whole pages), or a refusal at once.
+    fn of_budget(budget: &Rc<Budget>, name: &'static str, bytes: usize) -> Result<Pool, OutOfBudget> {
+        let left = budget.bytes_left.get();
+        let rest = left
+            .checked_sub(bytes)
+            .ok_or(OutOfBudget { wanted: bytes, left })?;
+        budget.bytes_left.set(rest);
+        Ok(Pool {
+            share: Rc::new(Share {
+                name,
+                bytes,
+                budget: budget.clone(),
+                pages: Semaphore::new(bytes / PAGE_SIZE),
+                kept: RefCell::default(),
+                pages_kept: Cell::new(0),
+            }),
+        })
+    }
+
+    /// A buffer of at least `capacity` bytes (rounded up to whole pages), or a refusal at once. Also refused while
+    /// others wait, who came first.
     pub fn try_take(&self, capacity: usize) -> Result<Buffer, OutOfBudget> {
-        let _ = capacity;
-        todo!()
+        let pages = pages_of(capacity);
+        let permit = (self.share.pages.try_acquire(pages)).ok_or_else(|| self.refusal(pages))?;
+        Ok(self.buffer(pages, permit))
     }
 
     /// A buffer of at least `capacity` bytes; waits, first come first served, until the pool has room.
@@ -41,29 +105,94 @@ impl Pool {
     /// # Errors
     /// [`OutOfBudget`] if the whole pool is smaller than `capacity`: waiting would never end.
     pub async fn take(&self, capacity: usize) -> Result<Buffer, OutOfBudget> {
-        let _ = capacity;
-        todo!()
+        let pages = pages_of(capacity);
+        if pages > self.share.bytes / PAGE_SIZE {
+            return Err(self.refusal(pages));
+        }
+        let permit = self.share.pages.acquire(pages).await;
+        Ok(self.buffer(pages, permit))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.share.name
     }
 
     /// Bytes of the share.
     pub fn bytes(&self) -> usize {
-        todo!()
+        self.share.bytes
     }
 
     /// Bytes not taken now.
     pub fn bytes_left(&self) -> usize {
-        todo!()
+        self.share.pages.available() * PAGE_SIZE
+    }
+
+    fn refusal(&self, pages: usize) -> OutOfBudget {
+        OutOfBudget {
+            wanted: pages.saturating_mul(PAGE_SIZE),
+            left: self.bytes_left(),
+        }
+    }
+
+    fn buffer(&self, pages: usize, permit: Permit) -> Buffer {
+        Buffer {
+            memory: Some(self.share.memory(pages)),
+            share: self.share.clone(),
+            permit: Some(permit),
+        }
+    }
+}
+
+/// A buffer has at least one page.
+fn pages_of(capacity: usize) -> usize {
+    capacity.div_ceil(PAGE_SIZE).max(1)
+}
+
+impl Share {
+    /// Memory for pages whose permit is held: kept memory of that size, or new; other kept memory goes first if both
+    /// would be more than the share.
+    fn memory(&self, pages: usize) -> Memory {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(memory) = kept.get_mut(&pages).and_then(Vec::pop) {
+            self.pages_kept.set(self.pages_kept.get() - pages);
+            return memory;
+        }
+        // `available` was counted down by `pages` already: what is in use, these included, is the rest.
+        let room = self.pages.available();
+        while self.pages_kept.get() > room {
+            let mut largest = kept.last_entry().expect("kept pages have an entry");
+            match largest.get_mut().pop() {
+                Some(freed) => self
+                    .pages_kept
+                    .set(self.pages_kept.get() - freed.bytes / PAGE_SIZE),
+                None => drop(largest.remove()),
+            }
+        }
+        Memory::new(pages)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let left = &self.budget.bytes_left;
+        left.set(left.get() + self.bytes);
     }
 }
 
 /// A page-aligned piece of memory with one owner. Its bytes are initialised, but stale: it may have been used before.
 /// Dropping it gives its bytes back to the pool.
-pub struct Buffer {}
+pub struct Buffer {
+    /// `None` only while it is dropped.
+    memory: Option<Memory>,
+    share: Rc<Share>,
+    permit: Option<Permit>,
+}
 
 impl Buffer {
     /// Bytes it holds, a multiple of [`PAGE_SIZE`].
     pub fn capacity(&self) -> usize {
-        todo!()
+        self.memory().bytes
     }
 
     /// Ends writing: the buffer becomes shared and immutable, and `range` of it a slice.
@@ -71,28 +200,97 @@ impl Buffer {
     /// # Panics
     /// If `range` reaches past the capacity.
     pub fn freeze(self, range: Range<usize>) -> Slice {
-        let _ = range;
-        todo!()
+        assert!(range.start <= range.end && range.end <= self.capacity());
+        Slice {
+            start: range.start,
+            end: range.end,
+            storage: Rc::new(Storage::Pooled(self)),
+        }
+    }
+
+    fn memory(&self) -> &Memory {
+        self.memory.as_ref().expect("a buffer has memory until its drop")
     }
 }
 
 impl Deref for Buffer {
     type Target = [u8];
+
     fn deref(&self) -> &[u8] {
-        todo!()
+        let memory = self.memory();
+        // SAFETY: `start` points at `bytes` initialised bytes, which live and belong to this buffer alone. While the
+        // kernel writes into them an operation owns the buffer, so that no reference can exist.
+        unsafe { std::slice::from_raw_parts(memory.start.as_ptr(), memory.bytes) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        todo!()
+        let memory = self.memory();
+        // SAFETY: as in `deref`; and `&mut self` is the only way to the bytes now.
+        unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), memory.bytes) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            let pages = memory.bytes / PAGE_SIZE;
+            self.share
+                .kept
+                .borrow_mut()
+                .entry(pages)
+                .or_default()
+                .push(memory);
+            self.share.pages_kept.set(self.share.pages_kept.get() + pages);
+        }
+        // Only now, so that a waiter finds the memory.
+        drop(self.permit.take());
+    }
+}
+
+/// Initialised memory, page-aligned.
+struct Memory {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn new(pages: usize) -> Memory {
+        let layout = Memory::layout(pages * PAGE_SIZE);
+        // SAFETY: the layout is not empty: `pages_of` gives at least one page.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) });
+        Memory {
+            start: start.unwrap_or_else(|| handle_alloc_error(layout)),
+            bytes: layout.size(),
+        }
+    }
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, PAGE_SIZE).expect("a pool's sizes are far below isize::MAX")
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and nobody else frees it.
+        unsafe { dealloc(self.start.as_ptr(), Memory::layout(self.bytes)) }
     }
 }
 
 /// Immutable shared bytes: a range of a frozen [`Buffer`] or of a `Vec<u8>`. A clone costs one non-atomic count.
 /// The memory goes back to its pool when the last slice of it is dropped.
 #[derive(Clone)]
-pub struct Slice {}
+pub struct Slice {
+    storage: Rc<Storage>,
+    start: usize,
+    end: usize,
+}
+
+enum Storage {
+    Pooled(Buffer),
+    Vector(Vec<u8>),
+}
 
 impl Slice {
     /// A part of this slice, sharing its memory.
@@ -100,27 +298,47 @@ impl Slice {
     /// # Panics
     /// If `range` reaches past its length.
     pub fn slice(&self, range: Range<usize>) -> Slice {
-        let _ = range;
-        todo!()
+        assert!(range.start <= range.end && range.end <= self.len());
+        Slice {
+            storage: self.storage.clone(),
+            start: self.start + range.start,
+            end: self.start + range.end,
+        }
     }
 
     /// Takes the memory back for writing when this is the only slice of a buffer; otherwise returns the slice.
     pub fn try_into_buffer(self) -> Result<Buffer, Slice> {
-        todo!()
+        let Slice { storage, start, end } = self;
+        match Rc::try_unwrap(storage) {
+            Ok(Storage::Pooled(buffer)) => Ok(buffer),
+            Ok(vector) => Err(Slice {
+                storage: Rc::new(vector),
+                start,
+                end,
+            }),
+            Err(storage) => Err(Slice { storage, start, end }),
+        }
     }
 }
 
 impl From<Vec<u8>> for Slice {
     fn from(bytes: Vec<u8>) -> Slice {
-        let _ = bytes;
-        todo!()
+        Slice {
+            start: 0,
+            end: bytes.len(),
+            storage: Rc::new(Storage::Vector(bytes)),
+        }
     }
 }
 
 impl Deref for Slice {
     type Target = [u8];
+
     fn deref(&self) -> &[u8] {
-        todo!()
+        match &*self.storage {
+            Storage::Pooled(buffer) => &buffer[self.start..self.end],
+            Storage::Vector(bytes) => &bytes[self.start..self.end],
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use crate::core;
+
 /// A point of the monotonic clock, in nanoseconds since an unnamed start. Comparable within one run of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
@@ -27,10 +29,10 @@ impl Sub for Instant {
 
 /// The monotonic clock. It never goes back and does not follow changes of the wall clock.
 pub fn now() -> Instant {
-    todo!()
+    core::current().driver().now()
 }
 
 /// The wall clock, in milliseconds since 1970-01-01 UTC. It may jump either way.
 pub fn wall_clock_ms() -> i64 {
-    todo!()
+    core::current().driver().wall_clock_ms()
 }

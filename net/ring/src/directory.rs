@@ -5,6 +5,9 @@
 use std::io;
 use std::path::Path;
 
+use crate::core;
+use crate::operation::{Answer, Call};
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
@@ -26,54 +29,59 @@ pub struct Alignment {
 
 /// mkdir(2) for `path` and every missing parent. Not durable by itself.
 pub async fn create_all(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    call(Call::CreateAll { path: path.into() }).await.map(drop)
 }
 
 /// The names in `path`, sorted.
 pub async fn list(path: &Path) -> io::Result<Vec<Entry>> {
-    let _ = path;
-    todo!()
+    match call(Call::List { path: path.into() }).await? {
+        Answer::Entries(entries) => Ok(entries),
+        answer => unreachable!("a listing is answered with entries, not {answer:?}"),
+    }
 }
 
 /// Whether something has this name.
 pub async fn exists(path: &Path) -> io::Result<bool> {
-    let _ = path;
-    todo!()
+    match call(Call::Exists { path: path.into() }).await? {
+        Answer::Exists(exists) => Ok(exists),
+        answer => unreachable!("a question of existence is not answered with {answer:?}"),
+    }
 }
 
 /// rename(2): atomically replaces `to`. Durable after [`sync`] of both directories.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let _ = (from, to);
-    todo!()
+    let (from, to) = (from.into(), to.into());
+    call(Call::Rename { from, to }).await.map(drop)
 }
 
 /// unlink(2). Durable after [`sync`] of the directory.
 pub async fn remove_file(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    call(Call::RemoveFile { path: path.into() }).await.map(drop)
 }
 
 /// Removes a directory and all below it.
 pub async fn remove_all(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    call(Call::RemoveAll { path: path.into() }).await.map(drop)
 }
 
 /// fsync(2) of a directory: the names in it are durable, and so are its removals.
 pub async fn sync(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    call(Call::SyncDirectory { path: path.into() }).await.map(drop)
 }
 
 /// syncfs(2) of the file system that holds `path`: every completed write, size and name on it is durable.
 pub async fn sync_file_system(path: &Path) -> io::Result<()> {
-    let _ = path;
-    todo!()
+    call(Call::SyncFileSystem { path: path.into() }).await.map(drop)
 }
 
 /// What O_DIRECT asks for in directory `path`.
 pub async fn alignment(path: &Path) -> io::Result<Alignment> {
-    let _ = path;
-    todo!()
+    match call(Call::Alignment { path: path.into() }).await? {
+        Answer::Alignment(alignment) => Ok(alignment),
+        answer => unreachable!("an alignment is answered with one, not {answer:?}"),
+    }
+}
+
+async fn call(call: Call) -> io::Result<Answer> {
+    core::current().block_on_helper(None, call).await
 }

@@ -15,6 +15,9 @@
 //! | [`local`] | signals and one-shot cells between tasks of one thread |
 //! | [`simulator`] | a whole cluster in one process: seeded order, virtual time, faulty disks and network |
 //!
+//! Inside, the shared half of a thread (`core`, `executor`, `timer`, `operation`, `buffer`) stands on one small trait,
+//! `driver::Driver`, which `uring` and `simulator` implement.
+//!
 //! Rules that hold for every operation:
 //! - It owns its buffer until its completion arrives, so that a dropped future is safe: the kernel writes into memory
 //!   that the ring still owns, and the completion frees it.
@@ -24,12 +27,16 @@
 pub mod buffer;
 pub mod channel;
 pub mod clock;
+mod core;
 pub mod directory;
+mod driver;
 pub mod executor;
 pub mod file;
 pub mod local;
+mod operation;
 pub mod random;
 pub mod simulator;
 pub mod socket;
 pub mod thread;
 pub mod timer;
+mod uring;

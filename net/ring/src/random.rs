@@ -1,8 +1,8 @@
-//! Chance, from the kernel or from the simulator's seed.
+//! Chance, from the kernel or from the simulator's seed. Not for secrets: the generator is seeded once a thread.
 
-/// 64 random bits, unpredictable on a real host (seeded from the kernel), repeatable in the simulator.
+/// 64 random bits, different on each start of a real host (seeded from the kernel), repeatable in the simulator.
 pub fn next_u64() -> u64 {
-    todo!()
+    crate::core::current().driver().random_u64()
 }
 
 /// 16 random bytes, for identifiers.

@@ -3,6 +3,11 @@
 use std::future::Future;
 use std::io;
 
+use crate::channel::Awaited;
+use crate::core;
+use crate::driver::ThreadMain;
+use crate::uring;
+
 /// How to start a thread.
 #[derive(Debug, Clone)]
 pub struct ThreadOptions {
@@ -28,21 +33,32 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    let _ = (options, main);
-    todo!()
+    let main: ThreadMain = Box::new(move || Box::pin(main()));
+    match core::try_current() {
+        Some(core) => core.driver().spawn_thread(options, main),
+        None => uring::spawn_thread(options, main),
+    }
 }
 
 /// A started thread.
-pub struct ThreadHandle {}
+pub struct ThreadHandle {
+    ended: Awaited<()>,
+}
 
 impl ThreadHandle {
+    /// `ended` is answered, or its answer dropped, when the thread has ended.
+    pub(crate) fn new(ended: Awaited<()>) -> ThreadHandle {
+        ThreadHandle { ended }
+    }
+
     /// Waits for the thread's end; for ring threads and simulated ones.
     pub async fn ended(self) {
-        todo!()
+        // A dropped answer is a simulated thread that was killed: it has ended as well.
+        let _ = self.ended.await;
     }
 
     /// Blocks an ordinary thread until the ring thread has ended.
     pub fn join_blocking(self) {
-        todo!()
+        let _ = self.ended.wait_blocking();
     }
 }
