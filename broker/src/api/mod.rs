@@ -1,0 +1,3 @@
+//! Kafka's APIs, one file each.
+
+mod session;

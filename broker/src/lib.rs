@@ -1,0 +1,6 @@
+//! The broker: what a core does with requests, and what the control plane decides.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod partition;

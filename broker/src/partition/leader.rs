@@ -1,0 +1,482 @@
+//! The leader's decision on what a producer sent for one partition: one batch to append, or Kafka's error.
+//!
+//! Promises: O(1) in the number of records, apart from the CRC over the bytes; the records are never opened, so a lie
+//! inside them is stored as it was sent (docs: differences). Each refusal carries the code that Kafka 4 gives to the
+//! same bytes, and a cause in words.
+//! Must never touch a log: numbering, producer state and storing are the storage room's.
+//!
+//! Order of the checks is Kafka's (ProduceRequest.validateRecords, then UnifiedLog, then LogValidator), because bytes
+//! with two faults must get the same code.
+
+use wire::record_batch::{BATCH_LENGTH_OVERHEAD, MAGIC_V2};
+use wire::{Compression, ErrorCode, RecordBatch};
+
+/// The first Produce version that may carry zstd (KIP-110).
+const FIRST_ZSTD_VERSION: i16 = 7;
+/// The least length field of any format: a record of format 0 has 14 bytes beside its key and value.
+const LEAST_RECORD_BYTES: i32 = 14;
+/// Where every format has its magic byte.
+const MAGIC_AT: usize = 16;
+
+/// Whose time a record carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TimestampType {
+    /// `CreateTime`: the producer's.
+    #[default]
+    Create,
+    /// `LogAppendTime`: the broker's.
+    LogAppend,
+}
+
+/// A topic's settings that decide what may be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AppendRules {
+    /// `max.message.bytes`: of a whole batch, in bytes.
+    pub(crate) max_message_bytes: usize,
+    /// `segment.bytes`: a batch larger than a segment can never be stored, in bytes.
+    pub(crate) segment_bytes: usize,
+    /// `message.timestamp.type`.
+    pub(crate) timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub(crate) timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub(crate) timestamp_after_max_ms: i64,
+}
+
+impl Default for AppendRules {
+    /// Kafka's defaults.
+    fn default() -> AppendRules {
+        AppendRules {
+            max_message_bytes: 1_048_588,
+            segment_bytes: 1 << 30,
+            timestamp_type: TimestampType::Create,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+        }
+    }
+}
+
+/// Why a producer's bytes are not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Kafka's code for it.
+    pub(crate) code: ErrorCode,
+    /// The cause, for people.
+    pub(crate) cause: &'static str,
+}
+
+const fn refuse<T>(code: ErrorCode, cause: &'static str) -> Result<T, Refusal> {
+    Err(Refusal { code, cause })
+}
+
+/// The one batch in `records` that a client may append, or why not. Bytes after the batch that are not a whole batch
+/// are left out, as Kafka leaves them out.
+pub(crate) fn check<'a>(
+    records: Option<&'a [u8]>,
+    api_version: i16,
+    rules: &AppendRules,
+    now_ms: i64,
+) -> Result<RecordBatch<'a>, Refusal> {
+    let batch = only_batch(records.unwrap_or_default(), api_version)?;
+    let header = batch.header();
+    if header.base_offset != 0 {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "a producer's batch must have base offset 0",
+        );
+    }
+    if batch.bytes().len() > rules.max_message_bytes {
+        return refuse(
+            ErrorCode::MessageTooLarge,
+            "the batch is larger than the topic's max.message.bytes",
+        );
+    }
+    if batch.verify_crc().is_err() {
+        return refuse(
+            ErrorCode::CorruptMessage,
+            "the batch's CRC does not match its bytes",
+        );
+    }
+    let Some(_) = header.attributes.compression() else {
+        return refuse(
+            ErrorCode::UnknownServerError,
+            "the batch's compression codec is not known",
+        );
+    };
+    let counted = i64::from(header.last_offset_delta) + 1;
+    if counted <= 0 {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "the batch's last offset is before its first",
+        );
+    }
+    if header.record_count <= 0 {
+        return refuse(ErrorCode::InvalidRecord, "the batch has no records");
+    }
+    if counted != i64::from(header.record_count) {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "the batch's record count does not match its last offset",
+        );
+    }
+    if header.attributes.is_control() {
+        return refuse(ErrorCode::InvalidRecord, "clients may not write control batches");
+    }
+    if header.has_producer_id() && header.base_sequence < 0 {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "the batch has a producer id and no sequence number",
+        );
+    }
+    check_timestamps(&batch, rules, now_ms)?;
+    if batch.bytes().len() > rules.segment_bytes {
+        return refuse(
+            ErrorCode::RecordListTooLarge,
+            "the batch is larger than the topic's segment.bytes",
+        );
+    }
+    Ok(batch)
+}
+
+/// Whether the bytes begin with a batch that belongs to a transaction. Anything that is not a batch does not.
+pub(crate) fn is_transactional(records: Option<&[u8]>) -> bool {
+    records.is_some_and(|bytes| {
+        RecordBatch::parse(bytes).is_ok_and(|(batch, _)| batch.header().attributes.is_transactional())
+    })
+}
+
+/// The first batch, if it is a batch of format 2 and the only one.
+fn only_batch(records: &[u8], api_version: i16) -> Result<RecordBatch<'_>, Refusal> {
+    let Some(length) = next_batch(records)? else {
+        return refuse(ErrorCode::InvalidRecord, "there is no record batch");
+    };
+    let (bytes, rest) = records.split_at(length);
+    if bytes[MAGIC_AT] != MAGIC_V2 as u8 {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "only record batches of format 2 are taken",
+        );
+    }
+    let batch = RecordBatch::parse(bytes).ok().map(|(batch, _)| batch);
+    if api_version < FIRST_ZSTD_VERSION
+        && batch.is_some_and(|batch| batch.header().attributes.compression() == Some(Compression::Zstd))
+    {
+        return refuse(
+            ErrorCode::UnsupportedCompressionType,
+            "zstd needs Produce version 7 or later",
+        );
+    }
+    if next_batch(rest)?.is_some() {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "there is more than one record batch for the partition",
+        );
+    }
+    match batch {
+        Some(batch) => Ok(batch),
+        None => refuse(
+            ErrorCode::CorruptMessage,
+            "the batch is shorter than its own header",
+        ),
+    }
+}
+
+/// Bytes of the whole batch, of whatever format, that `bytes` begins with; `None` when they end before it does.
+/// A batch is at least up to its magic byte long, so that indexing there is safe.
+fn next_batch(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    let Some(length) = bytes.get(8..BATCH_LENGTH_OVERHEAD) else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(length.try_into().unwrap_or_default());
+    if length < LEAST_RECORD_BYTES {
+        return refuse(
+            ErrorCode::CorruptMessage,
+            "the batch's length is less than any record's",
+        );
+    }
+    let Some(&magic) = bytes.get(MAGIC_AT) else {
+        return Ok(None);
+    };
+    if magic > MAGIC_V2 as u8 {
+        return refuse(ErrorCode::CorruptMessage, "the batch's format is not known");
+    }
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let whole = length.saturating_add(BATCH_LENGTH_OVERHEAD);
+    Ok((whole <= bytes.len()).then_some(whole))
+}
+
+/// By the header alone: the first record's time and the greatest.
+fn check_timestamps(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -> Result<(), Refusal> {
+    /// "The producer gave no time."
+    const NO_TIMESTAMP: i64 = -1;
+    let header = batch.header();
+    if header.attributes.is_log_append_time() {
+        return refuse(
+            ErrorCode::InvalidTimestamp,
+            "a producer may not set the timestamp type LogAppendTime",
+        );
+    }
+    if rules.timestamp_type == TimestampType::LogAppend {
+        return Ok(());
+    }
+    for timestamp_ms in [header.base_timestamp_ms, header.max_timestamp_ms] {
+        let age_ms = now_ms.saturating_sub(timestamp_ms);
+        if timestamp_ms != NO_TIMESTAMP
+            && (age_ms > rules.timestamp_before_max_ms
+                || age_ms.saturating_neg() > rules.timestamp_after_max_ms)
+        {
+            return refuse(
+                ErrorCode::InvalidTimestamp,
+                "a record's timestamp is outside message.timestamp.before.max.ms and .after.max.ms",
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use wire::record_batch::{Attributes, BATCH_HEADER_BYTES, BatchHeader};
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const VERSION: i16 = 9;
+
+    /// A batch of `records` bytes after its header, with a right CRC, as `change` leaves it.
+    pub(crate) fn batch(records: usize, change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
+        let mut header = BatchHeader {
+            base_offset: 0,
+            batch_length: i32::try_from(BATCH_HEADER_BYTES - BATCH_LENGTH_OVERHEAD + records).unwrap(),
+            partition_leader_epoch: -1,
+            magic: 2,
+            crc: 0,
+            attributes: Attributes::default(),
+            last_offset_delta: 2,
+            base_timestamp_ms: NOW_MS,
+            max_timestamp_ms: NOW_MS,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: 3,
+        };
+        change(&mut header);
+        let mut bytes = header.encode().to_vec();
+        bytes.extend((0..records).map(|index| index as u8));
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn code(bytes: &[u8]) -> ErrorCode {
+        code_at(bytes, VERSION)
+    }
+
+    fn code_at(bytes: &[u8], version: i16) -> ErrorCode {
+        match check(Some(bytes), version, &AppendRules::default(), NOW_MS) {
+            Ok(_) => ErrorCode::None,
+            Err(refusal) => refusal.code,
+        }
+    }
+
+    #[test]
+    fn a_plain_batch_is_taken_whole() {
+        let bytes = batch(40, |_| {});
+        let checked = check(Some(&bytes), VERSION, &AppendRules::default(), NOW_MS).unwrap();
+        assert_eq!(checked.bytes(), bytes);
+        for codec in 1..=4 {
+            assert_eq!(
+                code(&batch(40, |header| header.attributes = Attributes(codec))),
+                ErrorCode::None
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_gets_kafkas_codes() {
+        assert_eq!(
+            check(None, VERSION, &AppendRules::default(), NOW_MS)
+                .unwrap_err()
+                .code,
+            ErrorCode::InvalidRecord
+        );
+        let whole = batch(40, |_| {});
+        for length in 0..whole.len() {
+            assert_eq!(code(&whole[..length]), ErrorCode::InvalidRecord, "{length} bytes");
+        }
+        for magic in [0, 1] {
+            assert_eq!(
+                code(&batch(40, |header| header.magic = magic)),
+                ErrorCode::InvalidRecord
+            );
+        }
+        for magic in [3, -1, 127] {
+            assert_eq!(
+                code(&batch(40, |header| header.magic = magic)),
+                ErrorCode::CorruptMessage
+            );
+        }
+        for length in [i32::MIN, -1, 0, 13] {
+            assert_eq!(
+                code(&batch(40, |header| header.batch_length = length)),
+                ErrorCode::CorruptMessage
+            );
+        }
+        // Longer than a record of format 0, shorter than our own header.
+        for length in [14, 48] {
+            assert_eq!(
+                code(&batch(40, |header| header.batch_length = length)),
+                ErrorCode::CorruptMessage
+            );
+        }
+        assert_eq!(
+            code(&batch(40, |header| header.batch_length = i32::MAX)),
+            ErrorCode::InvalidRecord
+        );
+    }
+
+    #[test]
+    fn only_one_batch_is_taken_and_a_broken_tail_is_left_out() {
+        let one = batch(40, |_| {});
+        let two = [one.clone(), one.clone()].concat();
+        assert_eq!(code(&two), ErrorCode::InvalidRecord);
+        let cut = [&one[..], &one[..30]].concat();
+        let checked = check(Some(&cut), VERSION, &AppendRules::default(), NOW_MS).unwrap();
+        assert_eq!(checked.bytes(), one);
+        let rotten = [&one[..], &[0; 20]].concat();
+        assert_eq!(code(&rotten), ErrorCode::CorruptMessage);
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_under_the_crc_is_corruption() {
+        let whole = batch(40, |_| {});
+        for at in 21..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert_ne!(code(&bytes), ErrorCode::None, "byte {at}");
+        }
+        let mut bytes = whole;
+        bytes[90] ^= 1;
+        assert_eq!(code(&bytes), ErrorCode::CorruptMessage);
+    }
+
+    #[test]
+    fn headers_that_contradict_themselves_are_invalid() {
+        type Change = fn(&mut BatchHeader);
+        let changes: [Change; 8] = [
+            |header| header.base_offset = 7,
+            |header| header.record_count = 4,
+            |header| header.record_count = 0,
+            |header| header.record_count = -1,
+            |header| header.last_offset_delta = -1,
+            |header| header.last_offset_delta = i32::MAX,
+            |header| header.attributes = Attributes::default().control(),
+            |header| header.producer_id = 5,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            assert_eq!(
+                code(&batch(40, change)),
+                ErrorCode::InvalidRecord,
+                "change {index}"
+            );
+        }
+    }
+
+    #[test]
+    fn codecs_are_checked_against_the_version() {
+        let zstd = batch(40, |header| {
+            header.attributes = Attributes::new(Compression::Zstd)
+        });
+        assert_eq!(code_at(&zstd, 6), ErrorCode::UnsupportedCompressionType);
+        assert_eq!(code_at(&zstd, 7), ErrorCode::None);
+        for codec in 5..=7 {
+            let bytes = batch(40, |header| header.attributes = Attributes(codec));
+            assert_eq!(code(&bytes), ErrorCode::UnknownServerError);
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded_by_the_topics_settings() {
+        let bytes = batch(40, |_| {});
+        let with = |max_message_bytes, segment_bytes| {
+            let rules = AppendRules {
+                max_message_bytes,
+                segment_bytes,
+                ..AppendRules::default()
+            };
+            check(Some(&bytes), VERSION, &rules, NOW_MS)
+                .err()
+                .map(|refusal| refusal.code)
+        };
+        assert_eq!(with(bytes.len(), bytes.len()), None);
+        assert_eq!(with(bytes.len() - 1, 1), Some(ErrorCode::MessageTooLarge));
+        assert_eq!(
+            with(bytes.len(), bytes.len() - 1),
+            Some(ErrorCode::RecordListTooLarge)
+        );
+    }
+
+    #[test]
+    fn timestamps_stay_within_the_topics_bounds() {
+        let hour_ms = 3_600_000;
+        let at = |timestamp_ms: i64| {
+            batch(40, |header| {
+                header.base_timestamp_ms = timestamp_ms;
+                header.max_timestamp_ms = timestamp_ms;
+            })
+        };
+        assert_eq!(code(&at(NOW_MS + hour_ms)), ErrorCode::None);
+        assert_eq!(code(&at(NOW_MS + hour_ms + 1)), ErrorCode::InvalidTimestamp);
+        assert_eq!(code(&at(-1)), ErrorCode::None);
+        assert_eq!(code(&at(0)), ErrorCode::None);
+        assert_eq!(code(&at(i64::MAX)), ErrorCode::InvalidTimestamp);
+        let rules = AppendRules {
+            timestamp_before_max_ms: 1_000,
+            ..AppendRules::default()
+        };
+        assert!(check(Some(&at(NOW_MS - 1_000)), VERSION, &rules, NOW_MS).is_ok());
+        assert_eq!(
+            check(Some(&at(NOW_MS - 1_001)), VERSION, &rules, NOW_MS)
+                .unwrap_err()
+                .code,
+            ErrorCode::InvalidTimestamp
+        );
+        let claimed = batch(40, |header| {
+            header.attributes = Attributes::default().log_append_time()
+        });
+        assert_eq!(code(&claimed), ErrorCode::InvalidTimestamp);
+        // The broker's own time replaces the producer's, whatever it was.
+        let rules = AppendRules {
+            timestamp_type: TimestampType::LogAppend,
+            ..AppendRules::default()
+        };
+        assert!(check(Some(&at(i64::MAX)), VERSION, &rules, NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn transactional_batches_are_recognised() {
+        let bytes = batch(40, |header| {
+            header.attributes = Attributes::default().transactional()
+        });
+        assert!(is_transactional(Some(&bytes)));
+        assert!(!is_transactional(Some(&batch(40, |_| {}))));
+        assert!(!is_transactional(Some(&bytes[..50])));
+        assert!(!is_transactional(None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), version in 3..12i16) {
+            let _ = check(Some(&bytes), version, &AppendRules::default(), NOW_MS);
+            let _ = is_transactional(Some(&bytes));
+        }
+
+        #[test]
+        fn no_damage_makes_it_panic(at in 0..101usize, value: u8, cut in 0..102usize) {
+            let mut bytes = batch(40, |_| {});
+            bytes[at] = value;
+            bytes.truncate(cut);
+            let _ = check(Some(&bytes), VERSION, &AppendRules::default(), NOW_MS);
+        }
+    }
+}
