@@ -9,7 +9,7 @@
 //! - A response is an owned struct with `Vec`s. It encodes to one buffer, length prefix included; a Fetch response to a
 //!   list of [`Piece`]s, with the record data never copied.
 //! - All versions of a message are one struct. A field that a version lacks keeps its default.
-//! - To add an API: a file in `messages/`, a row in [`API_TABLE`], a case in `tests/differential.rs`.
+//! - To add an API: a file in `messages/`, a row in [`API_TABLE`], its fields in `differential/mirror.rs`.
 //!
 //! ```
 //! use wire::messages::fetch::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};
@@ -53,6 +53,8 @@ pub mod api;
 pub mod array;
 pub mod batch_builder;
 pub mod compression;
+#[cfg(test)]
+mod differential;
 pub mod error;
 pub mod error_code;
 pub mod frame;

@@ -223,6 +223,7 @@ macro_rules! message {
         $crate::schema::message!(@struct [$(#[$meta])* #[derive(Copy)]] $name [<$life>] { $($body)* });
         $crate::schema::message!(@write [impl<$life> $crate::schema::Encode for $name<$life>] { $($body)* });
         $crate::schema::message!(@read $life [impl<$life> $crate::schema::Decode<$life> for $name<$life>] { $($body)* });
+        $crate::schema::message!(@sample [$name<'static>] { $($body)* });
     };
     ($(#[$meta:meta])* pub struct $name:ident<$records:ident> { $($body:tt)* }) => {
         $crate::schema::message!(@struct [$(#[$meta])*] $name [<$records>] { $($body)* });
@@ -230,11 +231,13 @@ macro_rules! message {
             [impl<$records: AsRef<[u8]> + PartialEq> $crate::schema::Encode for $name<$records>] { $($body)* });
         $crate::schema::message!(@read 'a
             [impl<'a, $records: From<&'a [u8]>> $crate::schema::Decode<'a> for $name<$records>] { $($body)* });
+        $crate::schema::message!(@sample [$name<&'static [u8]>] { $($body)* });
     };
     ($(#[$meta:meta])* pub struct $name:ident { $($body:tt)* }) => {
         $crate::schema::message!(@struct [$(#[$meta])*] $name [] { $($body)* });
         $crate::schema::message!(@write [impl $crate::schema::Encode for $name] { $($body)* });
         $crate::schema::message!(@read 'a [impl<'a> $crate::schema::Decode<'a> for $name] { $($body)* });
+        $crate::schema::message!(@sample [$name] { $($body)* });
     };
 
     (@struct [$($meta:tt)*] $name:ident [$($generics:tt)*] {
@@ -352,6 +355,23 @@ macro_rules! message {
         } else {
             0
         }
+    };
+
+    (@sample [$($type:tt)*] {
+        $($(#[$doc:meta])* [$($spec:tt)*] $field:ident: $field_type:ty $(= $default:expr)?,)*
+    }) => {
+        #[cfg(test)]
+        impl $crate::differential::Sample for $($type)* {
+            fn sample(random: &mut $crate::differential::Random) -> Self {
+                Self { $($field: $crate::schema::message!(@sample_field [$($spec)*] $field, random),)* }
+            }
+        }
+    };
+    (@sample_field [$versions:expr, tag $tag:literal] $field:ident, $random:ident) => {
+        if $random.one_in(2) { Self::default().$field } else { $crate::differential::Sample::sample($random) }
+    };
+    (@sample_field [$($spec:tt)*] $field:ident, $random:ident) => {
+        $crate::differential::Sample::sample($random)
     };
 }
 pub(crate) use message;

@@ -1,0 +1,297 @@
+//! Which field of ours is which field of the published codec, by name: a swapped pair would read back unchanged in a
+//! round trip of our own.
+
+use bytes::Bytes;
+use kafka_protocol::messages as theirs;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::array::Array;
+use crate::error_code::ErrorCode;
+use crate::frame::Records;
+use crate::messages::*;
+use crate::primitive::Uuid;
+use crate::schema::Decode;
+
+/// The same value in the published codec's type.
+pub(crate) trait Mirror<K> {
+    fn mirror(&self) -> K;
+}
+
+macro_rules! mirror {
+    ($($ours:ty => $theirs:ty { $($our_field:ident: $their_field:ident),* $(,)? })*) => {$(
+        impl Mirror<$theirs> for $ours {
+            fn mirror(&self) -> $theirs {
+                let mut value = <$theirs>::default();
+                $(value.$their_field = self.$our_field.mirror();)*
+                value
+            }
+        }
+    )*};
+}
+
+mirror! {
+    api_versions::ApiVersionsRequest<'_> => theirs::ApiVersionsRequest {
+        client_software_name: client_software_name, client_software_version: client_software_version,
+    }
+    api_versions::ApiVersionsResponse => theirs::ApiVersionsResponse {
+        error_code: error_code, api_keys: api_keys, throttle_time_ms: throttle_time_ms,
+        supported_features: supported_features, finalized_features_epoch: finalized_features_epoch,
+        finalized_features: finalized_features, zk_migration_ready: zk_migration_ready,
+    }
+    api_versions::ApiVersionRange => theirs::api_versions_response::ApiVersion {
+        api_key: api_key, min_version: min_version, max_version: max_version,
+    }
+    api_versions::SupportedFeature => theirs::api_versions_response::SupportedFeatureKey {
+        name: name, min_version: min_version, max_version: max_version,
+    }
+    api_versions::FinalizedFeature => theirs::api_versions_response::FinalizedFeatureKey {
+        name: name, max_version_level: max_version_level, min_version_level: min_version_level,
+    }
+
+    create_topics::CreateTopicsRequest<'_> => theirs::CreateTopicsRequest {
+        topics: topics, timeout_ms: timeout_ms, validate_only: validate_only,
+    }
+    create_topics::CreatableTopic<'_> => theirs::create_topics_request::CreatableTopic {
+        name: name, num_partitions: num_partitions, replication_factor: replication_factor,
+        assignments: assignments, configs: configs,
+    }
+    create_topics::CreatableReplicaAssignment<'_> => theirs::create_topics_request::CreatableReplicaAssignment {
+        partition: partition_index, broker_ids: broker_ids,
+    }
+    create_topics::CreatableTopicConfig<'_> => theirs::create_topics_request::CreatableTopicConfig {
+        name: name, value: value,
+    }
+    create_topics::CreateTopicsResponse => theirs::CreateTopicsResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    create_topics::CreatableTopicResult => theirs::create_topics_response::CreatableTopicResult {
+        name: name, topic_id: topic_id, error_code: error_code, error_message: error_message,
+        topic_config_error_code: topic_config_error_code, num_partitions: num_partitions,
+        replication_factor: replication_factor, configs: configs,
+    }
+    create_topics::CreatableTopicConfigResult => theirs::create_topics_response::CreatableTopicConfigs {
+        name: name, value: value, read_only: read_only, config_source: config_source, is_sensitive: is_sensitive,
+    }
+
+    delete_topics::DeleteTopicsRequest<'_> => theirs::DeleteTopicsRequest {
+        topics: topics, topic_names: topic_names, timeout_ms: timeout_ms,
+    }
+    delete_topics::DeleteTopicState<'_> => theirs::delete_topics_request::DeleteTopicState {
+        name: name, topic_id: topic_id,
+    }
+    delete_topics::DeleteTopicsResponse => theirs::DeleteTopicsResponse {
+        throttle_time_ms: throttle_time_ms, topics: responses,
+    }
+    delete_topics::DeletableTopicResult => theirs::delete_topics_response::DeletableTopicResult {
+        name: name, topic_id: topic_id, error_code: error_code, error_message: error_message,
+    }
+
+    fetch::FetchRequest<'_> => theirs::FetchRequest {
+        cluster_id: cluster_id, replica_id: replica_id, replica_state: replica_state, max_wait_ms: max_wait_ms,
+        min_bytes: min_bytes, max_bytes: max_bytes, isolation_level: isolation_level, session_id: session_id,
+        session_epoch: session_epoch, topics: topics, forgotten_topics: forgotten_topics_data, rack_id: rack_id,
+    }
+    fetch::ReplicaState => theirs::fetch_request::ReplicaState {
+        replica_id: replica_id, replica_epoch: replica_epoch,
+    }
+    fetch::FetchTopic<'_> => theirs::fetch_request::FetchTopic {
+        name: topic, topic_id: topic_id, partitions: partitions,
+    }
+    fetch::FetchPartition => theirs::fetch_request::FetchPartition {
+        partition: partition, current_leader_epoch: current_leader_epoch, fetch_offset: fetch_offset,
+        last_fetched_epoch: last_fetched_epoch, log_start_offset: log_start_offset,
+        partition_max_bytes: partition_max_bytes, replica_directory_id: replica_directory_id,
+    }
+    fetch::ForgottenTopic<'_> => theirs::fetch_request::ForgottenTopic {
+        name: topic, topic_id: topic_id, partitions: partitions,
+    }
+    fetch::FetchResponse<&'static [u8]> => theirs::FetchResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, session_id: session_id, topics: responses,
+        node_endpoints: node_endpoints,
+    }
+    fetch::FetchTopicResponse<&'static [u8]> => theirs::fetch_response::FetchableTopicResponse {
+        name: topic, topic_id: topic_id, partitions: partitions,
+    }
+    fetch::FetchPartitionResponse<&'static [u8]> => theirs::fetch_response::PartitionData {
+        partition: partition_index, error_code: error_code, high_watermark: high_watermark,
+        last_stable_offset: last_stable_offset, log_start_offset: log_start_offset,
+        diverging_epoch: diverging_epoch, current_leader: current_leader, snapshot_id: snapshot_id,
+        aborted_transactions: aborted_transactions, preferred_read_replica: preferred_read_replica,
+        records: records,
+    }
+    fetch::EpochEndOffset => theirs::fetch_response::EpochEndOffset { epoch: epoch, end_offset: end_offset }
+    fetch::SnapshotId => theirs::fetch_response::SnapshotId { end_offset: end_offset, epoch: epoch }
+    fetch::AbortedTransaction => theirs::fetch_response::AbortedTransaction {
+        producer_id: producer_id, first_offset: first_offset,
+    }
+    leader::LeaderIdAndEpoch => theirs::fetch_response::LeaderIdAndEpoch {
+        leader_id: leader_id, leader_epoch: leader_epoch,
+    }
+    leader::NodeEndpoint => theirs::fetch_response::NodeEndpoint {
+        node_id: node_id, host: host, port: port, rack: rack,
+    }
+
+    find_coordinator::FindCoordinatorRequest<'_> => theirs::FindCoordinatorRequest {
+        key: key, key_type: key_type, coordinator_keys: coordinator_keys,
+    }
+    find_coordinator::FindCoordinatorResponse => theirs::FindCoordinatorResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, error_message: error_message,
+        node_id: node_id, host: host, port: port, coordinators: coordinators,
+    }
+    find_coordinator::Coordinator => theirs::find_coordinator_response::Coordinator {
+        key: key, node_id: node_id, host: host, port: port, error_code: error_code, error_message: error_message,
+    }
+
+    init_producer_id::InitProducerIdRequest<'_> => theirs::InitProducerIdRequest {
+        transactional_id: transactional_id, transaction_timeout_ms: transaction_timeout_ms,
+        producer_id: producer_id, producer_epoch: producer_epoch,
+    }
+    init_producer_id::InitProducerIdResponse => theirs::InitProducerIdResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, producer_id: producer_id,
+        producer_epoch: producer_epoch,
+    }
+
+    list_offsets::ListOffsetsRequest<'_> => theirs::ListOffsetsRequest {
+        replica_id: replica_id, isolation_level: isolation_level, topics: topics,
+    }
+    list_offsets::ListOffsetsTopic<'_> => theirs::list_offsets_request::ListOffsetsTopic {
+        name: name, partitions: partitions,
+    }
+    list_offsets::ListOffsetsPartition => theirs::list_offsets_request::ListOffsetsPartition {
+        partition: partition_index, current_leader_epoch: current_leader_epoch, timestamp: timestamp,
+    }
+    list_offsets::ListOffsetsResponse => theirs::ListOffsetsResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    list_offsets::ListOffsetsTopicResponse => theirs::list_offsets_response::ListOffsetsTopicResponse {
+        name: name, partitions: partitions,
+    }
+    list_offsets::ListOffsetsPartitionResponse => theirs::list_offsets_response::ListOffsetsPartitionResponse {
+        partition: partition_index, error_code: error_code, timestamp: timestamp, offset: offset,
+        leader_epoch: leader_epoch,
+    }
+
+    metadata::MetadataRequest<'_> => theirs::MetadataRequest {
+        topics: topics, allow_auto_topic_creation: allow_auto_topic_creation,
+        include_cluster_authorized_operations: include_cluster_authorized_operations,
+        include_topic_authorized_operations: include_topic_authorized_operations,
+    }
+    metadata::MetadataRequestTopic<'_> => theirs::metadata_request::MetadataRequestTopic {
+        topic_id: topic_id, name: name,
+    }
+    metadata::MetadataResponse => theirs::MetadataResponse {
+        throttle_time_ms: throttle_time_ms, brokers: brokers, cluster_id: cluster_id,
+        controller_id: controller_id, topics: topics,
+        cluster_authorized_operations: cluster_authorized_operations,
+    }
+    metadata::MetadataBroker => theirs::metadata_response::MetadataResponseBroker {
+        node_id: node_id, host: host, port: port, rack: rack,
+    }
+    metadata::MetadataTopic => theirs::metadata_response::MetadataResponseTopic {
+        error_code: error_code, name: name, topic_id: topic_id, is_internal: is_internal,
+        partitions: partitions, topic_authorized_operations: topic_authorized_operations,
+    }
+    metadata::MetadataPartition => theirs::metadata_response::MetadataResponsePartition {
+        error_code: error_code, partition: partition_index, leader_id: leader_id, leader_epoch: leader_epoch,
+        replica_nodes: replica_nodes, isr_nodes: isr_nodes, offline_replicas: offline_replicas,
+    }
+
+    offset_for_leader_epoch::OffsetForLeaderEpochRequest<'_> => theirs::OffsetForLeaderEpochRequest {
+        replica_id: replica_id, topics: topics,
+    }
+    offset_for_leader_epoch::OffsetForLeaderTopic<'_>
+        => theirs::offset_for_leader_epoch_request::OffsetForLeaderTopic { name: topic, partitions: partitions }
+    offset_for_leader_epoch::OffsetForLeaderPartition
+        => theirs::offset_for_leader_epoch_request::OffsetForLeaderPartition {
+            partition: partition, current_leader_epoch: current_leader_epoch, leader_epoch: leader_epoch,
+        }
+    offset_for_leader_epoch::OffsetForLeaderEpochResponse => theirs::OffsetForLeaderEpochResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    offset_for_leader_epoch::OffsetForLeaderTopicResponse
+        => theirs::offset_for_leader_epoch_response::OffsetForLeaderTopicResult {
+            name: topic, partitions: partitions,
+        }
+    offset_for_leader_epoch::OffsetForLeaderPartitionResponse
+        => theirs::offset_for_leader_epoch_response::EpochEndOffset {
+            error_code: error_code, partition: partition, leader_epoch: leader_epoch, end_offset: end_offset,
+        }
+
+    produce::ProduceRequest<'_> => theirs::ProduceRequest {
+        transactional_id: transactional_id, acks: acks, timeout_ms: timeout_ms, topics: topic_data,
+    }
+    produce::ProduceTopic<'_> => theirs::produce_request::TopicProduceData {
+        name: name, partitions: partition_data,
+    }
+    produce::ProducePartition<'_> => theirs::produce_request::PartitionProduceData {
+        partition: index, records: records,
+    }
+    produce::ProduceResponse => theirs::ProduceResponse {
+        topics: responses, throttle_time_ms: throttle_time_ms, node_endpoints: node_endpoints,
+    }
+    produce::ProduceTopicResponse => theirs::produce_response::TopicProduceResponse {
+        name: name, partitions: partition_responses,
+    }
+    produce::ProducePartitionResponse => theirs::produce_response::PartitionProduceResponse {
+        partition: index, error_code: error_code, base_offset: base_offset,
+        log_append_time_ms: log_append_time_ms, log_start_offset: log_start_offset,
+        record_errors: record_errors, error_message: error_message, current_leader: current_leader,
+    }
+    produce::RecordError => theirs::produce_response::BatchIndexAndErrorMessage {
+        batch_index: batch_index, batch_index_error_message: batch_index_error_message,
+    }
+    leader::LeaderIdAndEpoch => theirs::produce_response::LeaderIdAndEpoch {
+        leader_id: leader_id, leader_epoch: leader_epoch,
+    }
+    leader::NodeEndpoint => theirs::produce_response::NodeEndpoint {
+        node_id: node_id, host: host, port: port, rack: rack,
+    }
+}
+
+macro_rules! mirror_values {
+    ($($ours:ty => $theirs:ty, |$value:ident| $mirrored:expr;)*) => {$(
+        impl Mirror<$theirs> for $ours {
+            fn mirror(&self) -> $theirs {
+                let $value = self;
+                $mirrored
+            }
+        }
+    )*};
+}
+
+mirror_values! {
+    bool => bool, |value| *value;
+    i8 => i8, |value| *value;
+    i16 => i16, |value| *value;
+    i32 => i32, |value| *value;
+    i64 => i64, |value| *value;
+    i32 => theirs::BrokerId, |value| (*value).into();
+    i64 => theirs::ProducerId, |value| (*value).into();
+    ErrorCode => i16, |value| value.code();
+    Uuid => uuid::Uuid, |value| uuid::Uuid::from_bytes(value.0);
+    &str => StrBytes, |value| StrBytes::from_string((*value).to_owned());
+    &str => theirs::TopicName, |value| StrBytes::from_string((*value).to_owned()).into();
+    &str => theirs::TransactionalId, |value| StrBytes::from_string((*value).to_owned()).into();
+    String => StrBytes, |value| StrBytes::from_string(value.clone());
+    String => theirs::TopicName, |value| StrBytes::from_string(value.clone()).into();
+    &[u8] => Bytes, |value| Bytes::copy_from_slice(value);
+    Records<&'static [u8]> => Option<Bytes>, |value| Some(value.0.concat().into());
+}
+
+impl<T: Mirror<K>, K> Mirror<Option<K>> for Option<T> {
+    fn mirror(&self) -> Option<K> {
+        self.as_ref().map(Mirror::mirror)
+    }
+}
+
+impl<T: Mirror<K>, K> Mirror<Vec<K>> for Vec<T> {
+    fn mirror(&self) -> Vec<K> {
+        self.iter().map(Mirror::mirror).collect()
+    }
+}
+
+impl<'a, T: Mirror<K> + Decode<'a> + Copy, K> Mirror<Vec<K>> for Array<'a, T> {
+    fn mirror(&self) -> Vec<K> {
+        self.iter().map(|element| element.mirror()).collect()
+    }
+}
