@@ -31,12 +31,15 @@ fetch() {
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version></dependency>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$version</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.5</version></dependency>
+    <!-- A Java compiler that runs on a plain JRE, for clients/Client.java. -->
+    <dependency><groupId>org.eclipse.jdt</groupId><artifactId>ecj</artifactId><version>3.36.0</version></dependency>
   </dependencies>
 </project>
 XML
   rm -rf "$libs"
-  mvn -q -B -Dstyle.color=never -f "$cache/pom/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
-    -DoutputDirectory="$libs" -DincludeScope=runtime >&2 || fail "Maven could not fetch Kafka $version"
+  mvn -q -B -f "$cache/pom/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+    -DoutputDirectory="$libs" -DincludeScope=runtime >"$cache/fetch.log" 2>&1 \
+    || { tail -20 "$cache/fetch.log" >&2; fail "Maven could not fetch Kafka $version"; }
   cat >"$libs/log4j2.properties" <<'LOG'
 status = error
 appender.console.type = Console
