@@ -100,6 +100,12 @@ impl Core {
         self.executor.run_batch();
     }
 
+    /// Polls one ready task, the one that `choose` picks of so many; classes count as in [`Core::run_batch`]. False if
+    /// none is ready. The core must be entered. For the simulator.
+    pub(crate) fn run_one(&self, choose: impl FnOnce(usize) -> usize) -> bool {
+        self.executor.run_one(choose)
+    }
+
     /// Whether a task is ready, so that the loop must not sleep.
     pub(crate) fn has_ready(&self) -> bool {
         self.executor.has_ready()

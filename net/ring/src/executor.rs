@@ -169,6 +169,22 @@ impl Executor {
         }
     }
 
+    /// See [`Core::run_one`].
+    pub(crate) fn run_one(&self, choose: impl FnOnce(usize) -> usize) -> bool {
+        self.take_injected();
+        let Some(mut queue) = (self.order().into_iter())
+            .map(|class| self.ready[class as usize].borrow_mut())
+            .find(|queue| !queue.is_empty())
+        else {
+            return false;
+        };
+        let chosen = choose(queue.len());
+        let runnable = queue.remove(chosen).expect("one of those there are was chosen");
+        drop(queue);
+        runnable.run();
+        true
+    }
+
     /// See [`Core::has_ready`].
     pub(crate) fn has_ready(&self) -> bool {
         self.ready.iter().any(|queue| !queue.borrow().is_empty()) || !self.remote.lock().is_empty()
@@ -212,19 +228,21 @@ impl Executor {
     }
 
     fn next(&self) -> Option<Runnable<Class>> {
+        (self.order().into_iter()).find_map(|class| self.ready[class as usize].borrow_mut().pop_front())
+    }
+
+    /// In which order the classes are looked at, this turn.
+    fn order(&self) -> [Class; 3] {
         use Class::{Background, Latency, Throughput};
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        let order = if turn.is_multiple_of(BACKGROUND_TURN) {
+        if turn.is_multiple_of(BACKGROUND_TURN) {
             [Background, Throughput, Latency]
         } else if turn.is_multiple_of(THROUGHPUT_TURN) {
             [Throughput, Latency, Background]
         } else {
             [Latency, Throughput, Background]
-        };
-        order
-            .into_iter()
-            .find_map(|class| self.ready[class as usize].borrow_mut().pop_front())
+        }
     }
 }
 
