@@ -35,7 +35,7 @@ pub(crate) enum Operation {
         range: Range<usize>,
         offset: u64,
     },
-    /// pwritev2(2) of the first [`SLICES_MAX`] slices; may be short. [`Outcome::Written`].
+    /// pwritev2(2) of the first [`SLICES_MAX`] slices that are not empty; may be short. [`Outcome::Written`].
     Write {
         file: Rc<Handle>,
         slices: Vec<Slice>,
@@ -54,7 +54,7 @@ pub(crate) enum Operation {
         buffer: Buffer,
         range: Range<usize>,
     },
-    /// sendmsg(2) of the first [`SLICES_MAX`] slices; may be short. [`Outcome::Written`].
+    /// sendmsg(2) of the first [`SLICES_MAX`] slices that are not empty; may be short. [`Outcome::Written`].
     Send {
         connection: Rc<Handle>,
         slices: Vec<Slice>,

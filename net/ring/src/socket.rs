@@ -128,6 +128,11 @@ impl TcpStream {
         self.handle.driver().shutdown(self.handle.id(), how);
     }
 
+    #[cfg(test)]
+    pub(crate) fn handle_for_test(&self) -> &Handle {
+        &self.handle
+    }
+
     async fn begin(operation: Operation) -> io::Result<TcpStream> {
         match core::current().begin(operation).await {
             Outcome::Connected(connection) => {
