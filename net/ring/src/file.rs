@@ -108,16 +108,22 @@ impl File {
     ) -> (io::Result<usize>, Buffer) {
         let mut done = 0;
         loop {
-            let left = range.start + done..range.end;
-            let (result, returned) = self.read_at(buffer, left, offset + done as u64).await;
+            // A direct read that ended within a block is repeated from the block's beginning: the next byte's offset
+            // would be refused. If it gives no more, the file ends there.
+            let whole = if self.direct {
+                done - done % PAGE_SIZE
+            } else {
+                done
+            };
+            let left = range.start + whole..range.end;
+            let (result, returned) = self.read_at(buffer, left, offset + whole as u64).await;
             buffer = returned;
             match result {
-                Ok(0) => return (Ok(done), buffer),
-                Ok(count) => done += count,
+                Ok(count) if whole + count > done => done = whole + count,
+                Ok(_) => return (Ok(done), buffer),
                 Err(error) => return (Err(error), buffer),
             }
-            // A direct read that ended between blocks has met the end of the file; the next would be unaligned.
-            if done == range.len() || (self.direct && !done.is_multiple_of(DIRECT_UNIT)) {
+            if done == range.len() {
                 return (Ok(done), buffer);
             }
         }
@@ -223,8 +229,6 @@ impl File {
     }
 }
 
-/// The smallest block of any device: a direct read that stops off its multiples has met the end of the file.
-const DIRECT_UNIT: usize = 512;
 /// How often a file operation that made no progress (EINTR, EAGAIN, nothing written) is tried again. The kernel does
 /// its own waiting for io_uring, so that a second try is rare and a tenth means trouble.
 const TRIES_MAX: u32 = 10;

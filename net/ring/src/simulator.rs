@@ -2,7 +2,7 @@
 //!
 //! Deterministic: the same seed and the same program give the same run, event for event ([`Simulator::trace_hash`]).
 //! Time is virtual: it passes when nothing is ready, and a little with every poll of a task, so that no loop stands
-//! still. A panic of a simulated task reaches the test, and the seed is printed.
+//! still. A panic of a simulated task reaches the test, and the seed is printed; [`for_each_seed`] runs many.
 //!
 //! What the disk does is said in `simulator/disk.rs`, what the network does in `simulator/network.rs`. Neither
 //! misbehaves unless it is told to, with one exception: [`Simulator::power_cut`] always treats what was not flushed
@@ -32,6 +32,7 @@ mod names;
 mod network;
 mod page;
 mod ranges;
+mod seeds;
 mod stale;
 #[cfg(test)]
 mod tests;
@@ -51,7 +52,8 @@ pub use self::faults::{DiskCounters, DiskFaults, DiskOperation, Injection};
 pub use self::network::NetworkFaults;
 use self::network::{address_of, nanoseconds};
 use self::page::Tear;
-use self::world::{NewThread, ThreadNumber};
+pub use self::seeds::for_each_seed;
+use self::world::{NewThread, ThreadNumber, World};
 use crate::channel::Answer;
 use crate::clock::Instant;
 use crate::core::{self, Core};
@@ -194,7 +196,7 @@ impl Simulator {
                     new: cut.new,
                     unreadable: cut.unreadable,
                 },
-            )
+            );
         });
     }
 
@@ -229,7 +231,7 @@ impl Simulator {
 
     /// Everything that happened so far, as one number: two runs of one seed must agree on it.
     pub fn trace_hash(&self) -> u64 {
-        self.shared.look(|world| world.trace())
+        self.shared.look(World::trace)
     }
 
     /// A number from the simulator's own stream, for a test's choices.
@@ -397,7 +399,7 @@ impl Simulator {
         }
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
-        let mut next = self.shared.look(|world| world.next_event());
+        let mut next = self.shared.look(World::next_event);
         for (&number, thread) in &self.threads {
             let paused_until = self
                 .shared
@@ -413,10 +415,7 @@ impl Simulator {
                 None => {}
             }
         }
-        let is_event_due = self
-            .shared
-            .look(|world| world.next_event())
-            .is_some_and(|at| at <= now);
+        let is_event_due = self.shared.look(World::next_event).is_some_and(|at| at <= now);
         let choices = ready.len() + usize::from(is_event_due);
         let happened = if choices == 0 {
             let to = next.unwrap_or(deadline).min(deadline);
@@ -492,7 +491,7 @@ impl Simulator {
     }
 
     fn fire_event(&mut self) {
-        let Some(ended) = self.shared.enter(|world| world.fire()) else {
+        let Some(ended) = self.shared.enter(World::fire) else {
             return;
         };
         let Some(thread) = self.threads.get(&ended.thread) else {

@@ -1,6 +1,7 @@
 //! What the simulated world does, seen through the public interface.
 
 mod disk;
+mod journal;
 mod network;
 mod scheduling;
 

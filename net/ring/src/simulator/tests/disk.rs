@@ -442,3 +442,34 @@ fn rot_is_seen_by_readers() {
     assert_eq!(error, Some(Some(libc::EIO)));
     assert!(simulator.flip_bit(host, "/g", 0, 0).is_err());
 }
+
+#[test]
+fn a_direct_read_finds_the_end_of_a_file_that_ends_within_a_block() {
+    for seed in 0..20 {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(64 << 20);
+        simulator.set_disk_faults(
+            host,
+            DiskFaults {
+                short_read: 0.5,
+                ..DiskFaults::default()
+            },
+        );
+        simulator.run(host, MEMORY, LIMIT, || async {
+            let pool = Pool::new("blocks", 1 << 20).unwrap();
+            let file = File::open("/f".as_ref(), CREATE).await.unwrap();
+            for number in 0..4 {
+                write(&file, &pool, number, Durability::Completed).await.unwrap();
+            }
+            for ends_at in [4, 512, 1536, 4095] {
+                let bytes = 3 * PAGE_SIZE + ends_at;
+                file.set_len(bytes as u64).await.unwrap();
+                let (result, buffer) = file.read_exact_at(block_of(&pool, 4), 0..4 * PAGE_SIZE, 0).await;
+                assert_eq!((result.unwrap(), buffer[bytes - 1]), (bytes, 4));
+                file.set_len(4 * BLOCK).await.unwrap();
+                write(&file, &pool, 3, Durability::Completed).await.unwrap();
+            }
+        });
+        assert!(simulator.disk_counters(host).disturbances > 0);
+    }
+}
