@@ -20,7 +20,7 @@ const MAGIC_AT: usize = 16;
 
 /// Whose time a record carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum TimestampType {
+pub enum TimestampType {
     /// `CreateTime`: the producer's.
     #[default]
     Create,
@@ -30,17 +30,17 @@ pub(crate) enum TimestampType {
 
 /// A topic's settings that decide what may be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AppendRules {
+pub struct AppendRules {
     /// `max.message.bytes`: of a whole batch, in bytes.
-    pub(crate) max_message_bytes: usize,
+    pub max_message_bytes: usize,
     /// `segment.bytes`: a batch larger than a segment can never be stored, in bytes.
-    pub(crate) segment_bytes: usize,
+    pub segment_bytes: usize,
     /// `message.timestamp.type`.
-    pub(crate) timestamp_type: TimestampType,
+    pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`.
-    pub(crate) timestamp_before_max_ms: i64,
+    pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
-    pub(crate) timestamp_after_max_ms: i64,
+    pub timestamp_after_max_ms: i64,
 }
 
 impl Default for AppendRules {
@@ -63,10 +63,28 @@ pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     /// The cause, for people.
     pub(crate) cause: &'static str,
+    /// When it is found.
+    pub(crate) stage: Stage,
+}
+
+/// Kafka looks at a partition's bytes twice, and at other things in between (acks, leadership): of two faults the one
+/// that is found first is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// When the request is taken apart.
+    Request,
+    /// When the leader appends.
+    Append,
 }
 
 const fn refuse<T>(code: ErrorCode, cause: &'static str) -> Result<T, Refusal> {
-    Err(Refusal { code, cause })
+    let stage = Stage::Append;
+    Err(Refusal { code, cause, stage })
+}
+
+const fn refuse_request<T>(code: ErrorCode, cause: &'static str) -> Result<T, Refusal> {
+    let stage = Stage::Request;
+    Err(Refusal { code, cause, stage })
 }
 
 /// The one batch in `records` that a client may append, or why not. Bytes after the batch that are not a whole batch
@@ -83,6 +101,12 @@ pub(crate) fn check<'a>(
         return refuse(
             ErrorCode::InvalidRecord,
             "a producer's batch must have base offset 0",
+        );
+    }
+    if header.attributes.is_transactional() {
+        return refuse(
+            ErrorCode::InvalidTxnState,
+            "the batch belongs to a transaction that does not exist",
         );
     }
     if batch.bytes().len() > rules.max_message_bytes {
@@ -138,6 +162,16 @@ pub(crate) fn check<'a>(
     Ok(batch)
 }
 
+/// Compares the leader epoch that a client knows (-1: none) with the partition's (KIP-320).
+pub(crate) fn check_leader_epoch(clients: i32, ours: i32) -> Result<(), ErrorCode> {
+    match clients {
+        -1 => Ok(()),
+        older if older < ours => Err(ErrorCode::FencedLeaderEpoch),
+        newer if newer > ours => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the bytes begin with a batch that belongs to a transaction. Anything that is not a batch does not.
 pub(crate) fn is_transactional(records: Option<&[u8]>) -> bool {
     records.is_some_and(|bytes| {
@@ -148,11 +182,11 @@ pub(crate) fn is_transactional(records: Option<&[u8]>) -> bool {
 /// The first batch, if it is a batch of format 2 and the only one.
 fn only_batch(records: &[u8], api_version: i16) -> Result<RecordBatch<'_>, Refusal> {
     let Some(length) = next_batch(records)? else {
-        return refuse(ErrorCode::InvalidRecord, "there is no record batch");
+        return refuse_request(ErrorCode::InvalidRecord, "there is no record batch");
     };
     let (bytes, rest) = records.split_at(length);
     if bytes[MAGIC_AT] != MAGIC_V2 as u8 {
-        return refuse(
+        return refuse_request(
             ErrorCode::InvalidRecord,
             "only record batches of format 2 are taken",
         );
@@ -161,20 +195,20 @@ fn only_batch(records: &[u8], api_version: i16) -> Result<RecordBatch<'_>, Refus
     if api_version < FIRST_ZSTD_VERSION
         && batch.is_some_and(|batch| batch.header().attributes.compression() == Some(Compression::Zstd))
     {
-        return refuse(
+        return refuse_request(
             ErrorCode::UnsupportedCompressionType,
             "zstd needs Produce version 7 or later",
         );
     }
     if next_batch(rest)?.is_some() {
-        return refuse(
+        return refuse_request(
             ErrorCode::InvalidRecord,
             "there is more than one record batch for the partition",
         );
     }
     match batch {
         Some(batch) => Ok(batch),
-        None => refuse(
+        None => refuse_request(
             ErrorCode::CorruptMessage,
             "the batch is shorter than its own header",
         ),
@@ -189,7 +223,7 @@ fn next_batch(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     };
     let length = i32::from_be_bytes(length.try_into().unwrap_or_default());
     if length < LEAST_RECORD_BYTES {
-        return refuse(
+        return refuse_request(
             ErrorCode::CorruptMessage,
             "the batch's length is less than any record's",
         );
@@ -198,10 +232,13 @@ fn next_batch(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         return Ok(None);
     };
     if magic > MAGIC_V2 as u8 {
-        return refuse(ErrorCode::CorruptMessage, "the batch's format is not known");
+        return refuse_request(ErrorCode::CorruptMessage, "the batch's format is not known");
     }
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let whole = length.saturating_add(BATCH_LENGTH_OVERHEAD);
+    let Some(whole) = length.checked_add(BATCH_LENGTH_OVERHEAD as i32) else {
+        // Kafka's own sum overflows here, and this is what it then says.
+        return refuse_request(ErrorCode::UnknownServerError, "the batch's length is not a length");
+    };
+    let whole = usize::try_from(whole).unwrap_or(usize::MAX);
     Ok((whole <= bytes.len()).then_some(whole))
 }
 
@@ -329,10 +366,9 @@ pub(crate) mod tests {
                 ErrorCode::CorruptMessage
             );
         }
-        assert_eq!(
-            code(&batch(40, |header| header.batch_length = i32::MAX)),
-            ErrorCode::InvalidRecord
-        );
+        let length = |length| code(&batch(40, |header| header.batch_length = length));
+        assert_eq!(length(i32::MAX - 12), ErrorCode::InvalidRecord);
+        assert_eq!(length(i32::MAX), ErrorCode::UnknownServerError);
     }
 
     #[test]
@@ -380,6 +416,14 @@ pub(crate) mod tests {
                 "change {index}"
             );
         }
+    }
+
+    #[test]
+    fn a_transaction_that_was_never_begun_takes_no_batch() {
+        let bytes = batch(40, |header| {
+            header.attributes = Attributes::default().transactional()
+        });
+        assert_eq!(code(&bytes), ErrorCode::InvalidTxnState);
     }
 
     #[test]
@@ -451,6 +495,15 @@ pub(crate) mod tests {
             ..AppendRules::default()
         };
         assert!(check(Some(&at(i64::MAX)), VERSION, &rules, NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn leader_epochs_are_compared() {
+        assert_eq!(check_leader_epoch(-1, 3), Ok(()));
+        assert_eq!(check_leader_epoch(3, 3), Ok(()));
+        assert_eq!(check_leader_epoch(2, 3), Err(ErrorCode::FencedLeaderEpoch));
+        assert_eq!(check_leader_epoch(-2, 3), Err(ErrorCode::FencedLeaderEpoch));
+        assert_eq!(check_leader_epoch(4, 3), Err(ErrorCode::UnknownLeaderEpoch));
     }
 
     #[test]

@@ -347,3 +347,12 @@ impl AsRef<[u8]> for Slice {
         self
     }
 }
+
+/// By their bytes, wherever these are.
+impl PartialEq for Slice {
+    fn eq(&self, other: &Slice) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Slice {}
