@@ -408,6 +408,7 @@ mod tests {
     fn sectors_tear_each_on_its_own() {
         let mut chance = Chance::new(5);
         let mut seen = [false; 3];
+        let mut mixed = 0;
         for _ in 0..100 {
             let mut page = Page::hole();
             page.write(1, ALL_SECTORS, filled(1), 0);
@@ -422,6 +423,8 @@ mod tests {
                 &mut chance,
                 None,
             );
+            let bytes = page.current().bytes();
+            mixed += u32::from(bytes.contains(&1) && bytes.contains(&2));
             for sector in 0..8 {
                 let value = page.current().bytes()[sector * SECTOR_BYTES];
                 if page.unreadable() & (1 << sector) != 0 {
@@ -432,6 +435,7 @@ mod tests {
             }
         }
         assert_eq!(seen, [true; 3]);
+        assert!(mixed > 50, "{mixed}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Order, time, threads, kills.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::{Notes, NotesDrop};
@@ -78,6 +80,29 @@ fn a_seed_gives_the_same_run_again_and_others_give_others() {
         traces.insert(first.0);
     }
     assert_eq!(traces.len(), 20);
+}
+
+#[test]
+fn the_seed_decides_which_ready_task_goes_first() {
+    let order = |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(0);
+        let notes = Notes::default();
+        let log = notes.clone();
+        simulator.run(host, MEMORY, LIMIT, move || async move {
+            let note = |number| {
+                let log = log.clone();
+                spawn(Class::Latency, async move { log.add(number) })
+            };
+            let tasks = [note(1), note(2), note(3)];
+            for task in tasks {
+                task.await;
+            }
+        });
+        notes.all()
+    };
+    let orders: std::collections::BTreeSet<_> = (0..100).map(order).collect();
+    assert_eq!(orders.len(), 6, "every order of three tasks happens");
 }
 
 #[test]
@@ -186,24 +211,28 @@ fn a_killed_process_drops_its_tasks_and_none_of_them_does_anything_more() {
         .unwrap();
         let _noted = NotesDrop(log.clone(), 1.into());
         // What a drop starts after the kill must vanish.
-        struct WritesOnDrop(File);
-        impl Drop for WritesOnDrop {
+        const CREATE: OpenOptions = OpenOptions {
+            read: false,
+            write: true,
+            create: true,
+            create_new: false,
+            truncate: false,
+            direct: false,
+        };
+        struct CreatesOnDrop;
+        impl Drop for CreatesOnDrop {
             fn drop(&mut self) {
-                let file = self.0.clone();
-                spawn(Class::Latency, async move {
-                    let _ = file
-                        .write_all_at(vec![vec![9; 10].into()], 0, Durability::Durable)
-                        .await;
+                let open = File::open("/late".as_ref(), CREATE);
+                let begun = pin!(open).poll(&mut Context::from_waker(Waker::noop()));
+                assert!(begun.is_pending());
+                spawn(Class::Latency, async {
+                    let _ = File::open("/later".as_ref(), CREATE).await;
                 })
                 .detach();
             }
         }
-        let create = OpenOptions {
-            write: true,
-            create: true,
-            ..OpenOptions::default()
-        };
-        let _writes = WritesOnDrop(File::open("/f".as_ref(), create).await.unwrap());
+        let _creates = CreatesOnDrop;
+        drop(File::open("/f".as_ref(), CREATE).await.unwrap());
         log.add(0);
         std::future::pending::<()>().await;
     });
