@@ -381,7 +381,8 @@ impl Disk {
         for part in above {
             match self.names.resolve(part) {
                 Ok(Node::Directory(_)) => {}
-                Ok(Node::File(_)) => return Err(error(libc::EEXIST)),
+                Ok(Node::File(_)) if part == path => return Err(error(libc::EEXIST)),
+                Ok(Node::File(_)) => return Err(error(libc::ENOTDIR)),
                 Err(missing) if missing.raw_os_error() == Some(libc::ENOENT) => {
                     self.sequence += 1;
                     self.names
@@ -412,7 +413,7 @@ impl Disk {
     pub(super) fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.names.resolve(path) {
             Ok(_) => Ok(true),
-            Err(missing) if matches!(missing.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
+            Err(missing) if missing.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(other) => Err(other),
         }
     }

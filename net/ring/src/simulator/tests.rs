@@ -1,5 +1,6 @@
 //! What the simulated world does, seen through the public interface.
 
+mod agreement;
 mod disk;
 mod journal;
 mod network;
