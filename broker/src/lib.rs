@@ -2,5 +2,4 @@
 
 #![forbid(unsafe_code)]
 
-mod api;
 mod partition;

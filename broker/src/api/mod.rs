@@ -1,3 +1,145 @@
-//! Kafka's APIs, one file each.
+//! Kafka's APIs, one file each, all of one shape: the view in, the decision, the response out.
+//!
+//! To add one: its row in `wire::API_TABLE` (from which ApiVersions answers and the frame checks versions), its file
+//! here, and its line in [`handler`]; the compiler asks for the line.
 
-mod session;
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod dispatch;
+mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+pub(crate) mod session;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use net::{Pending, Reply};
+use ring::buffer::Slice;
+use wire::{ApiKey, DecodeError, Reader, Request, RequestHeader, Response, decode_request_header};
+
+use crate::shard::Shard;
+
+/// Topics and partitions that one request may name, together. A view costs nothing, but each is answered, and waited
+/// for, on its own; ten times what a client of our largest cluster asks at once.
+pub(crate) const ENTRIES_MAX: usize = 100_000;
+
+/// What a handler gives: the answer, now or later; or why the bytes are not a request.
+pub(crate) type Handled = Result<Pending, Refused>;
+
+/// Handles one request. Until its future ends, the connection's next request is not begun.
+pub(crate) type Handler = fn(Rc<Shard>, Call) -> Pin<Box<dyn Future<Output = Handled>>>;
+
+/// The handler of an API.
+fn handler(key: ApiKey) -> Handler {
+    match key {
+        ApiKey::Produce => |shard, call| Box::pin(produce::handle(shard, call)),
+        ApiKey::Fetch => |shard, call| Box::pin(fetch::handle(shard, call)),
+        ApiKey::ListOffsets => |shard, call| Box::pin(list_offsets::handle(shard, call)),
+        ApiKey::Metadata => |shard, call| Box::pin(metadata::handle(shard, call)),
+        ApiKey::FindCoordinator => |shard, call| Box::pin(find_coordinator::handle(shard, call)),
+        ApiKey::ApiVersions => |shard, call| Box::pin(api_versions::handle(shard, call)),
+        ApiKey::CreateTopics => |shard, call| Box::pin(create_topics::handle(shard, call)),
+        ApiKey::DeleteTopics => |shard, call| Box::pin(delete_topics::handle(shard, call)),
+        ApiKey::InitProducerId => |shard, call| Box::pin(init_producer_id::handle(shard, call)),
+        ApiKey::OffsetForLeaderEpoch => |shard, call| Box::pin(offset_for_leader_epoch::handle(shard, call)),
+    }
+}
+
+/// Why a request closes its connection: the bytes are not what the protocol allows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// They could not be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// They name more than one request may.
+    #[error("a request names {named} topics and partitions, more than {ENTRIES_MAX}")]
+    TooMany {
+        /// What it names.
+        named: usize,
+    },
+}
+
+/// A request, as the frame hands it to a handler: its header was read and its version is one that we speak.
+pub(crate) struct Call {
+    /// The version of the request, and of the answer.
+    pub(crate) version: i16,
+    correlation_id: i32,
+    frame: Slice,
+    body_at: usize,
+}
+
+impl Call {
+    /// The request's body, as a view of the frame.
+    pub(crate) fn body<'a, T: Request<'a>>(&'a self) -> Result<T, DecodeError> {
+        T::decode(Reader::new(&self.frame[self.body_at..]), self.version)
+    }
+
+    /// The client's name for itself.
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        let header: Option<RequestHeader<'_>> =
+            decode_request_header(&self.frame).ok().map(|(header, _)| header);
+        header.and_then(|header| header.client_id)
+    }
+
+    /// What is left of the request once its bytes are not needed any more.
+    pub(crate) fn into_caller(self) -> Caller {
+        Caller {
+            version: self.version,
+            correlation_id: self.correlation_id,
+        }
+    }
+
+    /// The answer, at once.
+    pub(crate) fn ready(self, response: &impl Response) -> Handled {
+        Ok(Pending::Ready(self.into_caller().reply(response)))
+    }
+}
+
+/// To whom a late answer goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The version of the answer.
+    pub(crate) version: i16,
+    /// The request's number.
+    pub(crate) correlation_id: i32,
+}
+
+impl Caller {
+    /// The answer's frame.
+    pub(crate) fn reply(self, response: &impl Response) -> Reply {
+        Reply::Frame(vec![Slice::from(
+            response.encode(self.version, self.correlation_id),
+        )])
+    }
+}
+
+/// An answer that is waited for while the connection's later requests are begun.
+pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
+    Ok(Pending::Later(Box::pin(answer)))
+}
+
+/// Refuses a request that names too much.
+pub(crate) fn bound_entries(counts: impl Iterator<Item = usize>) -> Result<(), Refused> {
+    let named = counts.fold(0usize, usize::saturating_add);
+    if named > ENTRIES_MAX {
+        return Err(Refused::TooMany { named });
+    }
+    Ok(())
+}
+
+/// A topic id in Kafka's form.
+pub(crate) fn uuid(id: u128) -> wire::Uuid {
+    wire::Uuid(id.to_be_bytes())
+}
+
+/// A topic id in ours.
+pub(crate) fn topic_id(uuid: wire::Uuid) -> u128 {
+    u128::from_be_bytes(uuid.0)
+}

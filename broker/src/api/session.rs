@@ -15,8 +15,6 @@ pub(crate) const INITIAL_EPOCH: i32 = 0;
 pub(crate) const FINAL_EPOCH: i32 = -1;
 /// The id of no session.
 pub(crate) const NO_SESSION: i32 = 0;
-/// `max.incremental.fetch.session.cache.slots`: Kafka's default.
-pub(crate) const DEFAULT_SLOTS: usize = 1_000;
 /// Partitions in all the sessions of a shard. At about 150 bytes each, less than 40 MiB of its state.
 pub(crate) const PARTITIONS_MAX: usize = 250_000;
 /// A session unused for so long makes room for any other, and one older makes room for a larger one (Kafka's

@@ -236,7 +236,10 @@ fn next_batch(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     }
     let Some(whole) = length.checked_add(BATCH_LENGTH_OVERHEAD as i32) else {
         // Kafka's own sum overflows here, and this is what it then says.
-        return refuse_request(ErrorCode::UnknownServerError, "the batch's length is not a length");
+        return refuse_request(
+            ErrorCode::UnknownServerError,
+            "the batch's length is not a length",
+        );
     };
     let whole = usize::try_from(whole).unwrap_or(usize::MAX);
     Ok((whole <= bytes.len()).then_some(whole))
@@ -421,7 +424,7 @@ pub(crate) mod tests {
     #[test]
     fn a_transaction_that_was_never_begun_takes_no_batch() {
         let bytes = batch(40, |header| {
-            header.attributes = Attributes::default().transactional()
+            header.attributes = Attributes::default().transactional();
         });
         assert_eq!(code(&bytes), ErrorCode::InvalidTxnState);
     }
@@ -429,7 +432,7 @@ pub(crate) mod tests {
     #[test]
     fn codecs_are_checked_against_the_version() {
         let zstd = batch(40, |header| {
-            header.attributes = Attributes::new(Compression::Zstd)
+            header.attributes = Attributes::new(Compression::Zstd);
         });
         assert_eq!(code_at(&zstd, 6), ErrorCode::UnsupportedCompressionType);
         assert_eq!(code_at(&zstd, 7), ErrorCode::None);
@@ -486,7 +489,7 @@ pub(crate) mod tests {
             ErrorCode::InvalidTimestamp
         );
         let claimed = batch(40, |header| {
-            header.attributes = Attributes::default().log_append_time()
+            header.attributes = Attributes::default().log_append_time();
         });
         assert_eq!(code(&claimed), ErrorCode::InvalidTimestamp);
         // The broker's own time replaces the producer's, whatever it was.
@@ -509,7 +512,7 @@ pub(crate) mod tests {
     #[test]
     fn transactional_batches_are_recognised() {
         let bytes = batch(40, |header| {
-            header.attributes = Attributes::default().transactional()
+            header.attributes = Attributes::default().transactional();
         });
         assert!(is_transactional(Some(&bytes)));
         assert!(!is_transactional(Some(&batch(40, |_| {}))));

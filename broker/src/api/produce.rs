@@ -1,0 +1,313 @@
+//! Produce (key 0), versions 3-11: appends batches, and answers when they are durable.
+//!
+//! The batches of a request are checked, numbered and put into the pending commit while the request is begun, in
+//! order, so that what a connection pipelines keeps its order; the answer waits for the commit's flush. Until then the
+//! request's own bytes are not needed: they go back to the connection.
+//! acks=0 asks for no answer; if anything failed its connection is closed, as in Kafka, because silence would lose data.
+
+use std::rc::Rc;
+
+use net::Reply;
+use storage::{AppendError, Appended, CommitTicket, PartitionLog, ProducerCheck, StorageError};
+use wire::messages::leader::NodeEndpoint;
+use wire::messages::produce::{
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+};
+use wire::{ErrorCode, RecordBatch};
+
+use crate::api::{Call, Caller, Handled, bound_entries, later};
+use crate::partition::leader::{self, Refusal, TimestampType};
+use crate::shard::{LocalTopic, Place, Shard, World};
+
+/// The client id of Kafka's own tools: it alone may write to internal topics.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+/// The first version whose answer names the new leader (KIP-951).
+const FIRST_LEADER_VERSION: i16 = 10;
+
+/// A partition's part of the answer, once its batch is durable.
+struct Part {
+    response: ProducePartitionResponse,
+    /// What to wait for.
+    ticket: Option<CommitTicket>,
+    endpoint: Option<NodeEndpoint>,
+}
+
+impl Part {
+    fn failed(partition: i32, error_code: ErrorCode, cause: &str) -> Part {
+        Part {
+            response: ProducePartitionResponse {
+                partition,
+                error_code,
+                error_message: Some(cause.to_owned()),
+                ..ProducePartitionResponse::default()
+            },
+            ticket: None,
+            endpoint: None,
+        }
+    }
+}
+
+pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
+    let request: ProduceRequest<'_> = call.body()?;
+    bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
+    let acks = request.acks;
+    let rules = RequestRules::of(&request, &call);
+    let world = shard
+        .world_that(|world| {
+            request
+                .topics
+                .iter()
+                .all(|topic| world.topic(topic.name).is_some())
+        })
+        .await;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let local = world.topic(topic.name);
+        let mut parts = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            parts.push(append(&shard, &world, local, &partition, &rules).await);
+        }
+        topics.push((topic.name.to_owned(), parts));
+    }
+    let caller = call.into_caller();
+    if acks == 0 {
+        return Ok(net::Pending::Ready(silence(&topics)));
+    }
+    later(answer(caller, topics))
+}
+
+/// What holds for all partitions of a request.
+struct RequestRules {
+    version: i16,
+    /// The whole request is refused with this.
+    refusal: Option<Refusal>,
+    acks_are_valid: bool,
+    may_write_internal_topics: bool,
+}
+
+impl RequestRules {
+    fn of(request: &ProduceRequest<'_>, call: &Call) -> RequestRules {
+        let mut partitions = request.topics.iter().flat_map(|topic| topic.partitions.iter());
+        let is_transactional = request.transactional_id.is_none()
+            && partitions.any(|partition| leader::is_transactional(partition.records));
+        RequestRules {
+            version: call.version,
+            // As Kafka refuses a transactional batch without a transactional id.
+            refusal: is_transactional.then_some(Refusal {
+                code: ErrorCode::TransactionalIdAuthorizationFailed,
+                cause: "a transactional batch needs a transactional id",
+                stage: leader::Stage::Request,
+            }),
+            acks_are_valid: matches!(request.acks, -1..=1),
+            may_write_internal_topics: call.client_id() == Some(ADMIN_CLIENT_ID),
+        }
+    }
+}
+
+async fn append(
+    shard: &Shard,
+    world: &World,
+    topic: Option<&LocalTopic>,
+    sent: &ProducePartition<'_>,
+    rules: &RequestRules,
+) -> Part {
+    let partition = sent.partition;
+    if let Some(refusal) = rules.refusal {
+        return Part::failed(partition, refusal.code, refusal.cause);
+    }
+    let Some(topic) = topic else {
+        return Part::failed(
+            partition,
+            ErrorCode::UnknownTopicOrPartition,
+            "the topic does not exist",
+        );
+    };
+    let place = shard.place_for_data(topic, partition);
+    if matches!(place, Place::Nowhere) {
+        let cause = "the topic has no such partition";
+        return Part::failed(partition, ErrorCode::UnknownTopicOrPartition, cause);
+    }
+    let now_ms = ring::clock::wall_clock_ms();
+    let checked = leader::check(sent.records, rules.version, &topic.rules, now_ms);
+    // The order of what follows is Kafka's, for requests that are wrong in more than one way.
+    if let Err(refusal) = checked
+        && refusal.stage == leader::Stage::Request
+    {
+        return Part::failed(partition, refusal.code, refusal.cause);
+    }
+    if !rules.acks_are_valid {
+        return Part::failed(
+            partition,
+            ErrorCode::InvalidRequiredAcks,
+            "acks must be 0, 1 or -1",
+        );
+    }
+    if topic.topic.is_internal && !rules.may_write_internal_topics {
+        let cause = "clients may not write to internal topics";
+        return Part::failed(partition, ErrorCode::InvalidTopicException, cause);
+    }
+    let log = match place {
+        Place::Here(log) => log,
+        Place::Elsewhere(state) => {
+            let mut part = Part::failed(
+                partition,
+                ErrorCode::NotLeaderOrFollower,
+                "another node leads the partition",
+            );
+            if rules.version >= FIRST_LEADER_VERSION {
+                (part.response.current_leader, part.endpoint) = world.leader(state);
+            }
+            return part;
+        }
+        Place::Nowhere => unreachable!("answered above"),
+    };
+    match checked {
+        Ok(batch) => append_here(shard, log, topic, partition, &batch).await,
+        Err(refusal) => Part::failed(partition, refusal.code, refusal.cause),
+    }
+}
+
+async fn append_here(
+    shard: &Shard,
+    log: &PartitionLog,
+    topic: &LocalTopic,
+    partition: i32,
+    batch: &RecordBatch<'_>,
+) -> Part {
+    let header = batch.header();
+    let outcome = match log.check_producer(header) {
+        ProducerCheck::Duplicate {
+            base_offset,
+            log_append_time_ms,
+            ticket,
+            ..
+        } => {
+            shard.counters.duplicate_batches.add(1);
+            Ok((base_offset, log_append_time_ms, ticket))
+        }
+        ProducerCheck::OutOfOrder => Err(ErrorCode::OutOfOrderSequenceNumber),
+        ProducerCheck::EpochFenced => Err(ErrorCode::InvalidProducerEpoch),
+        ProducerCheck::Append => match log.append(batch.bytes(), header) {
+            Ok(Appended {
+                base_offset,
+                log_append_time_ms,
+                ticket,
+            }) => {
+                shard.counters.produced_batches.add(1);
+                shard.counters.produced_bytes.add(batch.bytes().len() as u64);
+                Ok((base_offset, log_append_time_ms, ticket))
+            }
+            Err(error) => Err(code_of(&error)),
+        },
+    };
+    let log_start_offset = log.log_start_offset();
+    match outcome {
+        Ok((base_offset, log_append_time_ms, ticket)) => Part {
+            response: ProducePartitionResponse {
+                partition,
+                base_offset,
+                log_append_time_ms: match topic.rules.timestamp_type {
+                    TimestampType::Create => -1,
+                    TimestampType::LogAppend => log_append_time_ms,
+                },
+                log_start_offset,
+                ..ProducePartitionResponse::default()
+            },
+            ticket: Some(ticket),
+            endpoint: None,
+        },
+        Err(error_code) => {
+            let mut part = Part::failed(partition, error_code, cause_of(error_code));
+            part.response.log_start_offset = log_start_offset;
+            part
+        }
+    }
+}
+
+fn code_of(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::TooLarge => ErrorCode::MessageTooLarge,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn cause_of(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::OutOfOrderSequenceNumber => "the batch does not follow the producer's last one",
+        ErrorCode::InvalidProducerEpoch => "a producer of a newer epoch has written",
+        ErrorCode::MessageTooLarge => "the batch is larger than the log takes",
+        _ => "the log does not take batches now",
+    }
+}
+
+/// acks=0: nothing, if all went well.
+fn silence(topics: &[(String, Vec<Part>)]) -> Reply {
+    for (topic, parts) in topics {
+        for part in parts {
+            let error = part.response.error_code;
+            if error != ErrorCode::None {
+                let partition = part.response.partition;
+                return Reply::Close(format!("acks=0, and {error} for {topic}-{partition}"));
+            }
+        }
+    }
+    Reply::Nothing
+}
+
+async fn answer(caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
+    let mut response = ProduceResponse::default();
+    for (name, parts) in topics {
+        let mut partitions = Vec::with_capacity(parts.len());
+        for mut part in parts {
+            if let Some(ticket) = part.ticket.take()
+                && let Err(error) = ticket.durable().await
+            {
+                part.response = not_durable(part.response.partition, &error);
+            }
+            if let Some(endpoint) = part.endpoint
+                && !response
+                    .node_endpoints
+                    .iter()
+                    .any(|known| known.node_id == endpoint.node_id)
+            {
+                response.node_endpoints.push(endpoint);
+            }
+            partitions.push(part.response);
+        }
+        response.topics.push(ProduceTopicResponse { name, partitions });
+    }
+    caller.reply(&response)
+}
+
+/// The flush failed, or was never tried: nothing may be said of the batch.
+fn not_durable(partition: i32, error: &StorageError) -> ProducePartitionResponse {
+    ProducePartitionResponse {
+        partition,
+        error_code: ErrorCode::KafkaStorageError,
+        error_message: Some(error.to_string()),
+        ..ProducePartitionResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acks_0_request_that_fails_closes_its_connection() {
+        let good = || Part {
+            response: ProducePartitionResponse::default(),
+            ticket: None,
+            endpoint: None,
+        };
+        assert!(matches!(
+            silence(&[("a".into(), vec![good(), good()])]),
+            Reply::Nothing
+        ));
+        let bad = Part::failed(3, ErrorCode::NotLeaderOrFollower, "elsewhere");
+        let Reply::Close(reason) = silence(&[("a".into(), vec![good()]), ("b".into(), vec![bad])]) else {
+            panic!("the connection stays open");
+        };
+        assert_eq!(reason, "acks=0, and NOT_LEADER_OR_FOLLOWER for b-3");
+    }
+}

@@ -1,0 +1,146 @@
+//! What the control thread gives a shard when it starts it, and what it tells it afterwards.
+//!
+//! The order of a start: every shard binds its listener and reports the address; the control thread, which then knows
+//! every port, raises the leader epochs and sends [`ShardCommand::Open`]; when all shards have opened their logs it
+//! sends [`ShardCommand::Serve`] to each. No client is accepted before.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ring::channel::{Answer, Receiver, Sender};
+
+use crate::controller::image::{Image, Topic};
+use crate::controller::request::ControllerRequest;
+use crate::partition::leader::{AppendRules, TimestampType};
+
+/// Commands that may wait for a shard: it takes them one after the other, and the control thread waits for answers.
+pub const COMMANDS_MAX: usize = 64;
+
+/// All that a shard is born with.
+pub struct ShardContext {
+    /// Its number on this host, from 0.
+    pub shard: u32,
+    /// The node that clients shall know it as.
+    pub node_id: i32,
+    /// What of the configuration it needs.
+    pub settings: Arc<ShardSettings>,
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where its log is.
+    pub storage: storage::ShardOptions,
+    /// Told the address that it listens on, or why it cannot.
+    pub bound: Answer<Result<SocketAddr, String>>,
+    /// What the control thread tells it.
+    pub commands: Receiver<ShardCommand>,
+    /// What it asks of the control thread.
+    pub controller: Sender<ControllerRequest>,
+    /// The version of the newest image that the host has.
+    pub announced: AnnouncedVersion,
+}
+
+/// What of the configuration a shard needs.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics_enable: bool,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_num_partitions: i32,
+    /// `fetch.max.bytes`, in bytes.
+    pub fetch_max_bytes: i32,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_session_slots: usize,
+    /// What holds for a topic that does not say otherwise.
+    pub topic_defaults: TopicSettings,
+    /// What a listener takes from its clients.
+    pub limits: net::Limits,
+}
+
+/// The settings of a topic that matter where its data is.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicSettings {
+    /// What may be appended.
+    pub append: AppendRules,
+    /// How the log is kept.
+    pub partition: storage::PartitionConfig,
+}
+
+impl TopicSettings {
+    /// What holds for `topic`. Its configs were checked when it was created: one that cannot be read is left at its
+    /// default.
+    pub(crate) fn of(topic: &Topic, defaults: &TopicSettings) -> TopicSettings {
+        fn number<T: FromStr>(topic: &Topic, name: &str, default: T) -> T {
+            let set = topic.configs.get(name).and_then(|value| value.parse().ok());
+            set.unwrap_or(default)
+        }
+        let mut settings = *defaults;
+        let append = &mut settings.append;
+        append.max_message_bytes = number(topic, "max.message.bytes", append.max_message_bytes);
+        append.segment_bytes = number(topic, "segment.bytes", append.segment_bytes);
+        append.timestamp_before_max_ms = number(
+            topic,
+            "message.timestamp.before.max.ms",
+            append.timestamp_before_max_ms,
+        );
+        append.timestamp_after_max_ms = number(
+            topic,
+            "message.timestamp.after.max.ms",
+            append.timestamp_after_max_ms,
+        );
+        append.timestamp_type = match topic.configs.get("message.timestamp.type").map(String::as_str) {
+            Some("LogAppendTime") => TimestampType::LogAppend,
+            Some("CreateTime") => TimestampType::Create,
+            _ => append.timestamp_type,
+        };
+        let partition = &mut settings.partition;
+        partition.segment_bytes = number(topic, "segment.bytes", partition.segment_bytes);
+        partition.index_interval_bytes =
+            number(topic, "index.interval.bytes", partition.index_interval_bytes);
+        settings
+    }
+}
+
+/// What the control thread tells a shard. Commands are carried out one after the other, in order.
+pub enum ShardCommand {
+    /// Open the log and the partitions that the image gives this node. The first command, once.
+    Open {
+        /// The image after this start's leader epochs were raised.
+        image: Arc<Image>,
+        /// Given when the log is recovered; an error is for the operator, and ends the shard.
+        done: Answer<Result<(), String>>,
+    },
+    /// Begin to accept clients.
+    Serve {
+        /// Given when clients can connect.
+        done: Answer<()>,
+    },
+    /// Take a newer image: open what it adds, show it, drop what it has deleted.
+    Install {
+        /// The image.
+        image: Arc<Image>,
+        /// Given when all of it is done.
+        done: Answer<Result<(), String>>,
+    },
+    /// Finish what is in flight, seal the log, and end.
+    Stop {
+        /// The counters' line, or what kept the log from being sealed.
+        done: Answer<Result<String, String>>,
+    },
+}
+
+/// The version of the newest image that the host has: announced by the control thread before it sends the image to
+/// the shards, so that a shard knows whether an unknown topic is unknown or only not yet here.
+#[derive(Debug, Clone, Default)]
+pub struct AnnouncedVersion(Arc<AtomicU64>);
+
+impl AnnouncedVersion {
+    /// Announces `version`.
+    pub fn announce(&self, version: u64) {
+        self.0.fetch_max(version, Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}

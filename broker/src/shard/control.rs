@@ -1,0 +1,109 @@
+//! A shard's client of the control thread: what a request asks of the cluster's metadata.
+//!
+//! Every wait is bounded. A full queue and a late answer are REQUEST_TIMED_OUT, which clients retry; a control thread
+//! that is gone means that the process is stopping.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::time::Duration;
+
+use ring::channel::{Answer, Awaited, Sender};
+use ring::local::Semaphore;
+use wire::ErrorCode;
+
+use crate::controller::request::{ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference};
+
+/// The longest that a client may make us wait for its admin request, and what we wait for our own.
+pub(crate) const CONTROL_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(crate) struct Control {
+    requests: Sender<ControllerRequest>,
+    /// Producer ids of the block leased last that are not given out yet.
+    producer_ids: Cell<(i64, i64)>,
+    /// One lease at a time: ids are never used twice, but a block dropped is a block lost.
+    leasing: Semaphore,
+}
+
+impl Control {
+    pub(crate) fn new(requests: Sender<ControllerRequest>) -> Control {
+        Control {
+            requests,
+            producer_ids: Cell::new((0, 0)),
+            leasing: Semaphore::new(1),
+        }
+    }
+
+    /// Creates topics, or only says what would come of it. One result for each, in order.
+    pub(crate) async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Vec<CreatedTopic>, ErrorCode> {
+        self.ask(timeout, |answer| ControllerRequest::CreateTopics {
+            topics,
+            validate_only,
+            answer,
+        })
+        .await
+    }
+
+    /// Deletes topics. One result for each, in order.
+    pub(crate) async fn delete_topics(
+        &self,
+        topics: Vec<TopicReference>,
+        timeout: Duration,
+    ) -> Result<Vec<DeletedTopic>, ErrorCode> {
+        self.ask(timeout, |answer| ControllerRequest::DeleteTopics {
+            topics,
+            answer,
+        })
+        .await
+    }
+
+    /// Creates those of the topics that are not there, with the broker's defaults. An error for each that is not
+    /// there afterwards either.
+    pub(crate) async fn ensure_topics(
+        &self,
+        names: Vec<String>,
+    ) -> Result<Vec<(String, ErrorCode)>, ErrorCode> {
+        self.ask(CONTROL_WAIT_MAX, |answer| ControllerRequest::EnsureTopics {
+            names,
+            answer,
+        })
+        .await
+    }
+
+    /// A producer id that no producer ever had.
+    pub(crate) async fn producer_id(&self) -> Result<i64, ErrorCode> {
+        let _one_at_a_time = self.leasing.acquire(1).await;
+        let (mut next, mut end) = self.producer_ids.get();
+        if next >= end {
+            let lease = |answer| ControllerRequest::ProducerIds { answer };
+            let block: Range<i64> = self.ask(CONTROL_WAIT_MAX, lease).await??;
+            (next, end) = (block.start, block.end);
+            if next >= end {
+                return Err(ErrorCode::UnknownServerError);
+            }
+        }
+        self.producer_ids.set((next + 1, end));
+        Ok(next)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        request: impl FnOnce(Answer<T>) -> ControllerRequest,
+    ) -> Result<T, ErrorCode> {
+        let (answer, awaited): (Answer<T>, Awaited<T>) = ring::channel::oneshot();
+        if self.requests.try_send(request(answer)).is_err() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+        match ring::timer::timeout(timeout.min(CONTROL_WAIT_MAX), awaited).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_gone)) => Err(ErrorCode::BrokerNotAvailable),
+            Err(_elapsed) => Err(ErrorCode::RequestTimedOut),
+        }
+    }
+}

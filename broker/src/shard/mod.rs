@@ -1,0 +1,122 @@
+//! A core's world: its listener, its log, the partitions that it leads, and what it knows of the cluster.
+//!
+//! Owns everything a request may touch. Nothing here is shared with another thread except two bounded queues (commands
+//! from the control thread, requests to it) and the number of the host's newest image. Must never wait for another
+//! shard, and never hold a borrow across an await.
+
+pub mod context;
+mod control;
+mod counters;
+mod run;
+mod world;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::local::Signal;
+use storage::ShardLog;
+use wire::ErrorCode;
+
+pub(crate) use self::control::Control;
+pub(crate) use self::counters::Counters;
+pub use self::run::run;
+pub(crate) use self::world::{LocalTopic, Place, World};
+use crate::api::session::{PARTITIONS_MAX, SessionCache};
+use crate::shard::context::{AnnouncedVersion, ShardSettings};
+
+/// Node ids of a host are `host_id * NODES_PER_HOST + shard`.
+pub const NODES_PER_HOST: i32 = 1_000;
+
+/// How long a request waits for an image that the host has and this shard does not: opening a topic's partitions is a
+/// flush, so anything longer is a fault, and the client's own retry takes over.
+const IMAGE_WAIT: Duration = Duration::from_secs(5);
+
+/// A core's world. One for each shard, behind an `Rc`.
+pub(crate) struct Shard {
+    /// The node that clients know this shard as.
+    pub(crate) node_id: i32,
+    /// What of the configuration a shard needs.
+    pub(crate) settings: Arc<ShardSettings>,
+    /// What it has done.
+    pub(crate) counters: Counters,
+    /// The way to the control thread.
+    pub(crate) control: Control,
+    /// The fetch sessions of its clients.
+    pub(crate) sessions: RefCell<SessionCache>,
+    log: ShardLog,
+    world: RefCell<Rc<World>>,
+    world_moved: Signal,
+    announced: AnnouncedVersion,
+    stopping: Cell<bool>,
+}
+
+impl Shard {
+    /// What is known now. Take it once for a request: it does not change under its holder.
+    pub(crate) fn world(&self) -> Rc<World> {
+        self.world.borrow().clone()
+    }
+
+    /// Notified when a newer image is installed, and when the shard stops.
+    pub(crate) fn world_moved(&self) -> &Signal {
+        &self.world_moved
+    }
+
+    /// Whether the shard is being stopped: long polls end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// The world, once `knows` is true of it; or the newest that the host has, when that does not help. A shard behind
+    /// its host's newest image waits for it instead of refusing what another shard has already shown to the client.
+    pub(crate) async fn world_that(&self, knows: impl Fn(&World) -> bool) -> Rc<World> {
+        let deadline = ring::clock::now() + IMAGE_WAIT;
+        loop {
+            let moved = self.world_moved.wait();
+            let world = self.world();
+            if knows(&world) || world.image.version >= self.announced.get() || self.is_stopping() {
+                return world;
+            }
+            let left = deadline - ring::clock::now();
+            if left.is_zero() || ring::timer::timeout(left, moved).await.is_err() {
+                return self.world();
+            }
+        }
+    }
+
+    /// A world in which the topics are there, after the control thread was asked to create those that are not; and
+    /// why it did not, for those that are still missing.
+    pub(crate) async fn world_with_topics(
+        &self,
+        names: Vec<String>,
+    ) -> (Rc<World>, BTreeMap<String, ErrorCode>) {
+        let mut errors = BTreeMap::new();
+        if !names.is_empty() {
+            match self.control.ensure_topics(names.clone()).await {
+                Ok(results) => {
+                    errors.extend(results.into_iter().filter(|(_, error)| *error != ErrorCode::None));
+                }
+                Err(error) => errors.extend(names.iter().map(|name| (name.clone(), error))),
+            }
+        }
+        let there = |world: &World| {
+            names
+                .iter()
+                .all(|name| errors.contains_key(name) || world.topic(name).is_some())
+        };
+        (self.world_that(there).await, errors)
+    }
+
+    /// Where a partition's data is, for a request of a client: counts what should have gone to another shard.
+    pub(crate) fn place_for_data<'a>(&self, topic: &'a LocalTopic, partition: i32) -> Place<'a> {
+        let place = topic.place(partition, self.node_id);
+        if let Place::Elsewhere(state) = &place
+            && state.leader / NODES_PER_HOST == self.node_id / NODES_PER_HOST
+        {
+            self.counters.misrouted_data_requests.add(1);
+        }
+        place
+    }
+}

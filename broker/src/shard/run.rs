@@ -1,0 +1,243 @@
+//! A shard's life: bind, open, serve, install image after image, stop.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ring::channel::Answer;
+use ring::executor::{Class, Task, spawn};
+use ring::local::Signal;
+use ring::socket::TcpListener;
+use storage::{PartitionSpec, ShardLog, TopicPartition};
+
+use crate::controller::image::{Image, Topic};
+use crate::shard::context::{ShardCommand, ShardContext, ShardSettings, TopicSettings};
+use crate::shard::world::led_partitions;
+use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Runs a shard to its end: the body of its thread.
+pub async fn run(context: ShardContext) {
+    let ShardContext {
+        listen,
+        bound,
+        mut commands,
+        ..
+    } = context;
+    let listener = match TcpListener::bind(listen, BACKLOG).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let _nobody_asks = bound.give(Err(format!("cannot listen on {listen}: {error}")));
+            return;
+        }
+    };
+    let _nobody_asks = bound.give(Ok(listener.local_address()));
+    let parts = Parts {
+        node_id: context.node_id,
+        settings: context.settings,
+        control: Control::new(context.controller),
+        announced: context.announced,
+    };
+    let Some(ShardCommand::Open { image, done }) = commands.receive().await else {
+        return; // stopped before it began
+    };
+    let shard = match open(parts, context.storage, image).await {
+        Ok(shard) => shard,
+        Err(error) => {
+            let _nobody_asks = done.give(Err(error));
+            return;
+        }
+    };
+    let _nobody_asks = done.give(Ok(()));
+
+    let mut listener = Some(listener);
+    let mut serving = None;
+    let shutdown = Signal::new();
+    while let Some(command) = commands.receive().await {
+        match command {
+            ShardCommand::Open { done, .. } => {
+                let _nobody_asks = done.give(Err("the shard is open already".to_owned()));
+            }
+            ShardCommand::Serve { done } => {
+                if let Some(listener) = listener.take() {
+                    let server = net::server::serve(
+                        listener,
+                        Rc::new(shard.settings.limits.clone()),
+                        shard.clone(),
+                        shutdown.clone(),
+                    );
+                    serving = Some(spawn(Class::Latency, server));
+                }
+                let _nobody_asks = done.give(());
+            }
+            ShardCommand::Install { image, done } => {
+                let _nobody_asks = done.give(shard.install(image).await);
+            }
+            ShardCommand::Stop { done } => {
+                stop(&shard, serving, &shutdown, done).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn stop(
+    shard: &Rc<Shard>,
+    serving: Option<Task<()>>,
+    shutdown: &Signal,
+    done: Answer<Result<String, String>>,
+) {
+    shard.stopping.set(true);
+    shard.world_moved.notify_all();
+    shutdown.notify_all();
+    if let Some(serving) = serving {
+        serving.await;
+    }
+    let stopped = shard.log.stop().await;
+    let _nobody_asks = done.give(match stopped {
+        Ok(()) => Ok(shard.counters.to_string()),
+        Err(error) => Err(error.to_string()),
+    });
+}
+
+/// What a shard is made of, beside its log and its image.
+struct Parts {
+    node_id: i32,
+    settings: Arc<ShardSettings>,
+    control: Control,
+    announced: crate::shard::context::AnnouncedVersion,
+}
+
+async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -> Result<Rc<Shard>, String> {
+    let specs = image
+        .topics_by_id
+        .values()
+        .flat_map(|topic| specs(topic, parts.node_id, &parts.settings));
+    let deleted = image.deleted_topics.clone();
+    let (log, _report) = ShardLog::open(storage, specs.collect(), move |id| deleted.contains(&id))
+        .await
+        .map_err(|error| error.to_string())?;
+    let world = world(image, parts.node_id, None, &parts.settings, &log);
+    Ok(Rc::new(Shard {
+        node_id: parts.node_id,
+        sessions: RefCell::new(SessionCache::new(
+            parts.settings.fetch_session_slots,
+            PARTITIONS_MAX,
+        )),
+        settings: parts.settings,
+        counters: Counters::default(),
+        control: parts.control,
+        log,
+        world: RefCell::new(Rc::new(world)),
+        world_moved: Signal::new(),
+        announced: parts.announced,
+        stopping: Cell::new(false),
+    }))
+}
+
+impl Shard {
+    /// Takes a newer image: opens what this node now leads, shows the image, drops what was deleted.
+    async fn install(&self, image: Arc<Image>) -> Result<(), String> {
+        let before = self.world();
+        if image.version <= before.image.version {
+            return Ok(());
+        }
+        self.open_partitions(&before, &image).await?;
+        let after = world(
+            image.clone(),
+            self.node_id,
+            Some(&before),
+            &self.settings,
+            &self.log,
+        );
+        *self.world.borrow_mut() = Rc::new(after);
+        self.world_moved.notify_all();
+        self.drop_partitions(&before, &image).await
+    }
+
+    /// Opens the partitions that `image` gives to this node, all at once: their flushes are one group's.
+    async fn open_partitions(&self, before: &World, image: &Image) -> Result<(), String> {
+        let mut opening = Vec::new();
+        for (id, topic) in &image.topics_by_id {
+            let known = before.image.topics_by_id.get(id);
+            if known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
+                continue;
+            }
+            for spec in specs(topic, self.node_id, &self.settings) {
+                match self.log.partition(spec.id) {
+                    Some(partition) if partition.leader_epoch() < spec.leader_epoch => {
+                        partition.set_leader_epoch(spec.leader_epoch);
+                    }
+                    Some(_) => {}
+                    None => {
+                        let log = self.log.clone();
+                        opening.push(spawn(Class::Latency, async move {
+                            let name = format!("{}-{}", spec.topic, spec.id.partition);
+                            let opened = log.create_partition(spec).await;
+                            opened
+                                .map(drop)
+                                .map_err(|error| format!("cannot open {name}: {error}"))
+                        }));
+                    }
+                }
+            }
+        }
+        all(opening).await
+    }
+
+    /// Drops the partitions of the topics that are gone from `image`.
+    async fn drop_partitions(&self, before: &World, image: &Image) -> Result<(), String> {
+        let mut dropping = Vec::new();
+        for (&topic_id, topic) in &before.image.topics_by_id {
+            if image.topics_by_id.contains_key(&topic_id) {
+                continue;
+            }
+            for (partition, _) in led_partitions(topic, self.node_id) {
+                let log = self.log.clone();
+                let name = format!("{}-{partition}", topic.name);
+                dropping.push(spawn(Class::Latency, async move {
+                    let dropped = log.drop_partition(TopicPartition { topic_id, partition }).await;
+                    dropped.map_err(|error| format!("cannot drop {name}: {error}"))
+                }));
+            }
+        }
+        all(dropping).await
+    }
+}
+
+/// Waits for all of them; the first error is the answer.
+async fn all(tasks: Vec<Task<Result<(), String>>>) -> Result<(), String> {
+    let mut result = Ok(());
+    for task in tasks {
+        let ended = task.await;
+        result = result.and(ended);
+    }
+    result
+}
+
+fn world(
+    image: Arc<Image>,
+    node_id: i32,
+    before: Option<&World>,
+    settings: &ShardSettings,
+    log: &ShardLog,
+) -> World {
+    let rules = |topic: &Topic| TopicSettings::of(topic, &settings.topic_defaults).append;
+    World::new(image, node_id, before, rules, |id| log.partition(id))
+}
+
+/// The partitions of `topic` that the node leads, as the log opens them.
+fn specs(topic: &Topic, node_id: i32, settings: &ShardSettings) -> impl Iterator<Item = PartitionSpec> {
+    let config = TopicSettings::of(topic, &settings.topic_defaults).partition;
+    led_partitions(topic, node_id).map(move |(partition, state)| PartitionSpec {
+        id: TopicPartition {
+            topic_id: topic.id,
+            partition,
+        },
+        topic: topic.name.clone(),
+        leader_epoch: state.leader_epoch,
+        config,
+    })
+}

@@ -1,0 +1,145 @@
+//! What a shard knows: an image of the cluster's metadata, and beside each topic the partitions that it leads.
+//!
+//! Immutable: a newer image makes a new world, which shares the topics that did not change.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use storage::{PartitionLog, TopicPartition};
+use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
+
+use crate::controller::image::{Image, Node, PartitionState, Topic};
+use crate::partition::leader::AppendRules;
+
+/// See the module.
+pub(crate) struct World {
+    /// The cluster's metadata.
+    pub(crate) image: Arc<Image>,
+    by_name: BTreeMap<String, Rc<LocalTopic>>,
+    by_id: BTreeMap<u128, Rc<LocalTopic>>,
+}
+
+/// A topic, and what of it is here.
+pub(crate) struct LocalTopic {
+    /// The topic as all nodes know it.
+    pub(crate) topic: Arc<Topic>,
+    /// What may be appended to it.
+    pub(crate) rules: AppendRules,
+    led: BTreeMap<i32, PartitionLog>,
+}
+
+/// Where a partition's data is.
+pub(crate) enum Place<'a> {
+    /// Here: this shard leads it.
+    Here(&'a PartitionLog),
+    /// On another node.
+    Elsewhere(&'a PartitionState),
+    /// Nowhere: the topic has no such partition.
+    Nowhere,
+}
+
+impl World {
+    /// A world of `image`, with the logs that `led` finds of the partitions that `node_id` leads.
+    pub(crate) fn new(
+        image: Arc<Image>,
+        node_id: i32,
+        before: Option<&World>,
+        rules: impl Fn(&Topic) -> AppendRules,
+        led: impl Fn(TopicPartition) -> Option<PartitionLog>,
+    ) -> World {
+        let mut by_name = BTreeMap::new();
+        let mut by_id = BTreeMap::new();
+        for (&id, topic) in &image.topics_by_id {
+            let kept = before
+                .and_then(|before| before.by_id.get(&id))
+                .filter(|kept| Arc::ptr_eq(&kept.topic, topic));
+            let local = match kept {
+                Some(kept) => kept.clone(),
+                None => Rc::new(LocalTopic {
+                    topic: topic.clone(),
+                    rules: rules(topic),
+                    led: led_partitions(topic, node_id)
+                        .filter_map(|(partition, _)| {
+                            Some((
+                                partition,
+                                led(TopicPartition {
+                                    topic_id: id,
+                                    partition,
+                                })?,
+                            ))
+                        })
+                        .collect(),
+                }),
+            };
+            by_name.insert(topic.name.clone(), local.clone());
+            by_id.insert(id, local);
+        }
+        World {
+            image,
+            by_name,
+            by_id,
+        }
+    }
+
+    /// The topic of this name.
+    pub(crate) fn topic(&self, name: &str) -> Option<&LocalTopic> {
+        self.by_name.get(name).map(|topic| &**topic)
+    }
+
+    /// The topic of this id.
+    pub(crate) fn topic_by_id(&self, id: u128) -> Option<&LocalTopic> {
+        self.by_id.get(&id).map(|topic| &**topic)
+    }
+
+    /// All topics, by name.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &LocalTopic> {
+        self.by_name.values().map(|topic| &**topic)
+    }
+
+    /// The node of this id.
+    pub(crate) fn node(&self, id: i32) -> Option<&Node> {
+        self.image.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Who leads, for an answer with NOT_LEADER_OR_FOLLOWER (KIP-951). The endpoint is told exactly as Metadata tells
+    /// it: a client that sees any difference drops its connection and opens another.
+    pub(crate) fn leader(&self, state: &PartitionState) -> (LeaderIdAndEpoch, Option<NodeEndpoint>) {
+        let leader = LeaderIdAndEpoch {
+            leader_id: state.leader,
+            leader_epoch: state.leader_epoch,
+        };
+        let endpoint = self.node(state.leader).map(|node| NodeEndpoint {
+            node_id: node.id,
+            host: node.host.clone(),
+            port: i32::from(node.port),
+            rack: node.rack.clone(),
+        });
+        (leader, endpoint)
+    }
+}
+
+impl LocalTopic {
+    /// Where the partition is, seen from `node_id`.
+    pub(crate) fn place(&self, partition: i32, node_id: i32) -> Place<'_> {
+        let Some(state) = self.state(partition) else {
+            return Place::Nowhere;
+        };
+        match self.led.get(&partition) {
+            Some(log) if state.leader == node_id => Place::Here(log),
+            _ => Place::Elsewhere(state),
+        }
+    }
+
+    /// What all nodes know of the partition.
+    pub(crate) fn state(&self, partition: i32) -> Option<&PartitionState> {
+        self.topic.partitions.get(usize::try_from(partition).ok()?)
+    }
+}
+
+/// The partitions of `topic` that `node_id` leads.
+pub(crate) fn led_partitions(topic: &Topic, node_id: i32) -> impl Iterator<Item = (i32, &PartitionState)> {
+    (0..)
+        .zip(&topic.partitions)
+        .filter(move |(_, state)| state.leader == node_id)
+}

@@ -1,0 +1,12 @@
+//! What the broker says on the wire, request by request: the promises that stock clients rely on but seldom exercise.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test crate: its items are nobody's interface, and a failed unwrap is a failed test"
+)]
+
+mod consuming;
+mod hostile;
+mod producing;
+mod support;

@@ -1,0 +1,356 @@
+//! A broker to talk to, and a client that says exactly what a test wants it to say.
+//!
+//! `MILLSTREAM_TEST_BROKER=HOST:PORT` takes a broker that runs already, of whatever make: so the expectations of these
+//! tests are checked against Apache Kafka itself. A test that only a broker of our own can take says so.
+#![expect(clippy::disallowed_methods, reason = "a test's client is an ordinary process")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use wire::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use wire::messages::produce::{
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+};
+use wire::schema::Decode;
+use wire::{
+    Array, BatchBuilder, Compression, ErrorCode, NewRecord, Request, Response, decode_response_header,
+};
+
+/// How long a test waits for bytes before it calls the broker dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A broker of its own for a test, on free ports, in a directory that goes with it.
+pub struct Broker {
+    address: String,
+    own: Option<Own>,
+}
+
+struct Own {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Broker {
+    /// Starts one with two shards, or takes the one that the environment names.
+    pub fn start() -> Broker {
+        Broker::start_with(&[])
+    }
+
+    /// Starts one with further arguments of `millstream start`.
+    pub fn start_with(arguments: &[&str]) -> Broker {
+        if let Some(broker) = Broker::foreign() {
+            return broker;
+        }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("millstream-test-{}-{number}", std::process::id()));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .args([
+                "start",
+                "--port",
+                "0",
+                "--shards",
+                "2",
+                "--set",
+                "journal.bytes=8388608",
+                "--data-dir",
+            ])
+            .arg(&directory)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the broker's binary starts");
+        let output = child.stdout.take().expect("its output is piped");
+        let address = ready_address(BufReader::new(output));
+        Broker {
+            address,
+            own: Some(Own { child, directory }),
+        }
+    }
+
+    /// The broker that the environment names.
+    pub fn foreign() -> Option<Broker> {
+        let address = std::env::var("MILLSTREAM_TEST_BROKER").ok()?;
+        Some(Broker { address, own: None })
+    }
+
+    /// A connection to its first address.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.address)
+    }
+
+    /// A connection to the node that leads the partition.
+    pub fn leader(&self, topic: &str, partition: i32) -> Client {
+        let metadata = self.client().metadata(Some(&[topic]));
+        let leader = metadata.topics[0].partitions[partition as usize].leader_id;
+        self.node(leader)
+    }
+
+    /// A connection to the node.
+    pub fn node(&self, id: i32) -> Client {
+        let metadata = self.client().metadata(Some(&[]));
+        let node = metadata
+            .brokers
+            .iter()
+            .find(|node| node.node_id == id)
+            .expect("a node of Metadata");
+        Client::connect(&format!("{}:{}", node.host, node.port))
+    }
+}
+
+/// Waits for "millstream ready", and takes the first address of the line.
+fn ready_address(mut output: BufReader<impl Read + Send + 'static>) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert_ne!(
+            output.read_line(&mut line).expect("its output can be read"),
+            0,
+            "the broker ended"
+        );
+        if line.contains("millstream ready") {
+            let is_address = |word: &&str| word.parse::<SocketAddr>().is_ok();
+            let mut words = line.split(|c: char| c.is_whitespace() || c == ',');
+            let address = words
+                .find(is_address)
+                .expect("an address in the ready line")
+                .to_owned();
+            std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+            return address;
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(own) = &mut self.own {
+            let _ = own.child.kill();
+            let _ = own.child.wait();
+            let _ = std::fs::remove_dir_all(&own.directory);
+        }
+    }
+}
+
+/// The other side closed the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    next_correlation_id: i32,
+}
+
+impl Client {
+    pub fn connect(address: &str) -> Client {
+        let stream = TcpStream::connect(address).expect("the broker accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_nodelay(true).expect("a socket option");
+        Client {
+            stream,
+            next_correlation_id: 1,
+        }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        // A broker that has closed already is seen when reading.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends `frame` behind its length.
+    pub fn send_frame(&mut self, frame: &[u8]) {
+        self.send_bytes(&i32::try_from(frame.len()).unwrap().to_be_bytes());
+        self.send_bytes(frame);
+    }
+
+    /// The next frame, without its length.
+    pub fn receive_frame(&mut self) -> Result<Vec<u8>, Closed> {
+        let mut length = [0; 4];
+        self.read(&mut length)?;
+        let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).expect("a length")];
+        self.read(&mut frame)?;
+        Ok(frame)
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Closed> {
+        use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => Err(Closed),
+            Err(error) => panic!("neither an answer nor a closed connection: {error}"),
+        }
+    }
+
+    /// Whether the broker closes the connection without a word.
+    pub fn is_closed(&mut self) -> bool {
+        self.receive_frame() == Err(Closed)
+    }
+
+    /// Sends a request and returns its number.
+    pub fn send<'a, Q: Request<'a>>(&mut self, version: i16, request: &Q) -> i32 {
+        let id = self.next_correlation_id;
+        self.next_correlation_id += 1;
+        self.send_bytes(&request.encode(version, id, Some("test")));
+        id
+    }
+
+    /// Receives the answer to the request of this number.
+    pub fn receive<R: Response + for<'a> Decode<'a>>(&mut self, version: i16, id: i32) -> Result<R, Closed> {
+        let frame = self.receive_frame()?;
+        let (answered, body) =
+            decode_response_header(&frame, R::API_KEY, version).expect("a response header");
+        assert_eq!(answered, id, "answers come in the order of their requests");
+        Ok(R::decode(body, version).expect("a response of its version"))
+    }
+
+    /// Sends and receives.
+    pub fn call<'a, Q: Request<'a>, R: Response + for<'b> Decode<'b>>(
+        &mut self,
+        version: i16,
+        request: &Q,
+    ) -> Result<R, Closed> {
+        let id = self.send(version, request);
+        self.receive(version, id)
+    }
+
+    pub fn metadata(&mut self, topics: Option<&[&str]>) -> MetadataResponse {
+        let topics: Option<Vec<_>> = topics.map(|names| {
+            names
+                .iter()
+                .map(|name| MetadataRequestTopic {
+                    name: Some(name),
+                    ..MetadataRequestTopic::default()
+                })
+                .collect()
+        });
+        let request = MetadataRequest {
+            topics: topics.as_deref().map(Array::from_slice),
+            ..MetadataRequest::default()
+        };
+        self.call(9, &request).expect("metadata")
+    }
+
+    /// Creates a topic with a name that no other run has used.
+    pub fn create_topic(&mut self, partitions: i32, configs: &[(&str, &str)]) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("protocol-{}-{number}", std::process::id());
+        let configs: Vec<_> = configs
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig {
+                name,
+                value: Some(value),
+            })
+            .collect();
+        let topics = [CreatableTopic {
+            name: &name,
+            num_partitions: partitions,
+            replication_factor: 1,
+            configs: Array::from_slice(&configs),
+            ..CreatableTopic::default()
+        }];
+        let request = CreateTopicsRequest {
+            topics: Array::from_slice(&topics),
+            timeout_ms: 30_000,
+            validate_only: false,
+        };
+        let response: CreateTopicsResponse = self.call(5, &request).expect("an answer");
+        assert_eq!(
+            response.topics[0].error_code,
+            ErrorCode::None,
+            "{:?}",
+            response.topics[0].error_message
+        );
+        // Kafka answers before its own metadata shows the topic.
+        while self.metadata(Some(&[&name])).topics[0].partitions.len() < partitions as usize {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        name
+    }
+
+    /// Sends `records` to one partition and returns its part of the answer.
+    pub fn produce(
+        &mut self,
+        version: i16,
+        topic: &str,
+        partition: i32,
+        acks: i16,
+        records: Option<&[u8]>,
+    ) -> Result<ProducePartitionResponse, Closed> {
+        let id = self.send_produce(version, topic, partition, acks, records);
+        let response: ProduceResponse = self.receive(version, id)?;
+        Ok(response.topics[0].partitions[0].clone())
+    }
+
+    /// Sends `records` to one partition and returns the request's number.
+    pub fn send_produce(
+        &mut self,
+        version: i16,
+        topic: &str,
+        partition: i32,
+        acks: i16,
+        records: Option<&[u8]>,
+    ) -> i32 {
+        let partitions = [ProducePartition { partition, records }];
+        let topics = [ProduceTopic {
+            name: topic,
+            partitions: Array::from_slice(&partitions),
+        }];
+        let request = ProduceRequest {
+            acks,
+            timeout_ms: 30_000,
+            topics: Array::from_slice(&topics),
+            ..ProduceRequest::default()
+        };
+        self.send(version, &request)
+    }
+}
+
+/// The wall clock, in milliseconds.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970").as_millis() as i64
+}
+
+/// A batch of these values, of now.
+pub fn batch(compression: Compression, values: &[&[u8]]) -> Vec<u8> {
+    builder(compression, values).build()
+}
+
+/// A batch of an idempotent producer.
+pub fn sequenced(producer_id: i64, epoch: i16, sequence: i32, values: &[&[u8]]) -> Vec<u8> {
+    builder(Compression::None, values)
+        .producer(producer_id, epoch, sequence)
+        .build()
+}
+
+/// The builder of such a batch, still open.
+pub fn builder(compression: Compression, values: &[&[u8]]) -> BatchBuilder {
+    let mut builder = BatchBuilder::new(compression);
+    for value in values {
+        builder.push(&NewRecord {
+            timestamp_ms: now_ms(),
+            value: Some(value),
+            ..NewRecord::default()
+        });
+    }
+    builder
+}
+
+/// `batch` with the bytes at `at` replaced and its CRC made right again.
+pub fn patched(mut batch: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    batch[at..at + bytes.len()].copy_from_slice(bytes);
+    if batch.len() >= 61 {
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    batch
+}
