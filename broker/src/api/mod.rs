@@ -143,3 +143,39 @@ pub(crate) fn uuid(id: u128) -> wire::Uuid {
 pub(crate) fn topic_id(uuid: wire::Uuid) -> u128 {
     u128::from_be_bytes(uuid.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::API_TABLE;
+
+    use super::*;
+
+    #[test]
+    fn every_api_has_its_row_in_the_docs() {
+        let docs = include_str!("../../../docs/protocol.md");
+        for api in API_TABLE {
+            let row = format!(
+                "| {} | {} | {}-{} | ",
+                api.key.code(),
+                api.name,
+                api.min_version,
+                api.max_version
+            );
+            assert!(docs.contains(&row), "docs/protocol.md lacks the row {row}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_names_too_much_is_refused() {
+        assert_eq!(bound_entries([ENTRIES_MAX].into_iter()), Ok(()));
+        let named = ENTRIES_MAX + 1;
+        assert_eq!(bound_entries([ENTRIES_MAX, 1].into_iter()), Err(Refused::TooMany { named }));
+        assert!(bound_entries([usize::MAX, usize::MAX].into_iter()).is_err());
+    }
+
+    #[test]
+    fn topic_ids_keep_their_bytes() {
+        let bytes: [u8; 16] = std::array::from_fn(|index| index as u8);
+        assert_eq!(uuid(topic_id(wire::Uuid(bytes))), wire::Uuid(bytes));
+    }
+}
