@@ -327,6 +327,17 @@ impl Simulator {
             .look(|world| world.hosts[usize::from(host.0)].counters)
     }
 
+    /// The most files and sockets that the host's process may have open (EMFILE beyond it). At first there is no limit.
+    pub fn set_descriptors_max(&mut self, host: HostId, descriptors: usize) {
+        self.on(host, |host| host.descriptors_max = descriptors);
+    }
+
+    /// Files and sockets that the host's process has open.
+    pub fn descriptors(&self, host: HostId) -> usize {
+        self.shared
+            .enter(|world| world.hosts[usize::from(host.0)].descriptors)
+    }
+
     /// Moves the host's wall clock by so many milliseconds, either way. The monotonic clock does not follow.
     pub fn jump_wall_clock(&mut self, host: HostId, milliseconds: i64) {
         self.on(host, |host| {

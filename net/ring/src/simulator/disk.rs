@@ -186,8 +186,12 @@ impl Disk {
         } else {
             inode.read_buffered(out, offset, chance.happens(stale_cache))
         };
-        result.map_err(|Unreadable| error(libc::EIO))?;
-        Ok(length)
+        match result {
+            Ok(()) => Ok(length),
+            // Linux gives what it had before the bad sector, or nothing: the next read tells.
+            Err(Unreadable { bytes_before }) if bytes_before > 0 && chance.happens(0.5) => Ok(bytes_before),
+            Err(_) => Err(error(libc::EIO)),
+        }
     }
 
     /// How long a read of `length` bytes is when it shall be short, of about `bytes`: a direct one ends with a block.
@@ -483,7 +487,7 @@ impl Disk {
         let inode = &self.inodes[&self.file(path)?];
         let bytes = usize::try_from(inode.bytes()).map_err(|_| error(libc::EFBIG))?;
         let mut out = vec![0; bytes];
-        inode.read(&mut out, 0).map_err(|Unreadable| error(libc::EIO))?;
+        inode.read(&mut out, 0).map_err(|_| error(libc::EIO))?;
         Ok(out)
     }
 

@@ -27,6 +27,10 @@ pub struct DiskFaults {
     pub would_block: f64,
     /// A read or write gives EINTR.
     pub interrupted: f64,
+    /// A write succeeds and has no effect, for good.
+    pub lost_write: f64,
+    /// A write succeeds and lands in another place of its file, a multiple of 4 KiB before its end.
+    pub misdirected_write: f64,
     /// An operation takes up to [`DiskFaults::stall_longest`].
     pub stall: f64,
     /// The longest stall: 10 seconds at most are to be survived.
@@ -80,6 +84,8 @@ pub struct DiskCounters {
     pub errors: u64,
     /// Reads and writes that were cut short, interrupted or told to try again.
     pub disturbances: u64,
+    /// Writes that succeeded without effect, or in another place.
+    pub lies: u64,
     /// Operations that stalled.
     pub stalls: u64,
     /// Times the process was killed, power cuts included.
@@ -104,6 +110,10 @@ pub(super) enum Fate {
     Fails(i32),
     /// It does at most so many bytes.
     Short(usize),
+    /// It claims to have succeeded.
+    Lost,
+    /// It goes to another place.
+    Misdirected,
 }
 
 impl DiskFaults {
@@ -143,6 +153,12 @@ impl DiskFaults {
         }
         if chance.happens(self.interrupted) {
             return Fate::Fails(libc::EINTR);
+        }
+        if operation == DiskOperation::Write && chance.happens(self.lost_write) {
+            return Fate::Lost;
+        }
+        if operation == DiskOperation::Write && chance.happens(self.misdirected_write) {
+            return Fate::Misdirected;
         }
         if bytes > SECTOR_BYTES && chance.happens(short) {
             // Whole sectors, at least one, not all.

@@ -16,9 +16,12 @@ const STALE_PROBABILITY: f64 = 0.75;
 /// Pages that a buffered read brings in ahead of what was asked for.
 const READ_AHEAD_PAGES: u64 = 8;
 
-/// What reading a sector that has gone bad gives.
+/// A sector has gone bad: what comes before it can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub(super) struct Unreadable {
+    /// Bytes before the page that it is in, from the beginning of what was asked for.
+    pub(super) bytes_before: usize,
+}
 
 /// A change of size or extents, as a file system's own journal holds it.
 #[derive(Debug, Clone)]
@@ -107,7 +110,9 @@ impl Inode {
             let (start, stop) = (index(from - page_start), index(to - page_start));
             let unreadable = page.unreadable();
             if unreadable != 0 && unreadable & sectors_touched(start, stop) != 0 {
-                return Err(Unreadable);
+                return Err(Unreadable {
+                    bytes_before: index(from - offset),
+                });
             }
             out[index(from - offset)..index(to - offset)]
                 .copy_from_slice(&page.current().bytes()[start..stop]);

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::chance::Chance;
-use super::disk::{Disk, Point};
+use super::disk::{BLOCK_BYTES, Disk, Point};
 use super::faults::{DiskCounters, DiskFaults, DiskOperation, Fate, Injection};
 use super::names::error;
 use super::network::{Established, Network, NetworkEvent};
@@ -109,6 +109,9 @@ pub(super) struct Host {
     pub(super) disk_stalled_until: u64,
     /// No thread runs before this moment.
     pub(super) paused_until: u64,
+    /// Files and sockets that the process has open, and may have.
+    pub(super) descriptors: usize,
+    pub(super) descriptors_max: usize,
     chance: Chance,
     /// The paths of open files, for faults that are meant for some.
     paths: BTreeMap<u64, Rc<str>>,
@@ -164,6 +167,8 @@ impl World {
             wall_clock_offset_ms: 0,
             disk_stalled_until: 0,
             paused_until: 0,
+            descriptors: 0,
+            descriptors_max: usize::MAX,
             chance,
             paths: BTreeMap::new(),
         });
@@ -226,6 +231,8 @@ impl World {
     pub(super) fn settle_closes(&mut self) {
         let closes = std::mem::take(&mut *self.closes.borrow_mut());
         for (host, id) in closes {
+            let descriptors = &mut self.hosts[usize::from(host)].descriptors;
+            *descriptors = descriptors.saturating_sub(1);
             match HandleId::of(id) {
                 HandleId::File(number) => {
                     let host = &mut self.hosts[usize::from(host)];
@@ -304,7 +311,10 @@ impl World {
         address: SocketAddr,
         backlog: u32,
     ) -> io::Result<(u64, SocketAddr)> {
+        let on = &mut self.hosts[usize::from(host)];
+        on.check_descriptors()?;
         let (number, address) = self.network.listen(host, address, backlog)?;
+        on.descriptors += 1;
         Ok((HandleId::Socket(number).id(), address))
     }
 
@@ -391,6 +401,7 @@ impl World {
         let on = &mut self.hosts[usize::from(host)];
         on.disk.close_all();
         on.paths.clear();
+        on.descriptors = 0;
         on.disk_stalled_until = on.disk_stalled_until.min(self.now);
         on.paused_until = on.paused_until.min(self.now);
         on.counters.kills += u64::from(by_force);
@@ -485,19 +496,24 @@ impl World {
             Fate::Good => {}
             Fate::Fails(libc::EAGAIN | libc::EINTR) | Fate::Short(_) => host.counters.disturbances += 1,
             Fate::Fails(_) => host.counters.errors += 1,
+            Fate::Lost | Fate::Misdirected => host.counters.lies += 1,
         }
         let failure = match fate {
             Fate::Fails(errno) => Some(errno),
-            Fate::Good | Fate::Short(_) => None,
+            Fate::Good | Fate::Short(_) | Fate::Lost | Fate::Misdirected => None,
         };
         match operation {
             Operation::Open { path, options } => {
                 if let Some(errno) = failure {
                     return Finished::Opened(Err(error(errno)));
                 }
+                if let Err(refused) = host.check_descriptors() {
+                    return Finished::Opened(Err(refused));
+                }
                 let number = self.next_number;
                 self.next_number += 1;
                 let opened = host.disk.open(number, &path, options);
+                host.descriptors += usize::from(opened.is_ok());
                 if let Some(path) = path.to_str() {
                     host.paths.insert(number, Rc::from(path));
                 }
@@ -565,6 +581,19 @@ impl World {
     /// A socket operation tries. If it cannot end yet it goes on waiting.
     fn attempt(&mut self, serial: u64, mut in_flight: InFlight) -> Option<Ended> {
         let (thread, slot, now) = (in_flight.thread, in_flight.slot, self.now);
+        let host = &mut self.hosts[usize::from(in_flight.host)];
+        let takes_descriptor = match in_flight.operation {
+            Operation::Accept { .. } => true,
+            Operation::Connect { .. } => in_flight.endpoint.is_none(),
+            _ => false,
+        };
+        if takes_descriptor && let Err(refused) = host.check_descriptors() {
+            return Some(Ended {
+                thread,
+                slot,
+                result: Finished::Connected(Err(refused)),
+            });
+        }
         let network = &mut self.network;
         let established = |end: Established| (HandleId::Socket(end.endpoint).id(), end.peer, end.local);
         let result = match &mut in_flight.operation {
@@ -618,6 +647,9 @@ impl World {
             }
             _ => unreachable!("the others are the disk's"),
         };
+        if let Some(Finished::Connected(Ok(_))) = &result {
+            host.descriptors += 1;
+        }
         match result {
             Some(result) => Some(Ended { thread, slot, result }),
             None => {
@@ -717,6 +749,15 @@ impl World {
 }
 
 impl Host {
+    /// Whether one more file or socket may be open (EMFILE).
+    fn check_descriptors(&self) -> io::Result<()> {
+        if self.descriptors < self.descriptors_max {
+            Ok(())
+        } else {
+            Err(error(libc::EMFILE))
+        }
+    }
+
     fn read(&mut self, id: u64, out: &mut [u8], offset: u64, fate: Fate) -> io::Result<usize> {
         let number = HandleId::of(id).number();
         let mut length = out.len();
@@ -738,11 +779,21 @@ impl Host {
         durable: bool,
         fate: Fate,
     ) -> io::Result<usize> {
-        let length = match fate {
-            Fate::Short(bytes) => bytes,
-            Fate::Good | Fate::Fails(_) => usize::MAX,
-        };
         let number = HandleId::of(id).number();
+        let mut offset = offset;
+        let mut length = usize::MAX;
+        match fate {
+            Fate::Short(bytes) => length = bytes,
+            Fate::Lost => {
+                self.disk.check_write(number, pieces, offset)?;
+                return Ok(pieces.iter().map(|piece| piece.as_ref().len()).sum());
+            }
+            Fate::Misdirected => {
+                let blocks = self.disk.length(number)?.div_ceil(BLOCK_BYTES as u64);
+                offset = self.chance.below(blocks.max(1)) * BLOCK_BYTES as u64;
+            }
+            Fate::Good | Fate::Fails(_) => {}
+        }
         let written = self
             .disk
             .write(number, pieces, length, offset, durable, &mut self.chance)?;

@@ -473,3 +473,69 @@ fn a_direct_read_finds_the_end_of_a_file_that_ends_within_a_block() {
         assert!(simulator.disk_counters(host).disturbances > 0);
     }
 }
+
+#[test]
+fn writes_can_be_lost_or_misdirected_without_a_word() {
+    for (lost_write, misdirected_write) in [(1.0, 0.0), (0.0, 1.0)] {
+        let mut simulator = Simulator::new(8);
+        let host = simulator.host(64 << 20);
+        let writes = |first: u64| {
+            move || async move {
+                let pool = Pool::new("blocks", 1 << 20).unwrap();
+                let file = File::open("/f".as_ref(), CREATE).await.unwrap();
+                for number in first..first + 8 {
+                    let slice = block(&pool, number + 1).freeze(0..PAGE_SIZE);
+                    file.write_all_at(vec![slice], number % 8 * BLOCK, Durability::Durable)
+                        .await
+                        .unwrap();
+                }
+            }
+        };
+        simulator.run(host, MEMORY, LIMIT, writes(0));
+        simulator.set_disk_faults(
+            host,
+            DiskFaults {
+                lost_write,
+                misdirected_write,
+                ..DiskFaults::default()
+            },
+        );
+        simulator.run(host, MEMORY, LIMIT, writes(8));
+        let bytes = simulator.read_file(host, "/f").unwrap();
+        let found: Vec<u8> = bytes.chunks(PAGE_SIZE).map(|page| page[0]).collect();
+        let (old, new) = ([1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_ne!(found, new);
+        assert_eq!(found == old, lost_write > 0.0, "{found:?}");
+        assert_eq!(simulator.disk_counters(host).lies, 8);
+    }
+}
+
+#[test]
+fn a_read_over_a_bad_sector_fails_or_stops_before_it() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..20 {
+        let (mut simulator, host, ()) = with_disk(seed, || async {
+            let pool = Pool::new("blocks", 1 << 20).unwrap();
+            let file = File::open("/f".as_ref(), CREATE).await.unwrap();
+            for number in 0..4 {
+                write(&file, &pool, number, Durability::Durable).await.unwrap();
+            }
+        });
+        simulator.make_unreadable(host, "/f", 2 * BLOCK + 1000).unwrap();
+        let (whole, exact) = simulator
+            .run(host, MEMORY, LIMIT, || async {
+                let pool = Pool::new("blocks", 1 << 20).unwrap();
+                let file = File::open("/f".as_ref(), CREATE).await.unwrap();
+                let (whole, buffer) = file.read_at(block_of(&pool, 4), 0..4 * PAGE_SIZE, 0).await;
+                let (exact, _) = file.read_exact_at(buffer, 0..4 * PAGE_SIZE, 0).await;
+                (whole.ok(), exact.is_err())
+            })
+            .unwrap();
+        assert!(exact);
+        outcomes.insert(whole);
+    }
+    assert_eq!(
+        outcomes.into_iter().collect::<Vec<_>>(),
+        [None, Some(2 * PAGE_SIZE)]
+    );
+}

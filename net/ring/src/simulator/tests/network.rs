@@ -320,3 +320,30 @@ fn a_cancelled_accept_or_receive_lets_the_next_one_have_it() {
     assert!((1..=3).contains(&bytes));
     assert_eq!(first, 7);
 }
+
+#[test]
+fn descriptors_are_counted_and_may_run_out() {
+    let (mut simulator, server, clients) = server_and_clients(3, 1);
+    simulator.run_for(Duration::from_millis(1));
+    assert_eq!(simulator.descriptors(server), 1);
+    simulator.set_descriptors_max(clients[0], 2);
+    let kind = simulator.run(clients[0], MEMORY, LIMIT, move || async move {
+        let first = TcpStream::connect(address(server)).await.unwrap();
+        let _second = TcpStream::connect(address(server)).await.unwrap();
+        let third = TcpStream::connect(address(server))
+            .await
+            .err()
+            .unwrap()
+            .raw_os_error();
+        drop(first);
+        assert!(TcpStream::connect(address(server)).await.is_ok());
+        timer::sleep(Duration::from_secs(1)).await;
+        third
+    });
+    assert_eq!(kind, Some(Some(libc::EMFILE)));
+    simulator.run_for(Duration::from_secs(1));
+    assert_eq!(
+        (simulator.descriptors(clients[0]), simulator.descriptors(server)),
+        (0, 1)
+    );
+}
