@@ -26,7 +26,9 @@
 mod chance;
 mod disk;
 mod driver;
+mod endpoint;
 mod faults;
+mod host;
 mod inode;
 mod names;
 mod network;
@@ -48,8 +50,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::driver::{NoPoke, Shared, SimulatedThread};
-pub use self::faults::{DiskCounters, DiskFaults, DiskOperation, Injection};
-pub use self::network::NetworkFaults;
+pub use self::faults::{DiskCounters, DiskFaults, DiskOperation, Injection, NetworkFaults};
+use self::host::Host;
 use self::network::{address_of, nanoseconds};
 use self::page::Tear;
 pub use self::seeds::for_each_seed;
@@ -395,7 +397,7 @@ impl Simulator {
         })
     }
 
-    fn on<T>(&mut self, host: HostId, with: impl FnOnce(&mut world::Host) -> T) -> T {
+    fn on<T>(&mut self, host: HostId, with: impl FnOnce(&mut Host) -> T) -> T {
         self.shared
             .enter(|world| with(&mut world.hosts[usize::from(host.0)]))
     }

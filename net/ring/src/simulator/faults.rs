@@ -1,4 +1,4 @@
-//! What goes wrong on a simulated disk besides power cuts, and how often it did.
+//! What goes wrong on a simulated disk besides power cuts, and how often it did; and how the network behaves.
 
 use std::time::Duration;
 
@@ -39,6 +39,41 @@ pub struct DiskFaults {
     pub stale_buffered_read: f64,
     /// Only files whose path contains this have errors, short and interrupted operations. Empty: all.
     pub only_paths_with: String,
+}
+
+/// Unread bytes that a receiver takes at most, unless told otherwise.
+const WINDOW_BYTES: usize = 128 << 10;
+/// Delays and habits of the simulated network. The default is a quick network with now and then a slow packet.
+#[derive(Debug, Clone)]
+pub struct NetworkFaults {
+    /// The shortest time that bytes take between two hosts.
+    pub delay_shortest: Duration,
+    /// The longest time that they usually take.
+    pub delay_longest: Duration,
+    /// The probability that a packet is slow.
+    pub slow: f64,
+    /// The longest time that a slow packet takes.
+    pub slow_longest: Duration,
+    /// The probability that a receive gives only some of the bytes that are there.
+    pub short_receive: f64,
+    /// The probability that a send takes only some of the bytes that there is room for.
+    pub short_send: f64,
+    /// Unread bytes that a receiver takes at most, for connections made from now on. At least 1.
+    pub window_bytes: usize,
+}
+
+impl Default for NetworkFaults {
+    fn default() -> NetworkFaults {
+        NetworkFaults {
+            delay_shortest: Duration::from_micros(20),
+            delay_longest: Duration::from_micros(300),
+            slow: 0.01,
+            slow_longest: Duration::from_millis(20),
+            short_receive: 0.1,
+            short_send: 0.1,
+            window_bytes: WINDOW_BYTES,
+        }
+    }
 }
 
 /// What kind of operation on a disk.

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::endpoint::{Arrived, Endpoint, Packet, Progress};
+use super::faults::NetworkFaults;
 use super::names::error;
 use crate::socket::Shutdown;
 
@@ -24,43 +26,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(127);
 const CONNECT_REPEAT: Duration = Duration::from_secs(1);
 /// The ports that connect(2) and port 0 take from, as Linux does.
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
-/// Unread bytes that a receiver takes at most, unless told otherwise.
-const WINDOW_BYTES: usize = 128 << 10;
 /// The longest time until the peers of a host without power learn of it.
 const POWER_CUT_NOTICE: Duration = Duration::from_secs(2);
-
-/// Delays and habits of the simulated network. The default is a quick network with now and then a slow packet.
-#[derive(Debug, Clone)]
-pub struct NetworkFaults {
-    /// The shortest time that bytes take between two hosts.
-    pub delay_shortest: Duration,
-    /// The longest time that they usually take.
-    pub delay_longest: Duration,
-    /// The probability that a packet is slow.
-    pub slow: f64,
-    /// The longest time that a slow packet takes.
-    pub slow_longest: Duration,
-    /// The probability that a receive gives only some of the bytes that are there.
-    pub short_receive: f64,
-    /// The probability that a send takes only some of the bytes that there is room for.
-    pub short_send: f64,
-    /// Unread bytes that a receiver takes at most, for connections made from now on. At least 1.
-    pub window_bytes: usize,
-}
-
-impl Default for NetworkFaults {
-    fn default() -> NetworkFaults {
-        NetworkFaults {
-            delay_shortest: Duration::from_micros(20),
-            delay_longest: Duration::from_micros(300),
-            slow: 0.01,
-            slow_longest: Duration::from_millis(20),
-            short_receive: 0.1,
-            short_send: 0.1,
-            window_bytes: WINDOW_BYTES,
-        }
-    }
-}
 
 /// Something that happens later on the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,48 +57,6 @@ struct Listener {
     address: SocketAddr,
     backlog: usize,
     queue: VecDeque<u64>,
-    waiters: Vec<Waiter>,
-}
-
-#[derive(Debug)]
-enum Packet {
-    Data(Vec<u8>),
-    /// No more bytes follow.
-    End,
-    Reset,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Until this moment the attempt is repeated.
-    Connecting {
-        until: u64,
-    },
-    Established,
-    Failed(i32),
-}
-
-#[derive(Debug)]
-struct Endpoint {
-    host: u16,
-    local: SocketAddr,
-    peer_address: SocketAddr,
-    peer: Option<u64>,
-    peer_host: u16,
-    progress: Progress,
-    /// Packets on their way to this endpoint, in order, with the moment at which each may arrive.
-    under_way: VecDeque<(u64, Packet)>,
-    under_way_bytes: usize,
-    unread: VecDeque<Vec<u8>>,
-    unread_bytes: usize,
-    /// Bytes of the first unread piece that were read.
-    first_read: usize,
-    window_bytes: usize,
-    end_received: bool,
-    end_sent: bool,
-    read_ended: bool,
-    was_reset: bool,
-    closed: bool,
     waiters: Vec<Waiter>,
 }
 
@@ -262,7 +187,13 @@ impl Network {
         let local = SocketAddr::new(ip, self.free_port(host)?);
         let until = now.saturating_add(nanoseconds(CONNECT_PATIENCE));
         let number = self.number();
-        let endpoint = self.endpoint(host, local, address, peer_host, Progress::Connecting { until });
+        let window_bytes = self.faults.window_bytes.max(1);
+        let endpoint = Endpoint::new(
+            (host, local),
+            (peer_host, address),
+            Progress::Connecting { until },
+            window_bytes,
+        );
         self.endpoints.insert(number, endpoint);
         let delay = self.delay(host, peer_host);
         self.scheduled.push((now + delay, NetworkEvent::Attempt(number)));
@@ -301,7 +232,7 @@ impl Network {
         if end.read_ended || out.is_empty() {
             return Some(Ok(0));
         }
-        if end.unread_bytes == 0 {
+        if end.unread_bytes() == 0 {
             if end.was_reset {
                 return Some(Err(error(libc::ECONNRESET)));
             }
@@ -311,28 +242,16 @@ impl Network {
             end.waiters.push(waiter);
             return None;
         }
-        let mut wanted = end.unread_bytes.min(out.len());
+        let mut wanted = end.unread_bytes().min(out.len());
         if self.chance.happens(self.faults.short_receive) {
             wanted = 1 + self.chance.index(wanted);
         }
-        let mut done = 0;
-        while done < wanted {
-            let piece = end.unread.front().expect("unread bytes are in a piece");
-            let count = (piece.len() - end.first_read).min(wanted - done);
-            out[done..done + count].copy_from_slice(&piece[end.first_read..end.first_read + count]);
-            done += count;
-            end.first_read += count;
-            if end.first_read == piece.len() {
-                end.unread.pop_front();
-                end.first_read = 0;
-            }
-        }
-        end.unread_bytes -= done;
+        end.read(&mut out[..wanted]);
         // The sender learns of the room; without a delay, as nothing depends on it but its own speed.
         if let Some(peer) = end.peer.and_then(|peer| self.endpoints.get_mut(&peer)) {
             self.woken.append(&mut peer.waiters);
         }
-        Some(Ok(done))
+        Some(Ok(wanted))
     }
 
     /// sendmsg(2): how many bytes were taken; `None` if the window is full: then the waiter is woken.
@@ -357,10 +276,7 @@ impl Network {
             return Some(Ok(0));
         }
         let peer = end.peer.and_then(|peer| self.endpoints.get(&peer));
-        let room = peer.map_or(end.window_bytes, |peer| {
-            peer.window_bytes
-                .saturating_sub(peer.unread_bytes + peer.under_way_bytes)
-        });
+        let room = peer.map_or(end.window_bytes, Endpoint::room);
         if room == 0 {
             self.endpoints.get_mut(&endpoint)?.waiters.push(waiter);
             return None;
@@ -416,7 +332,7 @@ impl Network {
             return;
         };
         end.closed = true;
-        if end.unread_bytes > 0 {
+        if end.unread_bytes() > 0 {
             // Linux resets a connection that is closed with unread bytes.
             self.abort(now, number);
             return;
@@ -453,16 +369,11 @@ impl Network {
             } else {
                 0
             };
-            if loses && let Some(peer) = self.endpoints.get(&number).and_then(|end| end.peer) {
-                let kept = self
-                    .endpoints
-                    .get(&peer)
-                    .map_or(0, |peer| self.chance.index(peer.under_way.len() + 1));
-                if let Some(peer) = self.endpoints.get_mut(&peer) {
-                    for (_, packet) in peer.under_way.drain(kept..) {
-                        peer.under_way_bytes -= packet.bytes();
-                    }
-                }
+            if loses
+                && let Some(peer) = self.endpoints.get(&number).and_then(|end| end.peer)
+                && let Some(peer) = self.endpoints.get_mut(&peer)
+            {
+                peer.lose_under_way(self.chance.index(peer.under_way().count() + 1));
             }
             self.abort(now + notice, number);
         }
@@ -480,9 +391,9 @@ impl Network {
         }
         for (&number, end) in &self.endpoints {
             if end.host == to && end.peer_host == from {
-                for (at, _) in &end.under_way {
+                for at in end.under_way() {
                     self.scheduled
-                        .push(((*at).max(now + 1), NetworkEvent::Arrival(number)));
+                        .push((at.max(now + 1), NetworkEvent::Arrival(number)));
                 }
             }
         }
@@ -500,8 +411,7 @@ impl Network {
             let pair = (end.host, end.peer_host);
             if (pair == (one, other) || pair == (other, one)) && end.progress == Progress::Established {
                 end.was_reset = true;
-                end.under_way.clear();
-                end.under_way_bytes = 0;
+                end.lose_under_way(0);
                 self.woken.append(&mut end.waiters);
                 numbers.push(number);
             }
@@ -555,9 +465,9 @@ impl Network {
                 self.next_number += 1;
                 listener.queue.push_back(server);
                 self.woken.append(&mut listener.waiters);
-                let mut endpoint = self.endpoint(peer_host, address, local, host, Progress::Established);
+                let (here, there) = ((peer_host, address), (host, local));
+                let mut endpoint = Endpoint::new(here, there, Progress::Established, window_bytes);
                 endpoint.peer = Some(number);
-                endpoint.window_bytes = window_bytes;
                 self.endpoints.insert(server, endpoint);
                 if let Some(end) = self.endpoints.get_mut(&number) {
                     end.peer = Some(server);
@@ -598,27 +508,9 @@ impl Network {
         if self.cut.contains(&(end.peer_host, end.host)) {
             return;
         }
-        match end.under_way.front() {
-            Some((at, _)) if *at <= now => {}
-            _ => return,
-        }
-        let Some((_, packet)) = end.under_way.pop_front() else {
+        if end.arrive(now) == Arrived::TooLate {
+            self.abort(now, number);
             return;
-        };
-        match packet {
-            Packet::Data(bytes) => {
-                end.under_way_bytes -= bytes.len();
-                if end.closed {
-                    self.abort(now, number);
-                    return;
-                }
-                if !end.read_ended {
-                    end.unread_bytes += bytes.len();
-                    end.unread.push_back(bytes);
-                }
-            }
-            Packet::End => end.end_received = true,
-            Packet::Reset => end.was_reset = true,
         }
         self.wake(number);
         self.forget_if_done(number);
@@ -638,10 +530,7 @@ impl Network {
         let Some(peer) = self.endpoints.get_mut(&peer_number) else {
             return;
         };
-        let before = peer.under_way.back().map_or(0, |(at, _)| *at);
-        let at = (now + delay).max(before);
-        peer.under_way_bytes += packet.bytes();
-        peer.under_way.push_back((at, packet));
+        let at = peer.put_under_way(now + delay, packet);
         self.scheduled.push((at, NetworkEvent::Arrival(peer_number)));
     }
 
@@ -680,38 +569,8 @@ impl Network {
             return;
         };
         let peer_is_gone = end.peer.is_none_or(|peer| !self.endpoints.contains_key(&peer));
-        if end.closed && (end.end_received || end.was_reset || peer_is_gone) && end.under_way.is_empty() {
+        if end.closed && (end.end_received || end.was_reset || peer_is_gone) && end.under_way().count() == 0 {
             self.endpoints.remove(&number);
-        }
-    }
-
-    fn endpoint(
-        &self,
-        host: u16,
-        local: SocketAddr,
-        peer_address: SocketAddr,
-        peer_host: u16,
-        progress: Progress,
-    ) -> Endpoint {
-        Endpoint {
-            host,
-            local,
-            peer_address,
-            peer: None,
-            peer_host,
-            progress,
-            under_way: VecDeque::new(),
-            under_way_bytes: 0,
-            unread: VecDeque::new(),
-            unread_bytes: 0,
-            first_read: 0,
-            window_bytes: self.faults.window_bytes.max(1),
-            end_received: false,
-            end_sent: false,
-            read_ended: false,
-            was_reset: false,
-            closed: false,
-            waiters: Vec::new(),
         }
     }
 
@@ -754,15 +613,6 @@ impl Network {
         let number = self.next_number;
         self.next_number += 1;
         number
-    }
-}
-
-impl Packet {
-    fn bytes(&self) -> usize {
-        match self {
-            Packet::Data(bytes) => bytes.len(),
-            Packet::End | Packet::Reset => 0,
-        }
     }
 }
 
