@@ -98,7 +98,8 @@ impl Shard {
                 Ok(results) => {
                     errors.extend(results.into_iter().filter(|(_, error)| *error != ErrorCode::None));
                 }
-                Err(error) => errors.extend(names.iter().map(|name| (name.clone(), error))),
+                // Whatever kept the control thread from answering: every client tries again on this code.
+                Err(_) => errors.extend(names.iter().map(|name| (name.clone(), ErrorCode::LeaderNotAvailable))),
             }
         }
         let there = |world: &World| {
