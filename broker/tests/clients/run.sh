@@ -30,14 +30,6 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-python=$cache/venv/bin/python
-prepare_python() {
-  cmp -s "$here/requirements.txt" "$cache/venv/.installed" && return
-  python3 -m venv "$cache/venv" || { echo "apt-get install python3-venv" >&2; exit 1; }
-  "$cache/venv/bin/pip" install -q -r "$here/requirements.txt" || exit 1
-  cp "$here/requirements.txt" "$cache/venv/.installed"
-}
-
 # The command line of a client, in the array `program`.
 program_of() {
   case $1 in
@@ -63,7 +55,7 @@ roundtrip() { # CLIENT CODEC TOPIC OUT; output tells why it failed
   raw check "$topic" --codec "$codec" --count "$lines"
 }
 
-case ,$clients, in *,kafka-python,* | *,confluent,*) prepare_python ;; esac
+case ,$clients, in *,kafka-python,* | *,confluent,*) python=$("$here/venv.sh") || exit 1 ;; esac
 case ,$clients, in *,java,* | *,java-tools,*) "$tools/kafka.sh" fetch || exit 1 ;; esac
 corpus=$cache/corpus-$lines
 [ "$codecs" = - ] || python3 "$here/corpus.py" "$corpus" --lines "$lines" || exit 1
