@@ -900,4 +900,110 @@ mod tests {
         assert!(disk.files().is_empty());
         assert_eq!(disk.stale.give(&mut chance).unwrap().bytes()[0], 5);
     }
+
+    /// What a file must hold: now, and (as far as that is certain) after a power cut.
+    #[derive(Default)]
+    struct Expected {
+        now: Vec<u8>,
+        durable: BTreeMap<usize, u8>,
+        /// A flush failed since the last power cut: the next ones vouch for nothing.
+        is_doubtful: bool,
+    }
+
+    impl Expected {
+        fn check(&self, bytes: &[u8], wanted: impl Iterator<Item = (usize, u8)>, seed: u64) {
+            for (page, byte) in wanted {
+                let found = &bytes[page * PAGE_BYTES..(page + 1) * PAGE_BYTES];
+                assert!(
+                    found.iter().all(|&found| found == byte),
+                    "seed {seed}: page {page} is not {byte}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn any_sequence_of_operations_shows_what_was_written_and_keeps_what_was_flushed() {
+        for seed in 0..300 {
+            let (mut disk, _) = disk_with_file();
+            disk.leave_stale_blocks(&[250; 8 * PAGE_BYTES]);
+            let mut chance = Chance::new(seed);
+            let mut expected = Expected::default();
+            for handle in 2..60 {
+                let page = chance.index(12);
+                let value = 1 + chance.below(200) as u8;
+                match chance.below(8) {
+                    0..3 => {
+                        let durable = chance.happens(0.5);
+                        write(&mut disk, value, (page * PAGE_BYTES) as u64, durable);
+                        expected.now.resize(expected.now.len().max(page + 1), 0);
+                        expected.now[page] = value;
+                        expected.durable.remove(&page);
+                        if durable {
+                            expected.durable.insert(page, value);
+                        }
+                    }
+                    3 => {
+                        let pages = chance.index(14);
+                        disk.set_length(1, (pages * PAGE_BYTES) as u64).unwrap();
+                        expected.now.resize(pages, 0);
+                        expected.durable.retain(|page, _| *page < pages);
+                    }
+                    4 => {
+                        let range = page as u64 * 4096..(page as u64 + 2) * 4096;
+                        disk.allocate(1, range, Allocate::Extend).unwrap();
+                        expected.now.resize(expected.now.len().max(page + 2), 0);
+                    }
+                    5 => {
+                        let point = disk.submit_flush();
+                        disk.sync(1, point).unwrap();
+                        if !expected.is_doubtful {
+                            expected.durable = expected.now.iter().copied().enumerate().collect();
+                        }
+                    }
+                    6 => {
+                        let point = disk.submit_flush();
+                        disk.fail_sync(1, point);
+                        expected.is_doubtful = true;
+                    }
+                    _ => {
+                        disk.tear(MIXED, &mut chance);
+                        disk.open(handle * 100, Path::new("/f"), DIRECT).unwrap();
+                        disk.close(1);
+                        disk.open(1, Path::new("/f"), DIRECT).unwrap();
+                        let bytes = disk.length(1).unwrap() as usize;
+                        expected.is_doubtful = false;
+                        expected.now.clear();
+                        for page in 0..bytes / PAGE_BYTES {
+                            let mut block = Block([0; BLOCK_BYTES]);
+                            let read = disk.read(1, &mut block.0, (page * PAGE_BYTES) as u64, &mut chance);
+                            let is_bad = read.is_err() || block.0.iter().any(|byte| *byte != block.0[0]);
+                            if let Some(&byte) = expected.durable.get(&page) {
+                                assert!(
+                                    !is_bad && block.0[0] == byte,
+                                    "seed {seed}: page {page} is not {byte}"
+                                );
+                            }
+                            if is_bad {
+                                // Torn: made whole, so that the next round has something to compare with.
+                                write(&mut disk, 0, (page * PAGE_BYTES) as u64, true);
+                            }
+                            expected.now.push(if is_bad { 0 } else { block.0[0] });
+                        }
+                        let lost = expected
+                            .durable
+                            .keys()
+                            .next_back()
+                            .is_some_and(|last| *last >= bytes / PAGE_BYTES);
+                        assert!(!lost, "seed {seed}: the end was durable");
+                        expected.durable = expected.now.iter().copied().enumerate().collect();
+                    }
+                }
+                let bytes = disk.contents(Path::new("/f")).unwrap();
+                assert_eq!(bytes.len(), expected.now.len() * PAGE_BYTES, "seed {seed}");
+                expected.check(&bytes, expected.now.iter().copied().enumerate(), seed);
+                assert!(disk.bytes_free() <= 1 << 30);
+            }
+        }
+    }
 }

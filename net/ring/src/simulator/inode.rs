@@ -180,8 +180,9 @@ impl Inode {
             self.bytes = end;
             self.pending.push((moment.sequence, Change::Grown(end)));
         }
-        if durable && self.durable.bytes < end {
-            self.settle_extents(moment.sequence, true);
+        if durable && self.may_end_before(end) {
+            // Even changes that a failed flush left undecided: the file system commits what came before with it.
+            self.settle_extents(NEVER, true);
         }
         let (pages, dirty) = (&mut self.pages, &mut self.dirty);
         for_each_page(pieces, length, offset, |number, from, chunk| {
@@ -374,6 +375,15 @@ impl Inode {
         for page in self.pages.into_values() {
             stale.keep(page.durable().clone());
         }
+    }
+
+    /// Whether a power cut now could leave the file shorter than `end`.
+    fn may_end_before(&self, end: u64) -> bool {
+        let is_before = |change: &Change| match change {
+            Change::Grown(bytes) | Change::SetLength(bytes) => *bytes < end,
+            Change::Allocated(_) => false,
+        };
+        self.durable.bytes < end || self.pending.iter().any(|(_, change)| is_before(change))
     }
 
     /// Changes of size and extents up to `point` are durable, and with them all that came before, as a file system
