@@ -524,8 +524,9 @@ def main():
     elif a.command == "delete":
         cluster.delete_topic(a.args[0])
     elif a.command == "offsets":
-        for p in cluster.partitions(a.args[0]):
-            print(f"{a.args[0]}:{p} {cluster.list_offset(a.args[0], p, EARLIEST)} {cluster.list_offset(a.args[0], p, LATEST)}")
+        for p in cluster.retry(lambda: cluster.partitions(a.args[0])):
+            first, end = (cluster.retry(lambda: cluster.list_offset(a.args[0], p, t)) for t in (EARLIEST, LATEST))
+            print(f"{a.args[0]}:{p} {first} {end}")
     elif a.command == "produce":
         values = sys.stdin.buffer.read().split(b"\n")[:-1]
         print(cluster.retry(lambda: cluster.produce(a.args[0], int(a.args[1]), encode_batch(values, a.codec or "none"))))
