@@ -90,7 +90,9 @@ end_workloads() {
 
 echo "1. old data in the free blocks"
 truncate -s "${size_mb}M" "$work/old.img"
-"mkfs.$fs" -q "$work/old.img" >/dev/null
+loop=$(losetup --find --show --sector-size 4096 "$work/old.img")
+"mkfs.$fs" -q "$loop" >/dev/null
+losetup -d "$loop"; loop=''
 mount_image "$work/old.img"
 start_broker "$work/old.log" || fail "the broker does not start"
 start_workloads old 5 --rate 2000
