@@ -1,4 +1,4 @@
-//! How a Kafka struct is declared: once, with [`message!`], which writes both directions.
+//! How a Kafka struct is declared: once, with `message!`, which writes both directions.
 //!
 //! ```text
 //! message! {

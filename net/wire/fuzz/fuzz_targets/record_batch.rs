@@ -12,8 +12,15 @@ fuzz_target!(|data: &[u8]| {
         bytes_seen += batch.bytes().len();
         let header = *batch.header();
         assert_eq!(batch.bytes()[..BATCH_HEADER_BYTES], header.encode());
-        assert_eq!(batch.records_bytes().len() + BATCH_HEADER_BYTES, header.batch_bytes());
-        let _ = (header.next_offset(), header.last_sequence(), header.attributes.compression());
+        assert_eq!(
+            batch.records_bytes().len() + BATCH_HEADER_BYTES,
+            header.batch_bytes()
+        );
+        let _ = (
+            header.next_offset(),
+            header.last_sequence(),
+            header.attributes.compression(),
+        );
         let good = batch.verify_crc().is_ok();
 
         let mut copy = batch.bytes().to_vec();

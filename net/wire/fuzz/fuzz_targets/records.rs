@@ -36,6 +36,12 @@ fuzz_target!(|data: &[u8]| {
         let again = again.expect("our own record");
         assert_eq!((record.key, record.value), (again.key, again.value));
         assert!(record.headers.iter().eq(again.headers.iter()));
-        assert_eq!(record.timestamp_delta_ms, batch.header().base_timestamp_ms.wrapping_add(again.timestamp_delta_ms));
+        assert_eq!(
+            record.timestamp_delta_ms,
+            batch
+                .header()
+                .base_timestamp_ms
+                .wrapping_add(again.timestamp_delta_ms)
+        );
     }
 });
