@@ -1,0 +1,89 @@
+//! Every bound of a listener. Memory first: the two pools bound all that is received; the rest bounds how many, how
+//! much and how long.
+
+use ring::buffer::PAGE_SIZE;
+
+/// The bounds of one listener. A shard has one listener, so each number is a shard's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest frame, in bytes, its length prefix not counted (Kafka's `socket.request.max.bytes`). Never more than
+    /// [`Limits::frame_pool_bytes`], whatever it says.
+    pub frame_bytes_max: usize,
+    /// Memory for frames that do not fit a receive buffer, in bytes. A frame waits here until it has its place.
+    pub frame_pool_bytes: usize,
+    /// Memory for receive buffers (4 to 64 KiB each, shared by the small frames in them), in bytes. An idle connection
+    /// holds a page of it, so that it bounds the connections too: at most half of its pages.
+    pub receive_pool_bytes: usize,
+    /// Requests of one connection that were begun and whose answers were not sent; beyond, it is not read.
+    pub requests_in_flight_per_connection: usize,
+    /// The same for all connections, where the first request of each does not count: a long poll in each must not stop
+    /// the others.
+    pub requests_in_flight: usize,
+    /// Bytes of one connection's requests in flight and of its answers that were not sent; beyond, it is not read. One
+    /// request is always allowed.
+    pub bytes_in_flight_per_connection: usize,
+    /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early.
+    pub unsent_bytes: usize,
+    /// Connections (Kafka's `max.connections`). At the limit the next one waits to be accepted.
+    pub connections_max: usize,
+    /// Connections from one address (Kafka's `max.connections.per.ip`). One more is closed at once.
+    pub connections_per_address_max: usize,
+    /// A connection on which nothing moved for so long is closed, in milliseconds (Kafka's `connections.max.idle.ms`),
+    /// unless it waits for an answer of ours.
+    pub idle_ms: u64,
+    /// While others wait for memory: a client that has stood still for so long in the middle of a long frame, or of an
+    /// answer that it does not read, is cut off, in milliseconds. The same for a long frame that takes ten times as
+    /// long from its first byte to its last.
+    pub stalled_ms: u64,
+    /// How long a shutdown waits for answers in flight before it cuts what is left, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            // Kafka's default.
+            frame_bytes_max: 100 << 20,
+            // The longest frame and, beside it, several of the 1 MiB requests that producers send by default.
+            frame_pool_bytes: 128 << 20,
+            // 8,192 connections.
+            receive_pool_bytes: 64 << 20,
+            // Clients keep 5 (Java) to some tens in flight; a load generator more.
+            requests_in_flight_per_connection: 256,
+            // 1 KiB or so each, of ours.
+            requests_in_flight: 16_384,
+            // Sixteen requests of the producers' default size.
+            bytes_in_flight_per_connection: 16 << 20,
+            // Two answers to a consumer with defaults (fetch.max.bytes, 50 MiB).
+            unsent_bytes: 128 << 20,
+            // Kafka has no limit; the receive pool gives one, this is what descriptors allow on an ordinary host.
+            connections_max: 8_192,
+            // Kafka has no limit: many clients share an address behind a gateway.
+            connections_per_address_max: 8_192,
+            // Kafka's default.
+            idle_ms: 600_000,
+            // Far longer than a lost packet's repetition, far shorter than clients' request timeouts (30 s and more).
+            stalled_ms: 10_000,
+            // Flushes end within a second or so; long polls end at once when a shard stops.
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Memory that a listener sets aside in the budget of its thread, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.frame_pool_bytes + self.receive_pool_bytes
+    }
+
+    /// Connections that are accepted: each can have a page of the receive pool even when the others hold their share.
+    pub(crate) fn connections(&self) -> usize {
+        (self.connections_max).min(self.receive_pool_bytes / PAGE_SIZE / 2)
+    }
+
+    /// The longest frame that is believed, in bytes.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame_bytes_max
+            .min(self.frame_pool_bytes / PAGE_SIZE * PAGE_SIZE)
+    }
+}

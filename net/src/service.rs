@@ -1,0 +1,58 @@
+//! What a listener asks of those who answer requests.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use ring::buffer::Slice;
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's end of the connection.
+    pub address: SocketAddr,
+}
+
+/// A request as it came.
+pub struct Request {
+    /// The whole frame, without its length prefix. It may share its memory with its neighbours: a holder keeps all of
+    /// that memory from being received into.
+    pub frame: Slice,
+}
+
+/// Answers requests.
+pub trait Service: 'static {
+    /// Begins a request. Called in the order of arrival: a connection's next request is begun when this future has
+    /// ended, so what must keep the order (an append) happens in it. It is dropped if the connection ends first.
+    fn begin(self: &Rc<Self>, peer: &Peer, request: Request) -> impl Future<Output = Pending>;
+}
+
+/// A request that was begun.
+pub enum Pending {
+    /// Its answer is there.
+    Ready(Reply),
+    /// Its answer is still to come. It is polled when those of the connection's earlier requests were given, and
+    /// dropped if the connection ends first: what must happen anyway must not depend on it.
+    Later(Pin<Box<dyn Future<Output = Reply>>>),
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pending::Ready(_) => "Ready",
+            Pending::Later(_) => "Later",
+        })
+    }
+}
+
+/// What a connection does about a request.
+pub enum Reply {
+    /// Sends these bytes, the length prefix among them.
+    Frame(Vec<Slice>),
+    /// Sends nothing (Produce with acks=0).
+    Nothing,
+    /// Sends what came before and closes; why, for the log.
+    Close(String),
+}
