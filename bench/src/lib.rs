@@ -1,1 +1,28 @@
-//! The load generator.
+//! The load generator: drives any Kafka-protocol broker, and says how fast it was.
+//!
+//! Promises: latency counts from the moment at which a batch was due (no coordinated omission), percentiles are those
+//! of all requests together, and what the client itself costs is told beside what the broker costs. Batches are built
+//! before the run. Must never flatter: what was due and not sent, what failed, and what kept the client busy is said.
+//!
+//! | file | what |
+//! |---|---|
+//! | `arguments.rs` | the command line |
+//! | `plan.rs` | which client sends to which partitions over which connections |
+//! | `schedule.rs` | when each batch is due |
+//! | `batches.rs` | batches and requests, built ahead |
+//! | `recorder.rs` | what was answered when |
+//! | `cpu.rs` | CPU time of processes |
+//! | `report.rs` | the table, and the JSON |
+
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod batches;
+pub mod cpu;
+pub mod plan;
+pub mod recorder;
+pub mod report;
+pub mod schedule;
+
+/// Our name in requests.
+pub const CLIENT_ID: &str = "millstream-bench";

@@ -1,0 +1,295 @@
+//! What a run gave: a table for people, JSON for scripts.
+//!
+//! MB and GB are powers of ten, of the records' values (for a consumer: of their batches). Latencies are of requests.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::recorder::Sample;
+
+/// The version of the JSON's fields. It grows when a field changes its meaning.
+const SCHEMA: u32 = 1;
+/// A client that used more of its threads than this was perhaps what was measured.
+const SATURATED: f64 = 0.9;
+/// An open loop that reached less of its rate than this did not keep it.
+const KEPT: f64 = 0.99;
+
+/// What was asked for, and what came.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// `produce` or `consume`.
+    pub command: &'static str,
+    /// What was asked for, name by name, as in the JSON.
+    pub settings: Vec<(&'static str, Value)>,
+    /// Records a second that were asked for; `None`: flat out.
+    pub records_per_s: Option<u64>,
+    /// Threads that sent.
+    pub threads: u32,
+    /// How long was measured, in seconds.
+    pub seconds: f64,
+    /// What came.
+    pub sample: Sample,
+    /// CPU seconds of the broker within the window, if its process was named and there.
+    pub server_cpu_s: Option<f64>,
+    /// Our own.
+    pub own_cpu_s: Option<f64>,
+}
+
+impl Report {
+    /// Whether everything that was sent was acknowledged, or everything that was asked for read.
+    pub fn is_clean(&self) -> bool {
+        self.sample.failures.is_empty()
+    }
+
+    /// MB a second.
+    pub fn mb_per_s(&self) -> f64 {
+        self.sample.bytes as f64 / 1e6 / self.seconds
+    }
+
+    /// What a reader should know before he believes the figures.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(own_cpu_s) = self.own_cpu_s
+            && own_cpu_s > SATURATED * self.seconds * f64::from(self.threads)
+        {
+            warnings.push(format!(
+                "this client used {:.0} % of its {} thread(s): it may be what was measured (--threads)",
+                100.0 * own_cpu_s / self.seconds / f64::from(self.threads),
+                self.threads
+            ));
+        }
+        let reached = self.sample.records as f64 / self.seconds;
+        if let Some(rate) = self.records_per_s
+            && reached < KEPT * rate as f64
+        {
+            warnings.push(format!(
+                "the rate was not kept: {reached:.0} of {rate} records/s; {} batches were due and never sent",
+                self.sample.unsent
+            ));
+        }
+        warnings
+    }
+
+    /// The report as JSON.
+    pub fn to_json(&self) -> Value {
+        let sample = &self.sample;
+        let failures = sample.failures.iter().map(|(failure, count)| {
+            json!({
+                "broker": failure.broker,
+                "partition": failure.partition,
+                "what": failure.what,
+                "count": count,
+            })
+        });
+        json!({
+            "schema": SCHEMA,
+            "command": self.command,
+            "settings": self.settings.iter().cloned().map(|(name, value)| (name.to_owned(), value))
+                .collect::<serde_json::Map<_, _>>(),
+            "loop": if self.records_per_s.is_some() { "open" } else { "closed" },
+            "seconds": self.seconds,
+            "records": sample.records,
+            "bytes": sample.bytes,
+            "requests": sample.requests,
+            "unsent_batches": sample.unsent,
+            "records_per_s": sample.records as f64 / self.seconds,
+            "mb_per_s": self.mb_per_s(),
+            "latency_us": latencies_us(&sample.latency_ns),
+            "server_cpu": self.server_cpu_s.map(|seconds| self.cpu(seconds)),
+            "bench_cpu": self.own_cpu_s.map(|seconds| self.cpu(seconds)),
+            "failures": failures.collect::<Vec<_>>(),
+            "warnings": self.warnings(),
+        })
+    }
+
+    fn cpu(&self, seconds: f64) -> Value {
+        json!({
+            "seconds": seconds,
+            "seconds_per_gb": per(seconds, self.sample.bytes, 1e9),
+            "seconds_per_million_records": per(seconds, self.sample.records, 1e6),
+        })
+    }
+}
+
+/// For people.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sample = &self.sample;
+        write!(f, "{}", self.command)?;
+        for (name, value) in &self.settings {
+            match value {
+                Value::String(text) => write!(f, " {name}={text}")?,
+                other => write!(f, " {name}={other}")?,
+            }
+        }
+        let kind = match self.records_per_s {
+            Some(_) => "open loop: latency from the moment at which a batch was due",
+            None => "flat out, a closed loop: latency from the sending",
+        };
+        writeln!(f, "\n{kind}\n")?;
+        writeln!(f, "  measured       {:>14.1} s", self.seconds)?;
+        writeln!(f, "  throughput     {:>14.1} MB/s", self.mb_per_s())?;
+        writeln!(
+            f,
+            "                 {:>14.0} records/s",
+            sample.records as f64 / self.seconds
+        )?;
+        writeln!(
+            f,
+            "                 {:>14.0} requests/s",
+            sample.requests as f64 / self.seconds
+        )?;
+        for (name, quantile) in QUANTILES {
+            let label = if name == "p50" { "latency" } else { "" };
+            let name = name.replace('_', ".");
+            let value = quantile_us(&sample.latency_ns, quantile) / 1e3;
+            writeln!(f, "  {label:<9}{name:>5} {value:>14.3} ms")?;
+        }
+        for (label, seconds) in [("broker CPU", self.server_cpu_s), ("own CPU", self.own_cpu_s)] {
+            let Some(seconds) = seconds else { continue };
+            writeln!(f, "  {label:<14} {seconds:>14.2} s")?;
+            if let Some(cost) = per(seconds, sample.bytes, 1e9) {
+                writeln!(f, "                 {cost:>14.3} s/GB")?;
+            }
+            if let Some(cost) = per(seconds, sample.records, 1e6) {
+                writeln!(f, "                 {cost:>14.3} s/million records")?;
+            }
+        }
+        for (failure, count) in &sample.failures {
+            writeln!(
+                f,
+                "  FAILED {count} times: {} partition {}: {}",
+                failure.broker, failure.partition, failure.what
+            )?;
+        }
+        for warning in self.warnings() {
+            writeln!(f, "  note: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of progress: what one second gave.
+pub fn progress_line(second: u64, is_warmup: bool, sample: &Sample, seconds: f64) -> String {
+    let phase = if is_warmup { "  (warm-up)" } else { "" };
+    let failed = match sample.failure_count() {
+        0 => String::new(),
+        count => format!("  FAILED {count}"),
+    };
+    format!(
+        "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms{phase}{failed}",
+        sample.bytes as f64 / 1e6 / seconds,
+        sample.records as f64 / seconds,
+        quantile_us(&sample.latency_ns, 0.5) / 1e3,
+        quantile_us(&sample.latency_ns, 0.99) / 1e3,
+        quantile_us(&sample.latency_ns, 1.0) / 1e3,
+    )
+}
+
+/// The percentiles of a report, and their names in the JSON.
+const QUANTILES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99_9", 0.999),
+    ("max", 1.0),
+];
+
+fn latencies_us(histogram: &Histogram<u64>) -> Value {
+    let mut values = serde_json::Map::new();
+    values.insert("count".to_owned(), json!(histogram.len()));
+    if !histogram.is_empty() {
+        values.insert("mean".to_owned(), json!(histogram.mean() / 1e3));
+        for (name, quantile) in QUANTILES {
+            values.insert(name.to_owned(), json!(quantile_us(histogram, quantile)));
+        }
+    }
+    Value::Object(values)
+}
+
+fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// `None` where nothing was done: there is no cost of it.
+fn per(seconds: f64, count: u64, unit: f64) -> Option<f64> {
+    (count > 0).then(|| seconds / (count as f64 / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::{Failure, Recorder, Window};
+    use ring::clock::Instant;
+
+    fn report() -> Report {
+        let window = Window {
+            from: Instant(0),
+            to: Instant(2_000_000_000),
+        };
+        let mut recorder = Recorder::new(window);
+        for number in 0..1_000_u64 {
+            recorder.answered(Instant(0), Instant(1_000_000 * (number + 1)), 1_000, 1_000_000);
+        }
+        Report {
+            command: "produce",
+            settings: vec![("topic", json!("orders")), ("partitions", json!(6))],
+            records_per_s: Some(500_000),
+            threads: 1,
+            seconds: 2.0,
+            sample: recorder.take(),
+            server_cpu_s: Some(0.5),
+            own_cpu_s: Some(0.1),
+        }
+    }
+
+    #[test]
+    fn scripts_and_people_get_the_same_figures() {
+        let report = report();
+        let json = report.to_json();
+        assert_eq!(json["mb_per_s"], 500.0);
+        assert_eq!(json["records_per_s"], 500_000.0);
+        assert_eq!(json["server_cpu"]["seconds_per_gb"], 0.5);
+        assert_eq!(json["server_cpu"]["seconds_per_million_records"], 0.5);
+        assert_eq!(json["settings"]["topic"], "orders");
+        assert_eq!(json["loop"], "open");
+        let p99 = json["latency_us"]["p99"].as_f64().unwrap();
+        assert!((p99 - 990_000.0).abs() < 1_000.0, "{p99}");
+        let text = report.to_string();
+        for part in ["topic=orders", "500.0 MB/s", "0.500 s/GB", "990."] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(report.is_clean() && report.warnings().is_empty());
+    }
+
+    #[test]
+    fn what_spoils_a_figure_is_said() {
+        let mut report = report();
+        report.own_cpu_s = Some(1.95);
+        report.records_per_s = Some(600_000);
+        let failure = Failure {
+            broker: "1001 at 127.0.0.1:19093".to_owned(),
+            partition: 5,
+            what: "NOT_LEADER_OR_FOLLOWER".to_owned(),
+        };
+        report.sample.failures.insert(failure, 3);
+        assert_eq!(report.warnings().len(), 2);
+        assert!(!report.is_clean());
+        let text = report.to_string();
+        assert!(text.contains("FAILED 3 times: 1001 at 127.0.0.1:19093 partition 5: NOT_LEADER_OR_FOLLOWER"));
+        assert_eq!(report.to_json()["failures"][0]["partition"], 5);
+    }
+
+    #[test]
+    fn a_run_without_an_answer_has_no_costs() {
+        let report = Report {
+            sample: Sample::default(),
+            ..report()
+        };
+        let json = report.to_json();
+        assert!(json["server_cpu"]["seconds_per_gb"].is_null());
+        assert_eq!(json["latency_us"]["count"], 0);
+    }
+}
