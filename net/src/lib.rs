@@ -13,7 +13,11 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod connection;
+mod frame_reader;
+mod framing;
 mod limits;
+mod load;
 pub mod server;
 mod service;
 

@@ -11,8 +11,9 @@ pub struct Limits {
     pub frame_bytes_max: usize,
     /// Memory for frames that do not fit a receive buffer, in bytes. A frame waits here until it has its place.
     pub frame_pool_bytes: usize,
-    /// Memory for receive buffers (4 to 64 KiB each, shared by the small frames in them), in bytes. An idle connection
-    /// holds a page of it, so that it bounds the connections too: at most half of its pages.
+    /// Memory for receive buffers (4 to 64 KiB each, shared by the small frames in them), in bytes. A connection holds a
+    /// 4 KiB page of it even when it is idle, and each request in flight may hold one. So it bounds the connections, to
+    /// a quarter of its pages, and the requests in flight beyond one for each, to another quarter.
     pub receive_pool_bytes: usize,
     /// Requests of one connection that were begun and whose answers were not sent; beyond, it is not read.
     pub requests_in_flight_per_connection: usize,
@@ -46,20 +47,20 @@ impl Default for Limits {
             frame_bytes_max: 100 << 20,
             // The longest frame and, beside it, several of the 1 MiB requests that producers send by default.
             frame_pool_bytes: 128 << 20,
-            // 8,192 connections.
+            // 4,096 connections.
             receive_pool_bytes: 64 << 20,
             // Clients keep 5 (Java) to some tens in flight; a load generator more.
             requests_in_flight_per_connection: 256,
-            // 1 KiB or so each, of ours.
-            requests_in_flight: 16_384,
+            // As many as the receive pool allows; each costs about 1 KiB of our own.
+            requests_in_flight: 4_096,
             // Sixteen requests of the producers' default size.
             bytes_in_flight_per_connection: 16 << 20,
             // Two answers to a consumer with defaults (fetch.max.bytes, 50 MiB).
             unsent_bytes: 128 << 20,
-            // Kafka has no limit; the receive pool gives one, this is what descriptors allow on an ordinary host.
-            connections_max: 8_192,
+            // Kafka has no limit; the receive pool gives one, and this is it.
+            connections_max: 4_096,
             // Kafka has no limit: many clients share an address behind a gateway.
-            connections_per_address_max: 8_192,
+            connections_per_address_max: 4_096,
             // Kafka's default.
             idle_ms: 600_000,
             // Far longer than a lost packet's repetition, far shorter than clients' request timeouts (30 s and more).
@@ -73,12 +74,22 @@ impl Default for Limits {
 impl Limits {
     /// Memory that a listener sets aside in the budget of its thread, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.frame_pool_bytes + self.receive_pool_bytes
+        self.long_frame_bytes() + self.receive_pool_bytes
     }
 
-    /// Connections that are accepted: each can have a page of the receive pool even when the others hold their share.
+    /// The frame pool in whole pages, in bytes.
+    pub(crate) fn long_frame_bytes(&self) -> usize {
+        self.frame_pool_bytes / PAGE_SIZE * PAGE_SIZE
+    }
+
+    /// Connections that are accepted. A quarter of the receive pool's pages, as `Pools` shares them out.
     pub(crate) fn connections(&self) -> usize {
-        (self.connections_max).min(self.receive_pool_bytes / PAGE_SIZE / 2)
+        (self.connections_max).min(self.receive_pool_bytes / PAGE_SIZE / 4)
+    }
+
+    /// Requests in flight beyond the first of each connection; another quarter.
+    pub(crate) fn further_requests(&self) -> usize {
+        (self.requests_in_flight).min(self.receive_pool_bytes / PAGE_SIZE / 4)
     }
 
     /// The longest frame that is believed, in bytes.

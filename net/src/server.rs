@@ -1,15 +1,35 @@
-//! Accepts connections.
+//! Accepts connections, watches over them, and drains them at the end.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
+use ring::clock::{self, Instant};
+use ring::executor::{Class, spawn};
 use ring::local::Signal;
-use ring::socket::TcpListener;
+use ring::socket::{TcpListener, TcpStream};
+use ring::timer;
 
-use crate::{Limits, Service};
+use crate::connection::{Connection, Why};
+use crate::frame_reader::Pools;
+use crate::load::{ListenerLoad, Load};
+use crate::{Limits, Peer, Service};
+
+/// How often connections are looked at for those that stand still.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The wait after an accept that failed (descriptors or memory ran out), and the longest after several.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+/// One line of the log for what clients do wrong in so long: they may do it as fast as they like.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves connections until `shutdown` is notified (which counts from this call on); then accepts no more, begins no
-/// more requests, sends the answers of those in flight, and ends. Takes [`Limits::memory_bytes`] of the thread's budget.
+/// more requests, sends the answers of those in flight, and ends when all connections have; after
+/// [`Limits::drain_ms`] it cuts those that are left. Takes [`Limits::memory_bytes`] of the thread's budget.
 ///
 /// # Panics
 /// If the thread's budget has less left.
@@ -20,9 +40,218 @@ pub fn serve<S: Service>(
     shutdown: Signal,
 ) -> impl Future<Output = ()> {
     let stop = shutdown.wait();
+    let pools = Pools::new(limits.receive_pool_bytes, limits.long_frame_bytes());
+    let pools = pools.expect("the thread's budget has the memory of its listener");
     async move {
-        let _ = (listener, limits, service);
+        let house = Rc::new(House {
+            load: Rc::new(ListenerLoad::new(&limits)),
+            limits,
+            pools,
+            connections: RefCell::default(),
+            next_number: Cell::new(0),
+            by_address: RefCell::default(),
+            left: Signal::new(),
+            log: Log::default(),
+        });
+        let _cut = CutAll(house.clone());
+        let accepting = spawn(Class::Latency, accept(house.clone(), listener, service));
+        let _watching = spawn(Class::Latency, watch(house.clone()));
         stop.await;
-        todo!("this hour")
+        drop(accepting);
+        house.each(|connection| connection.drain());
+        let drained = Duration::from_millis(house.limits.drain_ms);
+        if timer::timeout(drained, house.empty()).await.is_err() {
+            house.each(|connection| connection.cut("the broker stops, and its answer took too long"));
+            house.empty().await;
+        }
+    }
+}
+
+/// What the tasks of a listener share.
+struct House {
+    limits: Rc<Limits>,
+    pools: Pools,
+    load: Rc<ListenerLoad>,
+    /// In the order of their coming.
+    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    next_number: Cell<u64>,
+    by_address: RefCell<BTreeMap<IpAddr, usize>>,
+    /// Notified when a connection has ended.
+    left: Signal,
+    log: Log,
+}
+
+/// Ends the connections when the server's future is dropped.
+struct CutAll(Rc<House>);
+
+impl Drop for CutAll {
+    fn drop(&mut self) {
+        self.0
+            .each(|connection| connection.cut("the listener was dropped"));
+    }
+}
+
+async fn accept<S: Service>(house: Rc<House>, listener: TcpListener, service: Rc<S>) {
+    let mut retry = ACCEPT_RETRY;
+    loop {
+        house.room().await;
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                retry = ACCEPT_RETRY;
+                house.admit(stream, address, &service);
+            }
+            Err(error) => {
+                house
+                    .log
+                    .warn(format_args!("cannot accept a connection: {error}; trying again"));
+                timer::sleep(retry).await;
+                retry = (retry * 2).min(ACCEPT_RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// Ends connections on which nothing moves.
+async fn watch(house: Rc<House>) {
+    let limits = &house.limits;
+    let (idle, stalled) = (
+        Duration::from_millis(limits.idle_ms),
+        Duration::from_millis(limits.stalled_ms),
+    );
+    loop {
+        timer::sleep(WATCH_EVERY).await;
+        let now = clock::now();
+        let is_short = house.pools.is_short() || house.load.unsent_bytes() > limits.unsent_bytes;
+        house.each(|connection| {
+            if connection.is_idle(now, idle) {
+                connection.cut("nothing moved for longer than connections.max.idle.ms");
+            } else if is_short && connection.is_stalled(now, stalled) {
+                connection.cut("the client stands still, and others wait for the memory that it holds");
+            }
+        });
+    }
+}
+
+impl House {
+    /// Waits until there may be one more connection.
+    async fn room(&self) {
+        let most = self.limits.connections();
+        loop {
+            let left = self.left.wait();
+            if self.connections.borrow().len() < most {
+                return;
+            }
+            self.log.warn(format_args!(
+                "{most} connections are open, as many as may be: the next one waits"
+            ));
+            left.await;
+        }
+    }
+
+    fn admit<S: Service>(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, service: &Rc<S>) {
+        let peer = Peer { address };
+        let Some(guest) = Guest::new(self, address.ip().to_canonical()) else {
+            self.log.warn(format_args!(
+                "{address} is closed: its host has {} connections, as many as it may have",
+                self.limits.connections_per_address_max
+            ));
+            return;
+        };
+        let load = Load::new(self.load.clone(), &self.limits);
+        let connection = Rc::new(Connection::new(stream, peer, load));
+        self.connections
+            .borrow_mut()
+            .insert(guest.number, connection.clone());
+        let (pools, frame_bytes) = (self.pools.clone(), self.limits.frame_bytes());
+        let service = service.clone();
+        spawn(Class::Latency, async move {
+            let guest = guest;
+            let why = connection.run(service, pools, frame_bytes).await;
+            if let Why::Refused(why) = why {
+                guest
+                    .house
+                    .log
+                    .warn(format_args!("the connection of {address} is closed: {why}"));
+            }
+        })
+        .detach();
+    }
+
+    fn each(&self, with: impl FnMut(&Rc<Connection>)) {
+        self.connections.borrow().values().for_each(with);
+    }
+
+    async fn empty(&self) {
+        loop {
+            let left = self.left.wait();
+            if self.connections.borrow().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+/// A connection's place among the others, until it is dropped.
+struct Guest {
+    house: Rc<House>,
+    number: u64,
+    address: IpAddr,
+}
+
+impl Guest {
+    fn new(house: &Rc<House>, address: IpAddr) -> Option<Guest> {
+        let mut by_address = house.by_address.borrow_mut();
+        let count = by_address.entry(address).or_default();
+        if *count >= house.limits.connections_per_address_max {
+            return None;
+        }
+        *count += 1;
+        let number = house.next_number.get();
+        house.next_number.set(number + 1);
+        Some(Guest {
+            house: house.clone(),
+            number,
+            address,
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let house = &self.house;
+        let connection = house.connections.borrow_mut().remove(&self.number);
+        drop(connection);
+        let mut by_address = house.by_address.borrow_mut();
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+        drop(by_address);
+        house.left.notify_all();
+    }
+}
+
+/// Says what clients do wrong, not more often than anyone can read.
+#[derive(Default)]
+struct Log {
+    quiet_until: Cell<Option<Instant>>,
+    unsaid: Cell<u64>,
+}
+
+impl Log {
+    fn warn(&self, what: fmt::Arguments<'_>) {
+        let now = clock::now();
+        if self.quiet_until.get().is_some_and(|until| now < until) {
+            self.unsaid.set(self.unsaid.get() + 1);
+            return;
+        }
+        self.quiet_until.set(Some(now + LOG_EVERY));
+        match self.unsaid.take() {
+            0 => tracing::warn!("{what}"),
+            unsaid => tracing::warn!("{what} ({unsaid} more since the last line)"),
+        }
     }
 }

@@ -1,0 +1,381 @@
+//! One connection of a listener: a task that reads and begins requests, and a task that gives their answers.
+//!
+//! Between the two is a queue of requests in flight, in the order of arrival. The writer waits for the answer to the
+//! first, and sends it with those behind it that are there too. The connection ends with the writer: everything that
+//! belongs to it is dropped then, the reader and unfinished answers included.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ring::buffer::Slice;
+use ring::clock::{self, Instant};
+use ring::executor::{Class, spawn};
+use ring::local::Signal;
+use ring::socket::{Shutdown, TcpStream};
+use ring::timer;
+
+use crate::frame_reader::{End, FrameReader, Pools, Progress};
+use crate::load::{Load, Weight};
+use crate::{Peer, Pending, Reply, Request, Service};
+
+/// Answers are gathered up to so many bytes before they are sent together: enough that the call no longer matters.
+const GATHERED_BYTES: usize = 256 << 10;
+/// Slices of one send: what sendmsg(2) takes at once (IOV_MAX).
+const SLICES_MAX: usize = 1_024;
+/// Bytes of one send, so that a client that reads slowly is told from one that does not read.
+const SEND_BYTES_MAX: usize = 1 << 20;
+/// How long a connection that we close lets the client read what was sent before: bytes that arrive at a closed socket
+/// make the system throw that away (RFC 1122, 4.2.2.13).
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A connection, as its two tasks and the listener share it.
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) progress: Rc<Progress>,
+    stream: TcpStream,
+    load: Rc<Load>,
+    in_flight: RefCell<VecDeque<InFlight>>,
+    reading: Cell<Reading>,
+    /// A request is being begun.
+    is_beginning: Cell<bool>,
+    is_sending: Cell<bool>,
+    /// Why it must end now.
+    cut: Cell<Option<&'static str>>,
+    /// Notified when the writer has something to look at.
+    stirred: Signal,
+}
+
+/// What comes after the requests in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// More requests.
+    Open,
+    /// Nothing: the connection ends when all were answered.
+    Draining,
+    /// Nothing, and nobody reads the answers: it ends with the first that is not there.
+    Gone,
+}
+
+struct InFlight {
+    pending: Pending,
+    weight: Weight,
+}
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The client left, or we drained.
+    Done,
+    /// We had a reason that belongs into the log.
+    Refused(String),
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: Peer, load: Rc<Load>) -> Connection {
+        Connection {
+            peer,
+            progress: Rc::new(Progress::new()),
+            stream,
+            load,
+            in_flight: RefCell::default(),
+            reading: Cell::new(Reading::Open),
+            is_beginning: Cell::new(false),
+            is_sending: Cell::new(false),
+            cut: Cell::new(None),
+            stirred: Signal::new(),
+        }
+    }
+
+    /// Serves it to its end.
+    pub(crate) async fn run<S: Service>(
+        self: &Rc<Self>,
+        service: Rc<S>,
+        pools: Pools,
+        frame_bytes_max: usize,
+    ) -> Why {
+        let _emptied = Emptied(self);
+        let frames = FrameReader::new(
+            self.stream.clone(),
+            pools.clone(),
+            frame_bytes_max,
+            self.progress.clone(),
+        );
+        let refused: Rc<RefCell<Option<String>>> = Rc::default();
+        let reader = spawn(
+            Class::Latency,
+            read(self.clone(), frames, service, refused.clone()),
+        );
+        let closed = self.write().await;
+        drop(reader);
+        let why = match (self.cut.get(), closed, refused.take()) {
+            (Some(why), _, _) => Why::Refused(why.to_owned()),
+            (None, Some(why), _) | (None, None, Some(why)) => Why::Refused(why),
+            (None, None, None) => Why::Done,
+        };
+        if self.cut.get().is_none() && self.reading.get() != Reading::Gone {
+            self.linger(&pools).await;
+        }
+        self.stream.shutdown(Shutdown::Both);
+        why
+    }
+
+    /// Begins no more requests, answers those in flight, ends.
+    pub(crate) fn drain(&self) {
+        if self.reading.get() == Reading::Open {
+            self.reading.set(Reading::Draining);
+        }
+        self.stirred.notify_all();
+    }
+
+    /// Ends at once.
+    pub(crate) fn cut(&self, why: &'static str) {
+        self.cut.set(Some(why));
+        self.stream.shutdown(Shutdown::Both);
+        self.stirred.notify_all();
+    }
+
+    /// Whether nothing moves on it for `idle` before `now`, and no answer of ours is due.
+    pub(crate) fn is_idle(&self, now: Instant, idle: Duration) -> bool {
+        let waits_for_us = self.load.requests() > 0 && !self.is_sending.get();
+        !waits_for_us && now - self.progress.moved.get() >= idle
+    }
+
+    /// Whether its client holds memory and stands still, or crawls.
+    pub(crate) fn is_stalled(&self, now: Instant, stalled: Duration) -> bool {
+        let long_frame_since = self.progress.long_frame_since.get();
+        let still = now - self.progress.moved.get() >= stalled;
+        (still && (self.is_sending.get() || long_frame_since.is_some()))
+            || long_frame_since.is_some_and(|since| now - since >= stalled * 10)
+    }
+
+    /// Answers requests until there is no more to do. Gives what a [`Reply::Close`] said.
+    async fn write(&self) -> Option<String> {
+        let mut first = None;
+        loop {
+            let gathered = self.gather(&mut first).await;
+            let _weights = gathered.weights;
+            if !gathered.slices.is_empty() && self.send(gathered.slices).await.is_err() {
+                return None;
+            }
+            match gathered.then {
+                Then::More => {}
+                Then::End => return None,
+                Then::Close(why) => return Some(why),
+            }
+        }
+    }
+
+    /// Waits for the first answer, and takes all that are there behind it. `first` is the request whose answer is
+    /// awaited between two calls.
+    async fn gather(&self, first: &mut Option<InFlight>) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut stirred = pin!(self.stirred.wait());
+        std::future::poll_fn(|context| {
+            loop {
+                match self.next_reply(first, context) {
+                    Next::Reply(reply, weight) => {
+                        gathered.add(reply, weight);
+                        if gathered.is_full() {
+                            return Poll::Ready(());
+                        }
+                    }
+                    Next::End => {
+                        gathered.then = Then::End;
+                        return Poll::Ready(());
+                    }
+                    Next::Later if !gathered.slices.is_empty() => return Poll::Ready(()),
+                    Next::Later => {
+                        if stirred.as_mut().poll(context).is_pending() {
+                            return Poll::Pending;
+                        }
+                        stirred.set(self.stirred.wait());
+                    }
+                }
+            }
+        })
+        .await;
+        gathered
+    }
+
+    fn next_reply(&self, first: &mut Option<InFlight>, context: &mut Context<'_>) -> Next {
+        if self.cut.get().is_some() {
+            return Next::End;
+        }
+        if first.is_none() {
+            *first = self.in_flight.borrow_mut().pop_front();
+        }
+        let Some(InFlight { pending, mut weight }) = first.take() else {
+            let more = self.reading.get() == Reading::Open || self.is_beginning.get();
+            return if more { Next::Later } else { Next::End };
+        };
+        match pending {
+            Pending::Ready(reply) => Next::Reply(reply, weight),
+            Pending::Later(mut later) => match later.as_mut().poll(context) {
+                Poll::Ready(reply) => {
+                    weight.answered(reply_bytes(&reply));
+                    Next::Reply(reply, weight)
+                }
+                Poll::Pending if self.reading.get() == Reading::Gone => Next::End,
+                Poll::Pending => {
+                    let pending = Pending::Later(later);
+                    *first = Some(InFlight { pending, weight });
+                    Next::Later
+                }
+            },
+        }
+    }
+
+    async fn send(&self, mut slices: Vec<Slice>) -> std::io::Result<()> {
+        self.progress.moved.set(clock::now());
+        self.is_sending.set(true);
+        while !slices.is_empty() {
+            let part = take_front(&mut slices, SEND_BYTES_MAX);
+            self.stream.send_all(part).await?;
+            self.progress.moved.set(clock::now());
+        }
+        self.is_sending.set(false);
+        Ok(())
+    }
+
+    /// Ends our side and throws away what the client sends, until it has read all or time is up.
+    async fn linger(&self, pools: &Pools) {
+        self.stream.shutdown(Shutdown::Write);
+        let discard = async {
+            let mut page = pools.page().await;
+            loop {
+                let whole = 0..page.capacity();
+                let (received, returned) = self.stream.receive(page, whole).await;
+                if !matches!(received, Ok(1..)) {
+                    return;
+                }
+                page = returned;
+            }
+        };
+        let _ = timer::timeout(LINGER, discard).await;
+    }
+}
+
+/// Drops what is in flight when the connection's task ends, however it does.
+struct Emptied<'a>(&'a Connection);
+
+impl Drop for Emptied<'_> {
+    fn drop(&mut self) {
+        let in_flight = self.0.in_flight.take();
+        drop(in_flight);
+    }
+}
+
+/// Reads and begins requests, one after the other.
+async fn read<S: Service>(
+    connection: Rc<Connection>,
+    mut frames: FrameReader,
+    service: Rc<S>,
+    refused: Rc<RefCell<Option<String>>>,
+) {
+    let reading = loop {
+        let frame = match frames.next().await {
+            Ok(frame) => frame,
+            Err(End::Closed | End::Broken(_)) => break Reading::Gone,
+            Err(End::Refused(error)) => {
+                *refused.borrow_mut() = Some(error.to_string());
+                break Reading::Draining;
+            }
+        };
+        let mut weight = connection.load.admit(frame.len()).await;
+        if connection.reading.get() != Reading::Open {
+            break Reading::Draining;
+        }
+        connection.is_beginning.set(true);
+        let pending = service.begin(&connection.peer, Request { frame }).await;
+        connection.is_beginning.set(false);
+        let closes = matches!(pending, Pending::Ready(Reply::Close(_)));
+        if let Pending::Ready(reply) = &pending {
+            weight.answered(reply_bytes(reply));
+        }
+        let request = InFlight { pending, weight };
+        connection.in_flight.borrow_mut().push_back(request);
+        connection.stirred.notify_all();
+        if closes {
+            break Reading::Draining;
+        }
+    };
+    connection.reading.set(reading);
+    connection.stirred.notify_all();
+}
+
+enum Next {
+    Reply(Reply, Weight),
+    /// There is a request, or may be one, but no answer.
+    Later,
+    /// Nothing more will come.
+    End,
+}
+
+#[derive(Default)]
+struct Gathered {
+    slices: Vec<Slice>,
+    bytes: usize,
+    weights: Vec<Weight>,
+    then: Then,
+}
+
+#[derive(Default)]
+enum Then {
+    #[default]
+    More,
+    End,
+    Close(String),
+}
+
+impl Gathered {
+    fn add(&mut self, reply: Reply, weight: Weight) {
+        match reply {
+            Reply::Frame(mut slices) => {
+                self.bytes += slices.iter().map(|slice| slice.len()).sum::<usize>();
+                if self.slices.is_empty() {
+                    self.slices = slices;
+                } else {
+                    self.slices.append(&mut slices);
+                }
+                self.weights.push(weight);
+            }
+            Reply::Nothing => {}
+            Reply::Close(why) => self.then = Then::Close(why),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        !matches!(self.then, Then::More) || self.bytes >= GATHERED_BYTES || self.slices.len() >= SLICES_MAX
+    }
+}
+
+fn reply_bytes(reply: &Reply) -> usize {
+    match reply {
+        Reply::Frame(slices) => slices.iter().map(|slice| slice.len()).sum(),
+        Reply::Nothing | Reply::Close(_) => 0,
+    }
+}
+
+/// Takes slices, or a part of one, of at most `bytes_max` bytes together off the front.
+fn take_front(slices: &mut Vec<Slice>, bytes_max: usize) -> Vec<Slice> {
+    let mut left = bytes_max;
+    for at in 0..slices.len() {
+        let slice = &slices[at];
+        if slice.len() <= left {
+            left -= slice.len();
+            continue;
+        }
+        let (front, back) = (slice.slice(0..left), slice.slice(left..slice.len()));
+        let mut rest = slices.split_off(at);
+        rest[0] = back;
+        let mut taken = std::mem::replace(slices, rest);
+        taken.push(front);
+        return taken;
+    }
+    std::mem::take(slices)
+}

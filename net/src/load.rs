@@ -1,0 +1,132 @@
+//! What is in flight, of a connection and of all of a listener: counted here, given back by drops alone.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use ring::local::{Permit, Semaphore, Signal};
+
+use crate::Limits;
+
+/// Of all connections of a listener.
+pub(crate) struct ListenerLoad {
+    /// Permits for requests beyond the first of each connection.
+    further_requests: Semaphore,
+    unsent_bytes: Cell<usize>,
+}
+
+impl ListenerLoad {
+    pub(crate) fn new(limits: &Limits) -> ListenerLoad {
+        ListenerLoad {
+            further_requests: Semaphore::new(limits.further_requests()),
+            unsent_bytes: Cell::new(0),
+        }
+    }
+
+    /// Bytes of answers that were not sent yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes.get()
+    }
+}
+
+/// Of one connection.
+pub(crate) struct Load {
+    listener: Rc<ListenerLoad>,
+    requests_max: usize,
+    bytes_max: usize,
+    requests: Cell<usize>,
+    /// Of requests, and of answers not sent.
+    bytes: Cell<usize>,
+    /// Notified when either has become less.
+    lighter: Signal,
+}
+
+impl Load {
+    pub(crate) fn new(listener: Rc<ListenerLoad>, limits: &Limits) -> Rc<Load> {
+        Rc::new(Load {
+            listener,
+            requests_max: limits.requests_in_flight_per_connection,
+            bytes_max: limits.bytes_in_flight_per_connection,
+            requests: Cell::new(0),
+            bytes: Cell::new(0),
+            lighter: Signal::new(),
+        })
+    }
+
+    /// Requests that were begun and whose answers were not sent.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.get()
+    }
+
+    /// Waits until one more request may begin, whose frame has so many bytes, and counts it.
+    pub(crate) async fn admit(self: &Rc<Self>, frame_bytes: usize) -> Weight {
+        let mut acquiring = pin!(self.listener.further_requests.acquire(1));
+        let mut further = None;
+        loop {
+            let mut lighter = pin!(self.lighter.wait());
+            let requests = self.requests.get();
+            let bytes = self.bytes.get().saturating_add(frame_bytes);
+            if requests == 0 {
+                break;
+            }
+            if requests >= self.requests_max || bytes > self.bytes_max {
+                lighter.await;
+                continue;
+            }
+            if further.is_some() {
+                break;
+            }
+            // Then looks again: an answer may have grown meanwhile, or all may have gone.
+            std::future::poll_fn(|context| {
+                if let Poll::Ready(permit) = acquiring.as_mut().poll(context) {
+                    further = Some(permit);
+                    return Poll::Ready(());
+                }
+                lighter.as_mut().poll(context)
+            })
+            .await;
+        }
+        self.requests.set(self.requests.get() + 1);
+        self.bytes.set(self.bytes.get() + frame_bytes);
+        Weight {
+            load: self.clone(),
+            request_bytes: frame_bytes,
+            unsent_bytes: 0,
+            _further: further,
+        }
+    }
+}
+
+/// What one request weighs, until it is dropped.
+pub(crate) struct Weight {
+    load: Rc<Load>,
+    request_bytes: usize,
+    unsent_bytes: usize,
+    _further: Option<Permit>,
+}
+
+impl Weight {
+    /// The answer is there, and has so many bytes.
+    pub(crate) fn answered(&mut self, bytes: usize) {
+        self.unsent_bytes += bytes;
+        let Load {
+            listener, bytes: all, ..
+        } = &*self.load;
+        all.set(all.get() + bytes);
+        listener.unsent_bytes.set(listener.unsent_bytes.get() + bytes);
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        let load = &self.load;
+        let unsent = &load.listener.unsent_bytes;
+        unsent.set(unsent.get() - self.unsent_bytes);
+        load.bytes
+            .set(load.bytes.get() - self.request_bytes - self.unsent_bytes);
+        load.requests.set(load.requests.get() - 1);
+        load.lighter.notify_all();
+    }
+}

@@ -1,0 +1,11 @@
+//! Listeners and clients on a simulated network.
+//!
+//! The service of these tests does what a request tells it to, so that a test says in one place when each answer comes.
+
+mod support;
+
+mod clients;
+mod ending;
+mod frames;
+mod order;
+mod pressure;

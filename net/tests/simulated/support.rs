@@ -1,0 +1,243 @@
+//! The service, its requests, and a host that serves.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millstream_net::client::{Answer, ClientError, Connection, ConnectionOptions};
+use millstream_net::{Limits, Peer, Pending, Reply, Request, Service};
+use ring::buffer::{Pool, Slice};
+use ring::local::Signal;
+use ring::simulator::{HostId, NetworkFaults, Simulator};
+use ring::socket::{TcpListener, TcpStream};
+use ring::timer;
+
+pub const PORT: u16 = 9092;
+pub const LIMIT: Duration = Duration::from_secs(3_600);
+/// Of a client's thread.
+pub const MEMORY: usize = 64 << 20;
+
+/// What a request asks for. On the wire: API key and version (0), correlation id, what, a number, then any bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The bytes of the request, at once.
+    Echo,
+    /// The same after so many milliseconds.
+    Later(u32),
+    /// The same, but the next request is not begun before.
+    SlowBegin(u32),
+    /// So many bytes, at once.
+    Bytes(u32),
+    /// No answer.
+    Nothing,
+    /// The end of the connection.
+    Close,
+    /// The end of the connection, after so many milliseconds.
+    CloseLater(u32),
+}
+
+/// A whole frame.
+pub fn frame(id: i32, ask: Ask, rest: usize) -> Vec<u8> {
+    let (what, number) = match ask {
+        Ask::Echo => (0, 0),
+        Ask::Later(ms) => (1, ms),
+        Ask::SlowBegin(ms) => (2, ms),
+        Ask::Bytes(bytes) => (3, bytes),
+        Ask::Nothing => (4, 0),
+        Ask::Close => (5, 0),
+        Ask::CloseLater(ms) => (6, ms),
+    };
+    let mut body = vec![0; 4];
+    body.extend(id.to_be_bytes());
+    body.push(what);
+    body.extend(u32::to_be_bytes(number));
+    body.extend((0..rest).map(|at| (at as i32 ^ id) as u8));
+    prefixed(&body)
+}
+
+pub fn prefixed(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as i32).to_be_bytes().to_vec();
+    frame.extend(body);
+    frame
+}
+
+/// Does what it is asked, and notes the correlation ids in the order of beginning.
+#[derive(Default)]
+pub struct Obedient {
+    begun: Arc<Mutex<Vec<i32>>>,
+}
+
+impl Service for Obedient {
+    fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
+        let begun = self.begun.clone();
+        async move {
+            let frame = request.frame;
+            let Some(head) = frame.first_chunk::<13>() else {
+                return Pending::Ready(Reply::Close("a short frame".to_owned()));
+            };
+            let id = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+            let number = u32::from_be_bytes([head[9], head[10], head[11], head[12]]);
+            begun.lock().unwrap().push(id);
+            let wait = Duration::from_millis(number.into());
+            let answer = move |rest: Vec<Slice>| {
+                let length = 4 + rest.iter().map(|slice| slice.len()).sum::<usize>();
+                let mut head = (length as i32).to_be_bytes().to_vec();
+                head.extend(id.to_be_bytes());
+                let mut slices = vec![Slice::from(head)];
+                slices.extend(rest);
+                Reply::Frame(slices)
+            };
+            let echo = move |frame: &Slice| answer(vec![frame.slice(13..frame.len())]);
+            match head[8] {
+                0 => Pending::Ready(echo(&frame)),
+                1 => Pending::Later(Box::pin(async move {
+                    timer::sleep(wait).await;
+                    echo(&frame)
+                })),
+                2 => {
+                    timer::sleep(wait).await;
+                    Pending::Ready(echo(&frame))
+                }
+                3 => Pending::Ready(answer(vec![Slice::from(vec![id as u8; number as usize])])),
+                4 => Pending::Ready(Reply::Nothing),
+                5 => Pending::Ready(Reply::Close("it was asked to".to_owned())),
+                _ => Pending::Later(Box::pin(async move {
+                    timer::sleep(wait).await;
+                    Reply::Close("it was asked to".to_owned())
+                })),
+            }
+        }
+    }
+}
+
+/// Small limits, so that tests reach them.
+pub fn limits() -> Limits {
+    Limits {
+        frame_bytes_max: 1 << 20,
+        frame_pool_bytes: 2 << 20,
+        receive_pool_bytes: 1 << 20,
+        ..Limits::default()
+    }
+}
+
+/// A host that serves until it is told to stop.
+pub struct Server {
+    pub host: HostId,
+    begun: Arc<Mutex<Vec<i32>>>,
+    stop: Arc<Mutex<bool>>,
+}
+
+impl Server {
+    /// Starts it on a new host.
+    pub fn start(simulator: &mut Simulator, limits: Limits) -> Server {
+        let server = Server {
+            host: simulator.host(0),
+            begun: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (begun, stop) = (server.begun.clone(), server.stop.clone());
+        simulator.start(server.host, limits.memory_bytes(), move || async move {
+            let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], PORT)), 64)
+                .await
+                .unwrap();
+            let shutdown = Signal::new();
+            let memory = limits.memory_bytes();
+            let service = Rc::new(Obedient { begun });
+            let serving = millstream_net::server::serve(listener, Rc::new(limits), service, shutdown.clone());
+            let serving = ring::executor::spawn(ring::executor::Class::Latency, serving);
+            while !*stop.lock().unwrap() {
+                timer::sleep(Duration::from_millis(10)).await;
+            }
+            shutdown.notify_all();
+            serving.await;
+            // Everything was given back, once cancelled tasks have had their turn.
+            timer::sleep(Duration::from_millis(1)).await;
+            Pool::new("all", memory).unwrap();
+        });
+        simulator.run_for(Duration::from_millis(1));
+        server
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host.address(), PORT)
+    }
+
+    /// The requests that were begun, in order.
+    pub fn begun(&self) -> Vec<i32> {
+        self.begun.lock().unwrap().clone()
+    }
+
+    /// Begins its shutdown.
+    pub fn stop(&self) {
+        *self.stop.lock().unwrap() = true;
+    }
+
+    /// Shuts it down and checks that it gave everything back.
+    pub fn ends(&self, simulator: &mut Simulator) {
+        self.stop();
+        assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(self.host)));
+        assert_eq!(simulator.descriptors(self.host), 0);
+    }
+}
+
+/// A network with nothing easy about it.
+pub fn rough() -> NetworkFaults {
+    NetworkFaults {
+        slow: 0.1,
+        short_receive: 0.3,
+        short_send: 0.3,
+        window_bytes: 5_000,
+        ..NetworkFaults::default()
+    }
+}
+
+/// Runs a client on a host of its own.
+pub fn client<Fut, T>(simulator: &mut Simulator, main: impl FnOnce() -> Fut + Send + 'static) -> T
+where
+    Fut: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let host = simulator.host(0);
+    simulator
+        .run(host, MEMORY, LIMIT, main)
+        .expect("the client ends in time")
+}
+
+pub fn options() -> ConnectionOptions {
+    ConnectionOptions {
+        requests_in_flight_max: 1_000,
+        ..ConnectionOptions::default()
+    }
+}
+
+pub async fn connect(address: SocketAddr) -> Connection {
+    Connection::connect(address, &options()).await.unwrap()
+}
+
+pub async fn ask(connection: &Connection, id: i32, ask: Ask, rest: usize) -> Result<Answer, ClientError> {
+    connection.send(vec![frame(id, ask, rest).into()]).await
+}
+
+/// Checks an echo.
+pub fn assert_echo(answer: &[u8], id: i32, rest: usize) {
+    assert_eq!(
+        answer,
+        &[&id.to_be_bytes(), &frame(id, Ask::Echo, rest)[17..]].concat()
+    );
+}
+
+/// Everything until the end of the stream; `None` if it was reset.
+pub async fn read_to_end(stream: &TcpStream) -> Option<Vec<u8>> {
+    let pool = Pool::new("test", 1 << 16).unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let (received, buffer) = stream.receive(pool.take(4096).await.unwrap(), 0..4096).await;
+        match received {
+            Ok(0) => return Some(bytes),
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(_) => return None,
+        }
+    }
+}
