@@ -178,6 +178,11 @@ impl From<Codec> for Compression {
     }
 }
 
+/// The name as the command line spells it.
+pub(crate) fn spelled(value: &impl ValueEnum) -> String {
+    (value.to_possible_value()).map_or_else(String::new, |name| name.get_name().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,10 @@
 //! | file | what |
 //! |---|---|
 //! | `arguments.rs` | the command line |
+//! | `run.rs` | a run, from the command line to the report |
+//! | `target.rs` | the topic, and the way to its leaders |
+//! | `worker.rs` | a thread with its connections |
+//! | `produce.rs`, `consume.rs` | what travels on a connection |
 //! | `plan.rs` | which client sends to which partitions over which connections |
 //! | `schedule.rs` | when each batch is due |
 //! | `batches.rs` | batches and requests, built ahead |
@@ -18,11 +22,17 @@
 
 pub mod arguments;
 pub mod batches;
+mod consume;
 pub mod cpu;
+pub mod error;
 pub mod plan;
+mod produce;
 pub mod recorder;
 pub mod report;
+pub mod run;
 pub mod schedule;
+mod target;
+mod worker;
 
 /// Our name in requests.
 pub const CLIENT_ID: &str = "millstream-bench";

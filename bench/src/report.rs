@@ -172,7 +172,7 @@ impl fmt::Display for Report {
 }
 
 /// A line of progress: what one second gave.
-pub fn progress_line(second: u64, is_warmup: bool, sample: &Sample, seconds: f64) -> String {
+pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample, seconds: f64) -> String {
     let phase = if is_warmup { "  (warm-up)" } else { "" };
     let failed = match sample.failure_count() {
         0 => String::new(),

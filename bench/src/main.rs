@@ -1,0 +1,12 @@
+//! The binary `bench`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use millstream_bench::arguments::Arguments;
+
+fn main() -> ExitCode {
+    millstream_bench::run::main(Arguments::parse())
+}

@@ -1,0 +1,211 @@
+//! Sends batches: each connection has as many senders as requests may be in flight; each takes the next batch that is
+//! due, waits for its time, sends it, and waits for its answer. A batch whose time has come while all were busy goes
+//! out late, and its latency counts from when it was due.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use net::client::{ClientError, Connection, ConnectionOptions};
+use ring::buffer::Slice;
+use ring::clock;
+use ring::executor::{self, Class, Task};
+use ring::timer::sleep_until;
+use wire::messages::produce::ProduceResponse;
+use wire::{ApiKey, DecodeError, ErrorCode, Response, decode_response_header};
+
+use crate::batches::{BatchShape, Batches, RequestShape, Requests};
+use crate::recorder::{Failure, Recorder};
+use crate::schedule::Schedule;
+use crate::worker::{Link, Start};
+
+/// The longest answer to a request for one partition: a topic's name, and an error with its message.
+const ANSWER_BYTES_MAX: usize = 128 << 10;
+/// How long a broker may wait for replicas, in milliseconds, as Java's request.timeout.ms.
+const TIMEOUT_MS: i32 = 30_000;
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub(crate) struct ProduceLoad {
+    pub(crate) topic: String,
+    pub(crate) shape: BatchShape,
+    pub(crate) acks: i16,
+    pub(crate) in_flight: u32,
+    pub(crate) records_per_s: Option<u64>,
+}
+
+/// Connections and batches, ready to go.
+pub(crate) struct Prepared {
+    load: ProduceLoad,
+    batches: Batches,
+    links: Vec<(Link, Requests)>,
+}
+
+impl ProduceLoad {
+    pub(crate) fn connection_options(&self) -> ConnectionOptions {
+        ConnectionOptions {
+            client_id: crate::CLIENT_ID.to_owned(),
+            requests_in_flight_max: usize::try_from(self.in_flight).expect("it is in range"),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            ..ConnectionOptions::default()
+        }
+    }
+
+    pub(crate) fn prepare(self, links: Vec<Link>) -> Prepared {
+        let batches = Batches::build(self.shape);
+        let links = links.into_iter().map(|link| {
+            let shape = RequestShape {
+                api_version: link.route.api_version,
+                acks: self.acks,
+                timeout_ms: TIMEOUT_MS,
+                topic: &self.topic,
+            };
+            let requests = batches.requests(shape, &link.route.lane.partitions);
+            (link, requests)
+        });
+        let links = links.collect();
+        Prepared {
+            load: self,
+            batches,
+            links,
+        }
+    }
+}
+
+impl Prepared {
+    /// Starts the senders.
+    pub(crate) fn begin(self, start: Start, recorder: &Rc<RefCell<Recorder>>) -> Vec<Task<()>> {
+        let mut tasks = Vec::new();
+        for (link, requests) in self.links {
+            let lane = &link.route.lane;
+            let lane = Rc::new(Sending {
+                schedule: Schedule::new(
+                    start.at,
+                    self.load.records_per_s,
+                    self.batches.records(),
+                    lane.share,
+                ),
+                next: Cell::new(0),
+                requests,
+                partitions: lane.partitions.clone(),
+                is_answered: self.load.acks != 0,
+                records: self.batches.records(),
+                value_bytes: self.batches.value_bytes(),
+                broker: link.route.broker(),
+                api_version: link.route.api_version,
+                connection: link.connection,
+                start,
+                recorder: recorder.clone(),
+            });
+            let senders = (0..self.load.in_flight)
+                .map(|_| executor::spawn(Class::Latency, lane.clone().send_until_the_end()));
+            tasks.extend(senders);
+        }
+        tasks
+    }
+}
+
+/// What the senders of a connection share.
+struct Sending {
+    schedule: Schedule,
+    /// The number of the next batch.
+    next: Cell<u64>,
+    requests: Requests,
+    partitions: Vec<i32>,
+    is_answered: bool,
+    records: u64,
+    value_bytes: u64,
+    broker: String,
+    api_version: i16,
+    connection: Connection,
+    start: Start,
+    recorder: Rc<RefCell<Recorder>>,
+}
+
+impl Sending {
+    async fn send_until_the_end(self: Rc<Self>) {
+        let end = self.start.window.to;
+        let places = self.partitions.len() as u64;
+        loop {
+            let number = self.next.get();
+            self.next.set(number + 1);
+            let due = self.schedule.due(number);
+            match due {
+                Some(due) if due >= end => return,
+                Some(due) => sleep_until(due).await,
+                None => {}
+            }
+            let now = clock::now();
+            if now >= end {
+                self.count_unsent();
+                return;
+            }
+            let due = due.unwrap_or(now);
+            let place = usize::try_from(number % places).expect("less than a length");
+            let request = self.requests.request(place, number / places);
+            match self.exchange(request, self.partitions[place]).await {
+                Ok(()) => {
+                    let mut recorder = self.recorder.borrow_mut();
+                    recorder.answered(due, clock::now(), self.records, self.value_bytes);
+                }
+                Err(Refused::Batch(failure)) => self.recorder.borrow_mut().failed(failure),
+                Err(Refused::Connection(failure)) => {
+                    self.recorder.borrow_mut().failed(failure);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A sender took a batch that was due and found the window closed: this one, and all that were due behind it, stay
+    /// unsent. The numbers are taken from the other senders, so that each is counted once.
+    fn count_unsent(&self) {
+        if let Some(due) = self.schedule.due_before(self.start.window.to) {
+            let behind = due.saturating_sub(self.next.get());
+            self.next.set(self.next.get().max(due));
+            self.recorder.borrow_mut().unsent(1 + behind);
+        }
+    }
+
+    async fn exchange(&self, request: Vec<Slice>, partition: i32) -> Result<(), Refused> {
+        if !self.is_answered {
+            let sent = self.connection.send_unanswered(request).await;
+            return sent.map_err(|error| self.broken(&error));
+        }
+        let answer = self.connection.send(request).await;
+        let answer = answer.map_err(|error| self.broken(&error))?;
+        let frame = answer.await.map_err(|error| self.broken(&error))?;
+        match self.code_of(&frame) {
+            Ok(ErrorCode::None) => Ok(()),
+            Ok(code) => Err(Refused::Batch(self.failure(partition, code.to_string()))),
+            Err(error) => Err(Refused::Connection(self.failure(partition, error.to_string()))),
+        }
+    }
+
+    /// The code of the one partition that was asked about.
+    fn code_of(&self, frame: &[u8]) -> Result<ErrorCode, DecodeError> {
+        let (_, body) = decode_response_header(frame, ApiKey::Produce, self.api_version)?;
+        let response = ProduceResponse::decode(body, self.api_version)?;
+        let partition = response.topics.first().and_then(|topic| topic.partitions.first());
+        Ok(partition.map_or(ErrorCode::UnknownServerError, |partition| partition.error_code))
+    }
+
+    fn broken(&self, error: &ClientError) -> Refused {
+        Refused::Connection(self.failure(-1, error.to_string()))
+    }
+
+    fn failure(&self, partition: i32, what: String) -> Failure {
+        Failure {
+            broker: self.broker.clone(),
+            partition,
+            what,
+        }
+    }
+}
+
+/// Why a batch was not acknowledged.
+enum Refused {
+    /// The broker refused it; the connection stands.
+    Batch(Failure),
+    /// Nothing more can be sent.
+    Connection(Failure),
+}
