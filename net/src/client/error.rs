@@ -16,6 +16,12 @@ pub enum ClientError {
         /// What the last one said.
         last: String,
     },
+    /// A node that Metadata did not name.
+    #[error("node {node_id} is not one of the cluster")]
+    UnknownNode {
+        /// Its id.
+        node_id: i32,
+    },
     /// A name that leads to no address.
     #[error("cannot resolve {host}: {why}")]
     Resolve {
@@ -65,7 +71,7 @@ pub enum ClientError {
         api: &'static str,
     },
     /// A topic or partition has an error, or no leader.
-    #[error("{topic}-{partition}: {code:?}")]
+    #[error("{topic}-{partition}: {code}")]
     Partition {
         /// The topic.
         topic: String,
@@ -83,7 +89,8 @@ impl ClientError {
             ClientError::Unreachable { .. }
             | ClientError::Connect { .. }
             | ClientError::Closed { .. }
-            | ClientError::TimedOut { .. } => true,
+            | ClientError::TimedOut { .. }
+            | ClientError::UnknownNode { .. } => true,
             ClientError::Partition { code, .. } => code.is_retriable(),
             ClientError::Resolve { .. } | ClientError::Malformed { .. } | ClientError::Unsupported { .. } => {
                 false

@@ -4,6 +4,6 @@ mod cluster;
 mod connection;
 mod error;
 
-pub use cluster::{Client, ClientOptions, resolve_literal};
+pub use cluster::{Client, ClientOptions, Resolve, resolve_literal};
 pub use connection::{Answer, Connection, ConnectionOptions};
 pub use error::ClientError;

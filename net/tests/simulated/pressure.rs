@@ -1,1 +1,285 @@
-//! To come.
+//! Clients that send too much, too slowly or too often, and those that do not read.
+
+use std::time::Duration;
+
+use millstream_net::Limits;
+use ring::simulator::{NetworkFaults, Simulator};
+use ring::socket::TcpStream;
+use ring::{clock, timer};
+
+use crate::support::{
+    Ask, LIMIT, MEMORY, Server, ask, assert_echo, client, connect, frame, limits, read_to_end,
+};
+
+#[test]
+fn a_client_that_does_not_read_is_not_read() {
+    let mut simulator = Simulator::new(1);
+    simulator.set_network_faults(NetworkFaults {
+        window_bytes: 20_000,
+        ..NetworkFaults::default()
+    });
+    let limits = Limits {
+        bytes_in_flight_per_connection: 100_000,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    let host = simulator.host(0);
+    simulator.start(host, MEMORY, move || async move {
+        let stream = TcpStream::connect(address).await.unwrap();
+        for id in 0..10_000 {
+            let _ = stream
+                .send_all(vec![frame(id, Ask::Bytes(10_000), 100).into()])
+                .await;
+        }
+        unreachable!("the server stops reading");
+    });
+    simulator.run_for(Duration::from_secs(60));
+    let begun = server.begun().len();
+    assert!(
+        (10..=13).contains(&begun),
+        "{begun} answers of 10 kB for a window of 20 kB and a limit of 100 kB"
+    );
+    // Another client does not notice.
+    client(&mut simulator, move || async move {
+        let answer = ask(&connect(address).await, 7, Ask::Echo, 10).await.unwrap();
+        assert_echo(&answer.await.unwrap(), 7, 10);
+    });
+    simulator.kill(host);
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn a_connection_has_only_so_many_requests_in_flight() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        requests_in_flight_per_connection: 20,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    let host = simulator.host(0);
+    simulator.start(host, MEMORY, move || async move {
+        let connection = connect(address).await;
+        let mut answers = Vec::new();
+        for id in 0..100 {
+            answers.push(ask(&connection, id, Ask::Later(1_000), 0).await.unwrap());
+        }
+        for answer in answers {
+            let _ = answer.await.unwrap();
+        }
+    });
+    simulator.run_for(Duration::from_millis(500));
+    assert_eq!(server.begun().len(), 20);
+    assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(host)));
+    assert_eq!(server.begun().len(), 100);
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn further_requests_share_a_limit_and_the_first_of_a_connection_is_always_begun() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        requests_in_flight: 10,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let mut answers = Vec::new();
+        let mut connections = Vec::new();
+        for number in 0..30 {
+            let connection = connect(address).await;
+            for id in 0..3 {
+                let poll = ask(&connection, number * 3 + id, Ask::Later(2_000), 0);
+                answers.push(poll.await.unwrap());
+            }
+            connections.push(connection);
+        }
+        let before = clock::now();
+        let late = ask(&connect(address).await, 999, Ask::Echo, 0).await.unwrap();
+        let _ = late.await.unwrap();
+        assert!((clock::now() - before).as_millis() < 500);
+        for answer in answers {
+            let _ = answer.await.unwrap();
+        }
+    });
+    let begun = server.begun();
+    assert_eq!(begun.len(), 91);
+    let late = begun.iter().position(|&id| id == 999).unwrap();
+    assert!(late <= 40, "30 firsts and 10 further ones before it: {late}");
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn a_full_house_lets_nobody_in_until_one_leaves() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        connections_max: 3,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let mut connections = Vec::new();
+        for _ in 0..3 {
+            connections.push(connect(address).await);
+        }
+        timer::sleep(Duration::from_millis(10)).await;
+        let fourth = connect(address).await;
+        let answer = ask(&fourth, 1, Ask::Echo, 0).await.unwrap();
+        let mut answer = std::pin::pin!(answer);
+        let waited = timer::timeout(Duration::from_secs(5), answer.as_mut()).await;
+        assert!(waited.is_err());
+        connections.pop();
+        assert_echo(&answer.await.unwrap(), 1, 0);
+    });
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn an_address_has_only_so_many_connections() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        connections_per_address_max: 2,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    for _ in 0..2 {
+        client(&mut simulator, move || async move {
+            let first = connect(address).await;
+            let second = connect(address).await;
+            timer::sleep(Duration::from_millis(100)).await;
+            let third = TcpStream::connect(address).await.unwrap();
+            assert_eq!(read_to_end(&third).await.unwrap_or_default(), []);
+            for connection in [&first, &second] {
+                let answer = ask(connection, 1, Ask::Echo, 0).await.unwrap();
+                assert_echo(&answer.await.unwrap(), 1, 0);
+            }
+            drop(first);
+            timer::sleep(Duration::from_millis(100)).await;
+            let answer = ask(&connect(address).await, 2, Ask::Echo, 0).await.unwrap();
+            assert_echo(&answer.await.unwrap(), 2, 0);
+        });
+    }
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn long_frames_wait_for_memory_and_all_come_through() {
+    let mut simulator = Simulator::new(1);
+    let server = Server::start(&mut simulator, limits());
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let rest = 900_000;
+        let mut answers = Vec::new();
+        for id in 0..12 {
+            let connection = connect(address).await;
+            // Two have their memory at once, ten wait for it.
+            let later = ask(&connection, id, Ask::Later(200), rest).await.unwrap();
+            answers.push((id, later));
+        }
+        for (id, answer) in answers {
+            assert_echo(&answer.await.unwrap(), id, rest);
+        }
+    });
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn slow_senders_of_long_frames_keep_their_memory_only_while_nobody_wants_it() {
+    for trickles in [false, true] {
+        let mut simulator = Simulator::new(1);
+        let server = Server::start(&mut simulator, limits());
+        let address = server.address();
+        let slow = simulator.host(0);
+        simulator.start(slow, MEMORY, move || async move {
+            let mut streams = Vec::new();
+            for _ in 0..2 {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let beginning = frame(1, Ask::Echo, 1_000_000)[..100_000].to_vec();
+                stream.send_all(vec![beginning.into()]).await.unwrap();
+                streams.push(stream);
+            }
+            loop {
+                timer::sleep(Duration::from_secs(1)).await;
+                for stream in &streams {
+                    if trickles {
+                        let _ = stream.send_all(vec![vec![1].into()]).await;
+                    }
+                }
+            }
+        });
+        // Long enough to be cut, if anyone wanted it.
+        simulator.run_for(Duration::from_secs(300));
+        assert_eq!(simulator.descriptors(server.host), 3);
+        let seconds = client(&mut simulator, move || async move {
+            let before = clock::now();
+            let answer = ask(&connect(address).await, 5, Ask::Echo, 900_000).await.unwrap();
+            let small = ask(&connect(address).await, 6, Ask::Echo, 10).await.unwrap();
+            assert_echo(&small.await.unwrap(), 6, 10);
+            assert!((clock::now() - before).as_millis() < 500, "small frames go on");
+            assert_echo(&answer.await.unwrap(), 5, 900_000);
+            (clock::now() - before).as_secs()
+        });
+        assert!(seconds <= 2, "{seconds}");
+        simulator.kill(slow);
+        server.ends(&mut simulator);
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_when_its_answers_fill_the_memory() {
+    let mut simulator = Simulator::new(1);
+    simulator.set_network_faults(NetworkFaults {
+        window_bytes: 20_000,
+        ..NetworkFaults::default()
+    });
+    let limits = Limits {
+        unsent_bytes: 1 << 20,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    let deaf = simulator.host(0);
+    simulator.start(deaf, MEMORY, move || async move {
+        let mut streams = Vec::new();
+        for id in 0..3 {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let much = frame(id, Ask::Bytes(500_000), 0);
+            stream.send_all(vec![much.into()]).await.unwrap();
+            streams.push(stream);
+        }
+        std::future::pending::<()>().await;
+    });
+    simulator.run_for(Duration::from_secs(5));
+    assert_eq!(simulator.descriptors(server.host), 4);
+    simulator.run_for(Duration::from_secs(20));
+    assert_eq!(simulator.descriptors(server.host), 1);
+    simulator.kill(deaf);
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn running_out_of_descriptors_pauses_accepting() {
+    let mut simulator = Simulator::new(1);
+    let server = Server::start(&mut simulator, limits());
+    let address = server.address();
+    simulator.set_descriptors_max(server.host, 3);
+    client(&mut simulator, move || async move {
+        let (first, _second) = (connect(address).await, connect(address).await);
+        let answer = ask(&first, 1, Ask::Echo, 0).await.unwrap();
+        assert_echo(&answer.await.unwrap(), 1, 0);
+        let third = connect(address).await;
+        let waits = ask(&third, 2, Ask::Echo, 0).await.unwrap();
+        let mut waits = std::pin::pin!(waits);
+        let waited = timer::timeout(Duration::from_secs(10), waits.as_mut()).await;
+        assert!(waited.is_err());
+        let answer = ask(&first, 3, Ask::Echo, 0).await.unwrap();
+        assert_echo(&answer.await.unwrap(), 3, 0);
+        drop(first);
+        assert_echo(&waits.await.unwrap(), 2, 0);
+    });
+    server.ends(&mut simulator);
+}

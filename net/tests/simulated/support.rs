@@ -12,12 +12,12 @@ use ring::buffer::{Pool, Slice};
 use ring::local::Signal;
 use ring::simulator::{HostId, NetworkFaults, Simulator};
 use ring::socket::{TcpListener, TcpStream};
-use ring::timer;
+use ring::{clock, timer};
 
 pub const PORT: u16 = 9092;
 pub const LIMIT: Duration = Duration::from_secs(3_600);
 /// Of a client's thread.
-pub const MEMORY: usize = 64 << 20;
+pub const MEMORY: usize = 512 << 20;
 
 /// What a request asks for. On the wire: API key and version (0), correlation id, what, a number, then any bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Service for Obedient {
             let id = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
             let number = u32::from_be_bytes([head[9], head[10], head[11], head[12]]);
             begun.lock().unwrap().push(id);
-            let wait = Duration::from_millis(number.into());
+            let then = clock::now() + Duration::from_millis(number.into());
             let answer = move |rest: Vec<Slice>| {
                 let length = 4 + rest.iter().map(|slice| slice.len()).sum::<usize>();
                 let mut head = (length as i32).to_be_bytes().to_vec();
@@ -93,18 +93,18 @@ impl Service for Obedient {
             match head[8] {
                 0 => Pending::Ready(echo(&frame)),
                 1 => Pending::Later(Box::pin(async move {
-                    timer::sleep(wait).await;
+                    timer::sleep_until(then).await;
                     echo(&frame)
                 })),
                 2 => {
-                    timer::sleep(wait).await;
+                    timer::sleep_until(then).await;
                     Pending::Ready(echo(&frame))
                 }
                 3 => Pending::Ready(answer(vec![Slice::from(vec![id as u8; number as usize])])),
                 4 => Pending::Ready(Reply::Nothing),
                 5 => Pending::Ready(Reply::Close("it was asked to".to_owned())),
                 _ => Pending::Later(Box::pin(async move {
-                    timer::sleep(wait).await;
+                    timer::sleep_until(then).await;
                     Reply::Close("it was asked to".to_owned())
                 })),
             }
