@@ -175,9 +175,18 @@ impl Client {
         Ok(self.link(node_id).await?.connection)
     }
 
-    /// The controller, as Metadata names it: its node id.
-    pub fn controller_id(&self) -> i32 {
-        self.shared.known.borrow().controller_id
+    /// The controller as Metadata names it, or any node if it names none: its id, and the connection to it.
+    ///
+    /// # Errors
+    /// Those of [`Client::node`].
+    pub async fn controller(&self) -> Result<(i32, Connection), ClientError> {
+        let node_id = {
+            let known = self.shared.known.borrow();
+            let named = Some(known.controller_id).filter(|id| known.addresses.contains_key(id));
+            named.or_else(|| known.addresses.keys().next().copied())
+        };
+        let node_id = node_id.unwrap_or(BOOTSTRAP);
+        Ok((node_id, self.node(node_id).await?))
     }
 
     fn known_leader(&self, topic: &str, partition: i32) -> Option<Result<i32, ErrorCode>> {

@@ -105,6 +105,7 @@ fn reset_connections_free_everything_at_once() {
                             return;
                         };
                         drop(answer);
+                        timer::sleep(Duration::from_micros(200)).await;
                     }
                 });
                 tasks.push(task);
