@@ -7,22 +7,17 @@ use net::client::{ClientError, Connection, ConnectionOptions};
 use ring::clock;
 use ring::executor::{self, Class, Task};
 use wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
-use wire::messages::list_offsets::{
-    EARLIEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
 use wire::record_batch::batches;
 use wire::{ApiKey, Array, ErrorCode, Request, Response, Uuid, decode_response_header};
 
 use crate::arguments::AtEnd;
 use crate::error::BenchError;
+use crate::log_start::log_starts;
 use crate::recorder::{Failure, Recorder};
-use crate::target::Route;
 use crate::worker::{Link, Start};
 
 /// What an answer may hold beside `max_bytes`: the first batch, which comes whole, and what stands around the records.
 const ANSWER_SPARE_BYTES: usize = 2 << 20;
-/// The version of ListOffsets that asks for the start of a log: every broker with Fetch 4 speaks it.
-const LIST_OFFSETS_VERSION: i16 = 2;
 
 /// What to read, and how.
 #[derive(Debug, Clone)]
@@ -63,45 +58,15 @@ impl ConsumeLoad {
     pub(crate) async fn prepare(self, links: Vec<Link>) -> Result<Prepared, BenchError> {
         let mut placed = Vec::with_capacity(links.len());
         for link in links {
-            let positions = starts(&link.route, &link.connection, &self.topic).await?;
-            placed.push((link, positions));
+            let starts = log_starts(&link.route, &link.connection, &self.topic).await?;
+            let positions = (starts.into_iter()).map(|(partition, offset)| Position { partition, offset });
+            placed.push((link, positions.collect()));
         }
         Ok(Prepared {
             load: self,
             links: placed,
         })
     }
-}
-
-async fn starts(route: &Route, connection: &Connection, topic: &str) -> Result<Vec<Position>, BenchError> {
-    let partitions = (route.lane.partitions.iter()).map(|partition| ListOffsetsPartition {
-        partition: *partition,
-        timestamp: EARLIEST_TIMESTAMP,
-        ..Default::default()
-    });
-    let partitions: Vec<_> = partitions.collect();
-    let topics = [ListOffsetsTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..Default::default()
-    };
-    let response: ListOffsetsResponse = connection.call(LIST_OFFSETS_VERSION, &request).await?;
-    let answered = response.topics.iter().flat_map(|topic| &topic.partitions);
-    let positions = answered.map(|answer| match answer.error_code {
-        ErrorCode::None => Ok(Position {
-            partition: answer.partition,
-            offset: answer.offset,
-        }),
-        code => Err(BenchError::Offset {
-            broker: route.broker(),
-            partition: answer.partition,
-            code,
-        }),
-    });
-    positions.collect()
 }
 
 impl Prepared {

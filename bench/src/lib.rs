@@ -9,6 +9,7 @@
 //! | `arguments.rs` | the command line |
 //! | `run.rs` | a run, from the command line to the report |
 //! | `target.rs` | the topic, and the way to its leaders |
+//! | `log_start.rs` | where logs begin, and that their leaders serve them |
 //! | `worker.rs` | a thread with its connections |
 //! | `produce.rs`, `consume.rs` | what travels on a connection |
 //! | `plan.rs` | which client sends to which partitions over which connections |
@@ -25,6 +26,7 @@ pub mod batches;
 mod consume;
 pub mod cpu;
 pub mod error;
+mod log_start;
 pub mod plan;
 mod produce;
 pub mod recorder;

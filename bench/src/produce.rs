@@ -14,6 +14,8 @@ use wire::messages::produce::ProduceResponse;
 use wire::{ApiKey, DecodeError, ErrorCode, Response, decode_response_header};
 
 use crate::batches::{BatchShape, Batches, RequestShape, Requests};
+use crate::error::BenchError;
+use crate::log_start::log_starts;
 use crate::recorder::{Failure, Recorder};
 use crate::schedule::Schedule;
 use crate::worker::{Link, Start};
@@ -50,9 +52,11 @@ impl ProduceLoad {
         }
     }
 
-    pub(crate) fn prepare(self, links: Vec<Link>) -> Prepared {
+    pub(crate) async fn prepare(self, links: Vec<Link>) -> Result<Prepared, BenchError> {
         let batches = Batches::build(self.shape);
-        let links = links.into_iter().map(|link| {
+        let mut ready = Vec::with_capacity(links.len());
+        for link in links {
+            log_starts(&link.route, &link.connection, &self.topic).await?;
             let shape = RequestShape {
                 api_version: link.route.api_version,
                 acks: self.acks,
@@ -60,14 +64,13 @@ impl ProduceLoad {
                 topic: &self.topic,
             };
             let requests = batches.requests(shape, &link.route.lane.partitions);
-            (link, requests)
-        });
-        let links = links.collect();
-        Prepared {
+            ready.push((link, requests));
+        }
+        Ok(Prepared {
             load: self,
             batches,
-            links,
-        }
+            links: ready,
+        })
     }
 }
 

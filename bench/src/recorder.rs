@@ -43,20 +43,29 @@ pub struct Failure {
     pub what: String,
 }
 
+/// What one thread saw since it was asked last.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What belongs to the window.
+    pub measured: Sample,
+    /// Everything, the warm-up included: for the line of progress.
+    pub all: Sample,
+}
+
 /// A part of a run: what one thread saw in a second, or all threads in all seconds.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Records answered within the window.
+    /// Records answered.
     pub records: u64,
     /// Bytes of these records' values (for a consumer: of their batches).
     pub bytes: u64,
-    /// Requests answered within the window.
+    /// Requests answered.
     pub requests: u64,
-    /// Batches due within the window that were never sent.
+    /// Batches that were due and never sent.
     pub unsent: u64,
-    /// Latencies of what was due within the window, in nanoseconds.
+    /// From when it was due to its answer, in nanoseconds.
     pub latency_ns: Histogram<u64>,
-    /// How often what failed, warm-up included.
+    /// How often what failed. A failure of the warm-up counts as well.
     pub failures: BTreeMap<Failure, u64>,
 }
 
@@ -92,6 +101,12 @@ impl Sample {
         self.failures.values().sum()
     }
 
+    fn count(&mut self, records: u64, bytes: u64) {
+        self.records += records;
+        self.bytes += bytes;
+        self.requests += 1;
+    }
+
     fn fail(&mut self, failure: Failure, count: u64) {
         let failure = if self.failures.len() < FAILURES_MAX || self.failures.contains_key(&failure) {
             failure
@@ -110,7 +125,7 @@ impl Sample {
 #[derive(Debug)]
 pub struct Recorder {
     window: Window,
-    sample: Sample,
+    seen: Seen,
 }
 
 impl Recorder {
@@ -118,7 +133,7 @@ impl Recorder {
     pub fn new(window: Window) -> Recorder {
         Recorder {
             window,
-            sample: Sample::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -129,31 +144,32 @@ impl Recorder {
 
     /// A request that was due at `due` was answered at `answered`.
     pub fn answered(&mut self, due: Instant, answered: Instant, records: u64, bytes: u64) {
-        let sample = &mut self.sample;
+        let latency_ns = u64::try_from((answered - due).as_nanos()).unwrap_or(u64::MAX);
+        let Seen { measured, all } = &mut self.seen;
+        all.count(records, bytes);
+        all.latency_ns.saturating_record(latency_ns);
         if self.window.holds(answered) {
-            sample.records += records;
-            sample.bytes += bytes;
-            sample.requests += 1;
+            measured.count(records, bytes);
         }
         if self.window.holds(due) {
-            let latency_ns = u64::try_from((answered - due).as_nanos()).unwrap_or(u64::MAX);
-            sample.latency_ns.saturating_record(latency_ns);
+            measured.latency_ns.saturating_record(latency_ns);
         }
     }
 
     /// Batches that were due within the window were not sent before its end.
     pub fn unsent(&mut self, batches: u64) {
-        self.sample.unsent += batches;
+        self.seen.measured.unsent += batches;
     }
 
     /// Something failed.
     pub fn failed(&mut self, failure: Failure) {
-        self.sample.fail(failure, 1);
+        self.seen.all.fail(failure.clone(), 1);
+        self.seen.measured.fail(failure, 1);
     }
 
     /// What was seen since the last call.
-    pub fn take(&mut self) -> Sample {
-        std::mem::take(&mut self.sample)
+    pub fn take(&mut self) -> Seen {
+        std::mem::take(&mut self.seen)
     }
 }
 
@@ -177,11 +193,11 @@ mod tests {
         recorder.answered(Instant(1_999_999), Instant(91_999_999), 4, 40);
         // Neither.
         recorder.answered(Instant(2_000_000), Instant(2_000_001), 8, 80);
-        let sample = recorder.take();
+        let sample = recorder.take().measured;
         assert_eq!((sample.records, sample.bytes, sample.requests), (3, 30, 2));
         assert_eq!(sample.latency_ns.len(), 2);
         assert!(sample.latency_ns.max() >= 90_000_000);
-        assert_eq!(recorder.take().latency_ns.len(), 0);
+        assert_eq!(recorder.take().all.latency_ns.len(), 0);
     }
 
     #[test]
@@ -192,7 +208,7 @@ mod tests {
             for _ in 0..count {
                 recorder.answered(WINDOW.from, Instant(WINDOW.from.0 + latency), 1, 1);
             }
-            all.add(&recorder.take());
+            all.add(&recorder.take().measured);
         }
         assert_eq!(all.latency_ns.len(), 100);
         assert!(all.latency_ns.value_at_quantile(0.5) < 1_100_000);
@@ -203,7 +219,7 @@ mod tests {
     fn a_latency_beyond_the_scale_is_counted_as_the_longest() {
         let mut recorder = Recorder::new(WINDOW);
         recorder.answered(WINDOW.from, Instant(u64::MAX), 1, 1);
-        assert!(recorder.take().latency_ns.max() >= LATENCY_NS_MAX);
+        assert!(recorder.take().measured.latency_ns.max() >= LATENCY_NS_MAX);
     }
 
     #[test]
@@ -216,7 +232,7 @@ mod tests {
                 what: "NOT_LEADER_OR_FOLLOWER".to_owned(),
             });
         }
-        let sample = recorder.take();
+        let sample = recorder.take().measured;
         assert_eq!(sample.failure_count(), 1_000);
         assert_eq!(sample.failures.len(), FAILURES_MAX + 1);
     }

@@ -172,7 +172,7 @@ impl fmt::Display for Report {
 }
 
 /// A line of progress: what one second gave.
-pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample, seconds: f64) -> String {
+pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample) -> String {
     let phase = if is_warmup { "  (warm-up)" } else { "" };
     let failed = match sample.failure_count() {
         0 => String::new(),
@@ -180,8 +180,8 @@ pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample, secon
     };
     format!(
         "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms{phase}{failed}",
-        sample.bytes as f64 / 1e6 / seconds,
-        sample.records as f64 / seconds,
+        sample.bytes as f64 / 1e6,
+        sample.records as f64,
         quantile_us(&sample.latency_ns, 0.5) / 1e3,
         quantile_us(&sample.latency_ns, 0.99) / 1e3,
         quantile_us(&sample.latency_ns, 1.0) / 1e3,
@@ -239,7 +239,7 @@ mod tests {
             records_per_s: Some(500_000),
             threads: 1,
             seconds: 2.0,
-            sample: recorder.take(),
+            sample: recorder.take().measured,
             server_cpu_s: Some(0.5),
             own_cpu_s: Some(0.1),
         }

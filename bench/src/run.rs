@@ -284,14 +284,14 @@ async fn watch(
     let mut shown = 0;
     while let Some(told) = from_workers.receive().await {
         match told {
-            Told::Second(second, sample) => {
-                total.add(&sample);
+            Told::Second(second, seen) => {
+                total.add(&seen.measured);
                 let (count, together) = seconds.entry(second).or_default();
                 *count += 1;
-                together.add(&sample);
+                together.add(&seen.all);
             }
-            Told::End(at, sample) => {
-                total.add(&sample);
+            Told::End(at, seen) => {
+                total.add(&seen.measured);
                 ended += 1;
                 end = end.max(at);
             }
@@ -301,10 +301,7 @@ async fn watch(
             && count + ended >= workers.len()
         {
             if shown < warmup_seconds + u64::from(common.seconds) {
-                eprintln!(
-                    "{}",
-                    progress_line(shown + 1, shown < warmup_seconds, sample, 1.0)
-                );
+                eprintln!("{}", progress_line(shown + 1, shown < warmup_seconds, sample));
             }
             seconds.remove(&shown);
             shown += 1;

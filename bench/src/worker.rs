@@ -13,7 +13,7 @@ use ring::timer::sleep_until;
 use crate::consume::ConsumeLoad;
 use crate::error::BenchError;
 use crate::produce::ProduceLoad;
-use crate::recorder::{Recorder, Sample, Window};
+use crate::recorder::{Recorder, Seen, Window};
 use crate::target::Route;
 
 /// Buffer memory of a thread beside what its connections set aside for answers, in bytes.
@@ -36,7 +36,7 @@ impl Load {
 
     /// The memory that a thread with so many connections needs, in bytes.
     pub(crate) fn memory_bytes(&self, connections: usize) -> usize {
-        connections * self.connection_options().answer_bytes_max + SPARE_MEMORY_BYTES
+        connections * self.connection_options().memory_bytes() + SPARE_MEMORY_BYTES
     }
 }
 
@@ -52,9 +52,9 @@ pub(crate) struct Start {
 /// What a worker tells.
 pub(crate) enum Told {
     /// What it saw in the second with this number, from 0 on.
-    Second(u64, Sample),
+    Second(u64, Seen),
     /// The rest, and when it had done all.
-    End(Instant, Sample),
+    End(Instant, Seen),
 }
 
 /// How a worker and the one who started it talk.
@@ -121,7 +121,7 @@ async fn prepare(routes: Vec<Route>, load: Load) -> Result<Prepared, BenchError>
         links.push(Link { route, connection });
     }
     Ok(match load {
-        Load::Produce(load) => Prepared::Produce(load.prepare(links)),
+        Load::Produce(load) => Prepared::Produce(load.prepare(links).await?),
         Load::Consume(load) => Prepared::Consume(load.prepare(links).await?),
     })
 }
@@ -129,8 +129,8 @@ async fn prepare(routes: Vec<Route>, load: Load) -> Result<Prepared, BenchError>
 async fn tick(start: Instant, recorder: Rc<RefCell<Recorder>>, told: Sender<Told>) {
     for second in 0_u64.. {
         sleep_until(start + Duration::from_secs(second + 1)).await;
-        let sample = recorder.borrow_mut().take();
-        if told.send(Told::Second(second, sample)).await.is_err() {
+        let seen = recorder.borrow_mut().take();
+        if told.send(Told::Second(second, seen)).await.is_err() {
             return;
         }
     }

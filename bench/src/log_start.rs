@@ -1,0 +1,74 @@
+//! Where the logs of a connection's partitions begin; asked before a run, which also shows that their leader serves them:
+//! a new topic is in Metadata a little earlier.
+
+use std::time::Duration;
+
+use net::client::Connection;
+use ring::timer::sleep;
+use wire::messages::list_offsets::{
+    EARLIEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
+    ListOffsetsResponse, ListOffsetsTopic,
+};
+use wire::{Array, ErrorCode};
+
+use crate::error::BenchError;
+use crate::target::Route;
+
+/// The version to ask in: every broker that speaks Fetch 4 speaks it.
+const API_VERSION: i16 = 2;
+/// How often a leader is asked that says it is none yet.
+const ATTEMPTS: u32 = 100;
+/// How long to wait between two of these.
+const ATTEMPT: Duration = Duration::from_millis(100);
+
+/// The first offset of each partition of the route.
+pub(crate) async fn log_starts(
+    route: &Route,
+    connection: &Connection,
+    topic: &str,
+) -> Result<Vec<(i32, i64)>, BenchError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let answers = ask(&route.lane.partitions, connection, topic).await?;
+        match answers.iter().find(|answer| answer.error_code != ErrorCode::None) {
+            None => {
+                let starts = answers.iter().map(|answer| (answer.partition, answer.offset));
+                return Ok(starts.collect());
+            }
+            Some(failed) if attempts >= ATTEMPTS || !failed.error_code.is_retriable() => {
+                return Err(BenchError::Offset {
+                    broker: route.broker(),
+                    partition: failed.partition,
+                    code: failed.error_code,
+                });
+            }
+            Some(_) => sleep(ATTEMPT).await,
+        }
+    }
+}
+
+async fn ask(
+    partitions: &[i32],
+    connection: &Connection,
+    topic: &str,
+) -> Result<Vec<ListOffsetsPartitionResponse>, BenchError> {
+    let partitions = partitions.iter().map(|partition| ListOffsetsPartition {
+        partition: *partition,
+        timestamp: EARLIEST_TIMESTAMP,
+        ..Default::default()
+    });
+    let partitions: Vec<_> = partitions.collect();
+    let topics = [ListOffsetsTopic {
+        name: topic,
+        partitions: Array::from_slice(&partitions),
+    }];
+    let request = ListOffsetsRequest {
+        topics: Array::from_slice(&topics),
+        ..Default::default()
+    };
+    let response: ListOffsetsResponse = connection.call(API_VERSION, &request).await?;
+    Ok((response.topics.into_iter())
+        .flat_map(|topic| topic.partitions)
+        .collect())
+}
