@@ -33,6 +33,7 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Panics
 /// If the thread's budget has less left.
+#[expect(clippy::needless_pass_by_value, reason = "a listener takes all that it needs")]
 pub fn serve<S: Service>(
     listener: TcpListener,
     limits: Rc<Limits>,

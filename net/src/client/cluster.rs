@@ -268,10 +268,13 @@ impl Client {
     }
 
     async fn link(&self, node_id: i32) -> Result<Link, ClientError> {
-        let known = self.shared.known.borrow();
-        let link = known.links.get(&node_id).cloned();
-        let address = known.addresses.get(&node_id).cloned();
-        drop(known);
+        let (link, address) = {
+            let known = self.shared.known.borrow();
+            (
+                known.links.get(&node_id).cloned(),
+                known.addresses.get(&node_id).cloned(),
+            )
+        };
         if let Some(link) = link.filter(|link| link.connection.is_open()) {
             return Ok(link);
         }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -292,7 +293,7 @@ impl Shared {
         self.ended.borrow().clone().map_or(Ok(()), Err)
     }
 
-    fn closed(&self, why: impl ToString) -> ClientError {
+    fn closed(&self, why: impl Display) -> ClientError {
         ClientError::Closed {
             address: self.address,
             why: why.to_string(),

@@ -14,14 +14,14 @@ use ring::simulator::{HostId, NetworkFaults, Simulator};
 use ring::socket::{TcpListener, TcpStream};
 use ring::{clock, timer};
 
-pub const PORT: u16 = 9092;
-pub const LIMIT: Duration = Duration::from_secs(3_600);
+pub(crate) const PORT: u16 = 9092;
+pub(crate) const LIMIT: Duration = Duration::from_secs(3_600);
 /// Of a client's thread.
-pub const MEMORY: usize = 512 << 20;
+pub(crate) const MEMORY: usize = 512 << 20;
 
 /// What a request asks for. On the wire: API key and version (0), correlation id, what, a number, then any bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// The bytes of the request, at once.
     Echo,
     /// The same after so many milliseconds.
@@ -39,7 +39,7 @@ pub enum Ask {
 }
 
 /// A whole frame.
-pub fn frame(id: i32, ask: Ask, rest: usize) -> Vec<u8> {
+pub(crate) fn frame(id: i32, ask: Ask, rest: usize) -> Vec<u8> {
     let (what, number) = match ask {
         Ask::Echo => (0, 0),
         Ask::Later(ms) => (1, ms),
@@ -57,7 +57,7 @@ pub fn frame(id: i32, ask: Ask, rest: usize) -> Vec<u8> {
     prefixed(&body)
 }
 
-pub fn prefixed(body: &[u8]) -> Vec<u8> {
+pub(crate) fn prefixed(body: &[u8]) -> Vec<u8> {
     let mut frame = (body.len() as i32).to_be_bytes().to_vec();
     frame.extend(body);
     frame
@@ -65,7 +65,7 @@ pub fn prefixed(body: &[u8]) -> Vec<u8> {
 
 /// Does what it is asked, and notes the correlation ids in the order of beginning.
 #[derive(Default)]
-pub struct Obedient {
+pub(crate) struct Obedient {
     begun: Arc<Mutex<Vec<i32>>>,
 }
 
@@ -113,7 +113,7 @@ impl Service for Obedient {
 }
 
 /// Small limits, so that tests reach them.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         frame_bytes_max: 1 << 20,
         frame_pool_bytes: 2 << 20,
@@ -123,15 +123,15 @@ pub fn limits() -> Limits {
 }
 
 /// A host that serves until it is told to stop.
-pub struct Server {
-    pub host: HostId,
+pub(crate) struct Server {
+    pub(crate) host: HostId,
     begun: Arc<Mutex<Vec<i32>>>,
     stop: Arc<Mutex<bool>>,
 }
 
 impl Server {
     /// Starts it on a new host.
-    pub fn start(simulator: &mut Simulator, limits: Limits) -> Server {
+    pub(crate) fn start(simulator: &mut Simulator, limits: Limits) -> Server {
         let server = Server {
             host: simulator.host(0),
             begun: Arc::default(),
@@ -160,22 +160,22 @@ impl Server {
         server
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host.address(), PORT)
     }
 
     /// The requests that were begun, in order.
-    pub fn begun(&self) -> Vec<i32> {
+    pub(crate) fn begun(&self) -> Vec<i32> {
         self.begun.lock().unwrap().clone()
     }
 
     /// Begins its shutdown.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         *self.stop.lock().unwrap() = true;
     }
 
     /// Shuts it down and checks that it gave everything back.
-    pub fn ends(&self, simulator: &mut Simulator) {
+    pub(crate) fn ends(&self, simulator: &mut Simulator) {
         self.stop();
         assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(self.host)));
         assert_eq!(simulator.descriptors(self.host), 0);
@@ -183,7 +183,7 @@ impl Server {
 }
 
 /// A network with nothing easy about it.
-pub fn rough() -> NetworkFaults {
+pub(crate) fn rough() -> NetworkFaults {
     NetworkFaults {
         slow: 0.1,
         short_receive: 0.3,
@@ -194,7 +194,7 @@ pub fn rough() -> NetworkFaults {
 }
 
 /// Runs a client on a host of its own.
-pub fn client<Fut, T>(simulator: &mut Simulator, main: impl FnOnce() -> Fut + Send + 'static) -> T
+pub(crate) fn client<Fut, T>(simulator: &mut Simulator, main: impl FnOnce() -> Fut + Send + 'static) -> T
 where
     Fut: Future<Output = T> + 'static,
     T: Send + 'static,
@@ -205,23 +205,28 @@ where
         .expect("the client ends in time")
 }
 
-pub fn options() -> ConnectionOptions {
+pub(crate) fn options() -> ConnectionOptions {
     ConnectionOptions {
         requests_in_flight_max: 1_000,
         ..ConnectionOptions::default()
     }
 }
 
-pub async fn connect(address: SocketAddr) -> Connection {
+pub(crate) async fn connect(address: SocketAddr) -> Connection {
     Connection::connect(address, &options()).await.unwrap()
 }
 
-pub async fn ask(connection: &Connection, id: i32, ask: Ask, rest: usize) -> Result<Answer, ClientError> {
+pub(crate) async fn ask(
+    connection: &Connection,
+    id: i32,
+    ask: Ask,
+    rest: usize,
+) -> Result<Answer, ClientError> {
     connection.send(vec![frame(id, ask, rest).into()]).await
 }
 
 /// Checks an echo.
-pub fn assert_echo(answer: &[u8], id: i32, rest: usize) {
+pub(crate) fn assert_echo(answer: &[u8], id: i32, rest: usize) {
     assert_eq!(
         answer,
         &[&id.to_be_bytes(), &frame(id, Ask::Echo, rest)[17..]].concat()
@@ -229,7 +234,7 @@ pub fn assert_echo(answer: &[u8], id: i32, rest: usize) {
 }
 
 /// Everything until the end of the stream; `None` if it was reset.
-pub async fn read_to_end(stream: &TcpStream) -> Option<Vec<u8>> {
+pub(crate) async fn read_to_end(stream: &TcpStream) -> Option<Vec<u8>> {
     let pool = Pool::new("test", 1 << 16).unwrap();
     let mut bytes = Vec::new();
     loop {
