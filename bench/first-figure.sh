@@ -103,7 +103,9 @@ measure() { # SYSTEM BATCH_SIZE ROUND
     "$target/bench" "${load[@]}" "${limit[@]}" >"$data/last.json" || { cat "$data/last.json" >&2; fail "bench failed"; }
     note "system=$system" "batch=$batch" "round=$round" "pace=$pace" <"$data/last.json"
   done
+  # The files go after the brokers' delay; not while the next system is measured.
   python3 "$tools/rawkafka.py" --brokers "127.0.0.1:${port[$system]}" delete "$topic" >/dev/null
+  sleep 3
 }
 
 reversed() { local item list=(); for item in "$@"; do list=("$item" "${list[@]}"); done; echo "${list[@]}"; }
