@@ -66,16 +66,23 @@ pub fn main(arguments: Arguments) -> ExitCode {
 pub fn run(arguments: Arguments) -> Result<Report, BenchError> {
     let (answer, awaited) = channel::oneshot();
     let watch = spawn("bench", WATCH_MEMORY_BYTES, move || async move {
-        let report = match arguments.command {
-            Command::Produce(produce) => run_produce(produce).await,
-            Command::Consume(consume) => run_consume(consume).await,
-        };
         // The one who asked waits until it is given.
-        let _ = answer.give(report);
+        let _ = answer.give(run_here(arguments).await);
     })?;
     let report = awaited.wait_blocking();
     watch.join_blocking();
     report.unwrap_or(Err(BenchError::Lost))
+}
+
+/// The same on a ring thread (or a simulated one), which finds the topic and watches the workers.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_here(arguments: Arguments) -> Result<Report, BenchError> {
+    match arguments.command {
+        Command::Produce(produce) => run_produce(produce).await,
+        Command::Consume(consume) => run_consume(consume).await,
+    }
 }
 
 async fn run_produce(arguments: ProduceArguments) -> Result<Report, BenchError> {
