@@ -4,9 +4,16 @@
 //! what to do next; exit code 1 for what failed, 2 for a command line that is not one. Must never print anything but
 //! the asked-for output to standard output.
 
+mod error;
+mod session;
+mod topic;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::error::CliError;
+pub use self::topic::{TopicArguments, run as run_topic};
 
 /// A Kafka-compatible broker: a core is a node, an acknowledged record is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -30,6 +37,8 @@ impl CommandLine {
 pub enum Command {
     /// Run a broker
     Start(StartArguments),
+    /// Create, list, describe and delete topics; produce to and consume from one
+    Topic(TopicArguments),
 }
 
 /// `millstream start`. What is not given comes from the configuration file, then from the defaults.
@@ -53,4 +62,84 @@ pub struct StartArguments {
     /// A setting by Kafka's name, such as auto.create.topics.enable=false; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        CommandLine::try_parse_from(line.split(' '))
+            .map(CommandLine::command)
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        <CommandLine as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_starts_with_defaults() {
+        assert_eq!(parse("millstream"), Ok(Command::Start(StartArguments::default())));
+        assert_eq!(parse("millstream start"), parse("millstream"));
+    }
+
+    #[test]
+    fn start_takes_settings_by_flag_and_by_name() {
+        let line = "millstream start --config c.toml --data-dir /d --host h --port 0 --shards 4 --set a=b --set c=d=e";
+        let expected = StartArguments {
+            config: Some("c.toml".into()),
+            data_dir: Some("/d".into()),
+            host: Some("h".to_owned()),
+            port: Some(0),
+            shards: Some(4),
+            set: vec!["a=b".to_owned(), "c=d=e".to_owned()],
+        };
+        assert_eq!(parse(line), Ok(Command::Start(expected)));
+    }
+
+    #[test]
+    fn what_is_no_command_line_is_refused() {
+        for (line, kind) in [
+            ("millstream begin", ErrorKind::InvalidSubcommand),
+            ("millstream start --port 65536", ErrorKind::ValueValidation),
+            ("millstream start --shards -1", ErrorKind::UnknownArgument),
+            ("millstream start extra", ErrorKind::UnknownArgument),
+            (
+                "millstream topic",
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ),
+            ("millstream topic create", ErrorKind::MissingRequiredArgument),
+            (
+                "millstream topic create t --config novalue",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "millstream topic create t --partitions 0",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "millstream topic consume t --offset soon",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "millstream topic consume t --offset -1",
+                ErrorKind::UnknownArgument,
+            ),
+            (
+                "millstream topic produce t --compression rar",
+                ErrorKind::InvalidValue,
+            ),
+            (
+                "millstream topic produce t --partition -1",
+                ErrorKind::UnknownArgument,
+            ),
+        ] {
+            assert_eq!(parse(line), Err(kind), "{line}");
+        }
+    }
 }

@@ -278,6 +278,13 @@ pub struct Answer {
     connection: Connection,
 }
 
+impl Answer {
+    /// The connection that it comes on.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+}
+
 impl Future for Answer {
     type Output = Result<Slice, ClientError>;
 

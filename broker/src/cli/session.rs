@@ -1,0 +1,97 @@
+//! Runs a client command against a cluster, on a ring thread of its own.
+
+use std::future::Future;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use net::client::{Client, ClientError, ClientOptions, ConnectionOptions};
+use ring::channel;
+use ring::thread::{ThreadOptions, spawn};
+use wire::schema::Decode;
+use wire::{Request, Response};
+
+use crate::cli::CliError;
+
+/// The client id of these commands.
+pub(crate) const CLIENT_ID: &str = "millstream-cli";
+/// The longest answer: a batch as large as Kafka's largest request, and what goes around it. Memory is taken as answers
+/// need it.
+const ANSWER_BYTES_MAX: usize = 101 << 20;
+/// Not a real bound: what a command holds is bounded by what it asks for.
+const MEMORY_BYTES: usize = 1 << 40;
+
+/// Connects to the cluster and runs `command` to its end.
+pub(crate) fn run<F, Fut, T>(brokers: Vec<String>, command: F) -> Result<T, CliError>
+where
+    F: FnOnce(Client) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, CliError>> + 'static,
+    T: Send + 'static,
+{
+    let (answer, result) = channel::oneshot();
+    let options = ThreadOptions {
+        name: "client".to_owned(),
+        cpu: None,
+        memory_bytes: MEMORY_BYTES,
+    };
+    let thread = spawn(options, move || async move {
+        let result = match Client::connect(&brokers, client_options()).await {
+            Ok(client) => command(client).await,
+            Err(error) => Err(failed("reach the cluster")(error)),
+        };
+        // The caller waits.
+        let _ = answer.give(result);
+    })
+    .map_err(CliError::Runtime)?;
+    let result = result.wait_blocking().expect("a client thread gives its result");
+    thread.join_blocking();
+    result
+}
+
+/// Turns a client's error into a command's; `doing` is a verb and its object.
+pub(crate) fn failed(doing: impl Into<String>) -> impl FnOnce(ClientError) -> CliError {
+    move |error| CliError::Client {
+        doing: doing.into(),
+        error,
+    }
+}
+
+/// Asks the controller.
+pub(crate) async fn call_controller<'a, Q, A>(client: &Client, request: &Q) -> Result<A, ClientError>
+where
+    Q: Request<'a>,
+    A: Response + for<'b> Decode<'b>,
+{
+    let (node_id, connection) = client.controller().await?;
+    let version = client.version(node_id, Q::API_KEY).await?;
+    connection.call(version, request).await
+}
+
+/// Asks a node.
+pub(crate) async fn call_node<'a, Q, A>(client: &Client, node_id: i32, request: &Q) -> Result<A, ClientError>
+where
+    Q: Request<'a>,
+    A: Response + for<'b> Decode<'b>,
+{
+    let version = client.version(node_id, Q::API_KEY).await?;
+    client.node(node_id).await?.call(version, request).await
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions {
+        connection: ConnectionOptions {
+            client_id: CLIENT_ID.to_owned(),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            ..ConnectionOptions::default()
+        },
+        resolve,
+    }
+}
+
+/// Asks the system's resolver; it blocks the client's thread, which waits for nothing else then.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let mut addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| error.to_string())?;
+    addresses
+        .next()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
