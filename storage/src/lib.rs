@@ -1,1 +1,35 @@
-//! The log.
+//! Millstream's log: what is acknowledged is on disk, and comes back after any crash.
+//!
+//! A shard has a journal, one group commit for all of its partitions ([`ShardLog`]); a partition has segments in
+//! Kafka's own format, written from the journal in the background ([`PartitionLog`]); a data directory has the
+//! journals of all shards ([`LogDirectory`]). Follow an append: `partition/append.rs`, `commit/mod.rs`,
+//! `commit/run.rs`, `journal/`. Follow a start: `directory.rs`, `recovery.rs`, `journal/scan.rs`,
+//! `partition/replay.rs`.
+//! Must never acknowledge what is not durable, and never cut what may have been acknowledged.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod commit;
+mod directory;
+mod error;
+mod files;
+mod id;
+mod index;
+mod journal;
+mod leader_epochs;
+mod migration;
+mod partition;
+mod phase;
+mod producer_state;
+mod recovery;
+mod segment;
+mod shard_log;
+
+pub use commit::CommitTicket;
+pub use directory::{DirectoryOptions, LogDirectory};
+pub use error::{AppendError, IoError, ReadError, StorageError};
+pub use id::TopicPartition;
+pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};
+pub use recovery::RecoveryReport;
+pub use shard_log::{ShardLog, ShardOptions};

@@ -1,0 +1,409 @@
+//! Group commit: one journal record and one flush for all that a shard has pending.
+//!
+//! Owns the chain of records after recovery. Promises: a ticket resolves only after the flush of its record and of
+//! every record before it, in record order; at most two records are being written at a time, and neither says that
+//! the other is durable; a block of the ring is written only when the superblock no longer needs it; after the first
+//! error nothing more is acknowledged.
+//! Must never know what a partition is: it has entries, bytes, and those who want to be told.
+
+mod group;
+mod run;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ring::buffer::Pool;
+use ring::executor::{Class, Task, spawn};
+use ring::local::Signal;
+
+pub use self::group::CommitTicket;
+pub(crate) use self::group::{Group, Place};
+use self::group::{HEAD_ROOM, OpenGroup};
+use crate::error::{AppendError, StorageError};
+use crate::journal::Journal;
+use crate::journal::record::{ENTRIES_MAX, Entry};
+use crate::journal::superblock::ReplayStart;
+
+/// Records that are being written at a time: one is built and sent while the other is being flushed. More only queue.
+const IN_FLIGHT_MAX: usize = 2;
+/// A group closes with the batch that passes this many bytes.
+const GROUP_BYTES: usize = 1 << 20;
+/// An idle journal says after this time that its last record is durable.
+const IDLE_PUBLISH: Duration = Duration::from_millis(5);
+/// A new chunk has at least this many bytes.
+const CHUNK_BYTES_MIN: usize = 4_096;
+
+/// Told, in record order, what has become durable.
+pub(crate) trait CommitObserver {
+    /// Everything before `next_offset` is durable.
+    fn durable(&self, next_offset: i64);
+}
+
+/// Where a batch was put.
+pub(crate) struct Placed {
+    pub(crate) group: Rc<Group>,
+    pub(crate) place: Place,
+}
+
+/// The group commit of one shard. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    journal: Journal,
+    /// Memory of the groups: what is not migrated, and the tail that consumers read.
+    memory: Pool,
+    /// Memory for headers.
+    staging: Pool,
+    limits: Limits,
+    state: RefCell<State>,
+    /// There is something to write, or a write has ended.
+    work: Signal,
+    /// The ring or the memory has room again.
+    room: Signal,
+    /// Something has become durable, or nothing will any more.
+    progress: Signal,
+    task: RefCell<Option<Task<()>>>,
+}
+
+/// How much is taken, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    group: usize,
+    largest_record: usize,
+    /// Of the ring, for batches.
+    data: u64,
+    /// Of the ring, for entries without bytes: these must go on when batches must wait.
+    control: u64,
+}
+
+struct State {
+    open: Option<OpenGroup>,
+    closed: VecDeque<OpenGroup>,
+    /// Of the ring, what open and closed groups will take, in bytes.
+    pending_bytes: u64,
+    /// Where the next record will be.
+    head: ReplayStart,
+    start_epoch: u64,
+    /// The end of what is durable.
+    durable: ReplayStart,
+    /// The highest sequence number that a written record vouches for.
+    published_seq: u64,
+    /// The highest sequence number of a record that holds something.
+    newest_full_seq: u64,
+    in_flight: usize,
+    /// Groups whose bytes are in memory, oldest first. Bounded by the memory.
+    resident: VecDeque<Rc<Group>>,
+    /// Up to here groups may be evicted.
+    migrated_seq: u64,
+    /// What recent groups had, in bytes.
+    usual_bytes: usize,
+    failure: Option<StorageError>,
+}
+
+impl Committer {
+    /// Begins to write after `end`, in the journal's newest start epoch. `recovered` groups are in memory already.
+    pub(crate) fn start(
+        journal: Journal,
+        end: ReplayStart,
+        recovered: VecDeque<Rc<Group>>,
+        memory: Pool,
+        staging: Pool,
+    ) -> Committer {
+        let superblock = journal.superblock();
+        let ring = superblock.ring_bytes;
+        let largest_record = superblock.largest_record as usize;
+        let limits = Limits {
+            group: GROUP_BYTES.min(usize::try_from(ring / 16).unwrap_or(GROUP_BYTES)),
+            largest_record,
+            // What the end of the ring may waste is at most one record.
+            data: (ring / 10 * 9).saturating_sub(largest_record as u64),
+            control: (ring / 50 * 49).saturating_sub(largest_record as u64),
+        };
+        let durable_seq = end.seq - 1;
+        let shared = Rc::new(Shared {
+            journal,
+            memory,
+            staging,
+            limits,
+            state: RefCell::new(State {
+                open: None,
+                closed: VecDeque::new(),
+                pending_bytes: 0,
+                head: end,
+                start_epoch: superblock.start_epoch,
+                durable: end,
+                published_seq: 0,
+                newest_full_seq: durable_seq,
+                in_flight: 0,
+                resident: recovered,
+                migrated_seq: 0,
+                usual_bytes: CHUNK_BYTES_MIN,
+                failure: None,
+            }),
+            work: Signal::new(),
+            room: Signal::new(),
+            progress: Signal::new(),
+            task: RefCell::default(),
+        });
+        let task = spawn(Class::Latency, run::run(shared.clone()));
+        *shared.task.borrow_mut() = Some(task);
+        Committer { shared }
+    }
+
+    /// Copies a batch into the open group; `patch` may change the copy's bytes, not their number. O(1) in the log.
+    pub(crate) fn append(
+        &self,
+        entry: Entry,
+        bytes: &[u8],
+        patch: impl FnOnce(&mut [u8]),
+        observer: Rc<dyn CommitObserver>,
+    ) -> Result<Placed, AppendError> {
+        let Shared { limits, memory, .. } = &*self.shared;
+        let block_bytes = self.shared.journal.block_bytes();
+        let mut state = self.shared.state.borrow_mut();
+        if let Some(error) = &state.failure {
+            return Err(AppendError::Fenced(error.clone()));
+        }
+        let largest = self.largest_batch();
+        if bytes.len() > largest {
+            return Err(AppendError::TooLarge {
+                bytes: bytes.len(),
+                largest,
+            });
+        }
+        let worst = (HEAD_ROOM + bytes.len()).next_multiple_of(block_bytes) + 2 * block_bytes;
+        if self.used(&state) + state.pending_bytes + worst as u64 > limits.data {
+            return Err(AppendError::JournalFull);
+        }
+        state.close_if(|open| {
+            open.record_bytes_with(bytes.len(), block_bytes) > limits.largest_record
+                || open.entries.len() == ENTRIES_MAX
+        });
+        if state
+            .open
+            .as_ref()
+            .is_none_or(|open| open.needs_chunk(bytes.len()))
+        {
+            let wanted = (HEAD_ROOM + bytes.len()).max(state.usual_bytes.min(limits.group));
+            let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
+            let least = HEAD_ROOM + bytes.len();
+            while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
+                if !state.evict_oldest() {
+                    state.put_back(open);
+                    return Err(AppendError::JournalFull);
+                }
+            }
+            state.open = Some(open);
+        }
+        let next_offset = entry.next_offset;
+        let State { open, .. } = &mut *state;
+        let open = open.as_mut().expect("opened above");
+        let before = open.bytes_so_far(block_bytes);
+        let place = open.push(entry, bytes, patch);
+        open.observers.push((observer, next_offset));
+        let group = open.group.clone();
+        let grown = open.bytes_so_far(block_bytes) - before;
+        let is_full = open.chunk_bytes(block_bytes) >= limits.group;
+        state.pending_bytes += grown as u64;
+        state.close_if(|_| is_full);
+        self.shared.work.notify_all();
+        Ok(Placed { group, place })
+    }
+
+    /// Commits an entry that is not a batch, with a few bytes at most.
+    pub(crate) fn control(&self, entry: Entry, bytes: &[u8]) -> Result<CommitTicket, AppendError> {
+        let Shared { limits, memory, .. } = &*self.shared;
+        let block_bytes = self.shared.journal.block_bytes();
+        let mut state = self.shared.state.borrow_mut();
+        if let Some(error) = &state.failure {
+            return Err(AppendError::Fenced(error.clone()));
+        }
+        if self.used(&state) + state.pending_bytes + 3 * block_bytes as u64 > limits.control {
+            return Err(AppendError::JournalFull);
+        }
+        state.close_if(|open| {
+            open.entries.len() == ENTRIES_MAX
+                || open.record_bytes_with(bytes.len(), block_bytes) > limits.largest_record
+        });
+        let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
+        while !bytes.is_empty() && open.needs_chunk(bytes.len()) && !open.add_chunk(memory, CHUNK_BYTES_MIN) {
+            if !state.evict_oldest() {
+                state.put_back(open);
+                return Err(AppendError::JournalFull);
+            }
+        }
+        let before = open.bytes_so_far(block_bytes);
+        if bytes.is_empty() {
+            open.push_empty(entry);
+        } else {
+            open.push(entry, bytes, |_| {});
+        }
+        let ticket = CommitTicket::of(open.group.clone());
+        state.pending_bytes += (open.bytes_so_far(block_bytes) - before) as u64;
+        state.open = Some(open);
+        self.shared.work.notify_all();
+        Ok(ticket)
+    }
+
+    /// The most bytes that a batch may have.
+    pub(crate) fn largest_batch(&self) -> usize {
+        let block_bytes = self.shared.journal.block_bytes();
+        self.shared.limits.largest_record - 2 * block_bytes - HEAD_ROOM
+    }
+
+    /// The end of what is durable.
+    pub(crate) fn durable(&self) -> ReplayStart {
+        self.shared.state.borrow().durable
+    }
+
+    /// Bytes of the ring from `from` to the end of what is durable.
+    pub(crate) fn bytes_since(&self, from: ReplayStart) -> u64 {
+        self.distance(from.position, self.shared.state.borrow().durable.position)
+    }
+
+    /// Bytes of the ring.
+    pub(crate) fn ring_bytes(&self) -> u64 {
+        self.shared.journal.superblock().ring_bytes
+    }
+
+    /// Bytes of memory for groups in all.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.shared.memory.bytes()
+    }
+
+    /// Notified when the ring or the memory has room again, and when there will never be any.
+    pub(crate) fn room(&self) -> &Signal {
+        &self.shared.room
+    }
+
+    /// Notified when something has become durable, and when nothing will any more.
+    pub(crate) fn progress(&self) -> &Signal {
+        &self.shared.progress
+    }
+
+    /// Why nothing is written any more.
+    pub(crate) fn failure(&self) -> Option<StorageError> {
+        self.shared.state.borrow().failure.clone()
+    }
+
+    /// What the segments hold up to: these groups may be evicted when memory is short.
+    pub(crate) fn migrated(&self, seq: u64) {
+        let mut state = self.shared.state.borrow_mut();
+        state.migrated_seq = state.migrated_seq.max(seq);
+        drop(state);
+        self.shared.room.notify_all();
+    }
+
+    /// Frees the ring before `tail`, which `checkpoint` and the one before it do not need.
+    pub(crate) async fn advance_tail(&self, tail: ReplayStart, checkpoint: u64) -> Result<(), StorageError> {
+        let advanced = self.shared.journal.advance_tail(tail, checkpoint).await;
+        if let Err(error) = &advanced {
+            self.fence(error);
+        }
+        self.shared.room.notify_all();
+        advanced
+    }
+
+    /// The journal's number of starts, tail and newest checkpoint.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
+    /// Ends all writing: everyone who waits, and everyone who comes, is told `error`.
+    pub(crate) fn fence(&self, error: &StorageError) {
+        self.shared.fence(error);
+    }
+
+    /// Waits until everything that was appended is durable, then takes nothing more.
+    pub(crate) async fn stop(&self) -> Result<(), StorageError> {
+        loop {
+            let progress = self.shared.progress.wait();
+            {
+                let state = self.shared.state.borrow();
+                if let Some(error) = &state.failure {
+                    return Err(error.clone());
+                }
+                if state.is_idle() {
+                    break;
+                }
+            }
+            progress.await;
+        }
+        self.shared.state.borrow_mut().failure = Some(StorageError::Stopped);
+        self.shared.work.notify_all();
+        self.shared.room.notify_all();
+        let task = self.shared.task.borrow_mut().take();
+        if let Some(task) = task {
+            task.await;
+        }
+        Ok(())
+    }
+
+    fn used(&self, state: &State) -> u64 {
+        let tail = self.shared.journal.superblock().tail;
+        self.distance(tail.position, state.head.position)
+    }
+
+    fn distance(&self, from: u64, to: u64) -> u64 {
+        let ring = self.shared.journal.ring();
+        let bytes = ring.end - ring.start;
+        (to - ring.start + bytes - (from - ring.start) % bytes) % bytes
+    }
+}
+
+impl Shared {
+    fn fence(&self, error: &StorageError) {
+        let mut state = self.state.borrow_mut();
+        if state.failure.is_some() {
+            return;
+        }
+        let failure = StorageError::Fenced(Box::new(error.clone()));
+        state.failure = Some(failure.clone());
+        let pending: Vec<OpenGroup> = state.closed.drain(..).collect();
+        let open = state.open.take();
+        drop(state);
+        for group in pending.into_iter().chain(open) {
+            group.group.fail(failure.clone());
+        }
+        self.work.notify_all();
+        self.room.notify_all();
+        self.progress.notify_all();
+    }
+}
+
+impl State {
+    /// Closes the open group if it has entries and `condition` holds.
+    fn close_if(&mut self, condition: impl FnOnce(&OpenGroup) -> bool) {
+        if let Some(open) = self
+            .open
+            .take_if(|open| !open.entries.is_empty() && condition(open))
+        {
+            self.closed.push_back(open);
+        }
+    }
+
+    fn put_back(&mut self, open: OpenGroup) {
+        if !open.entries.is_empty() {
+            self.open = Some(open);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.open.is_none() && self.closed.is_empty() && self.in_flight == 0
+    }
+
+    /// Gives the oldest group's memory back, if it is migrated.
+    fn evict_oldest(&mut self) -> bool {
+        let migrated = self.migrated_seq;
+        let oldest = (self.resident).pop_front_if(|group| group.seq().is_some_and(|seq| seq <= migrated));
+        oldest.is_some_and(|group| {
+            group.evict();
+            true
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! The task that writes records and tells of their durability.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ring::executor::{Class, spawn};
+
+use super::group::OpenGroup;
+use super::{IDLE_PUBLISH, IN_FLIGHT_MAX, Shared, State};
+use crate::error::StorageError;
+use crate::journal::record::{self, RecordHeader};
+use crate::journal::superblock::ReplayStart;
+use crate::journal::take;
+
+/// A record on its way to the disk.
+struct InFlight {
+    group: OpenGroup,
+    /// Where the next record begins.
+    end: ReplayStart,
+    result: Rc<RefCell<Option<Result<(), StorageError>>>>,
+}
+
+pub(super) async fn run(shared: Rc<Shared>) {
+    let mut in_flight: VecDeque<InFlight> = VecDeque::with_capacity(IN_FLIGHT_MAX);
+    loop {
+        let work = shared.work.wait();
+        complete(&shared, &mut in_flight);
+        while in_flight.len() < IN_FLIGHT_MAX {
+            let next = shared.state.borrow_mut().next_group();
+            let Some(group) = next else { break };
+            dispatch(&shared, group, &mut in_flight).await;
+        }
+        let (ended, unpublished) = {
+            let mut state = shared.state.borrow_mut();
+            state.in_flight = in_flight.len();
+            let idle = state.is_idle();
+            let ended = state.failure.is_some() && in_flight.is_empty();
+            (ended, idle && state.published_seq < state.newest_full_seq)
+        };
+        if ended {
+            shared.progress.notify_all();
+            return;
+        }
+        if !unpublished {
+            work.await;
+        } else if ring::timer::timeout(IDLE_PUBLISH, work).await.is_err() {
+            dispatch(&shared, OpenGroup::new(), &mut in_flight).await;
+            shared.state.borrow_mut().in_flight = in_flight.len();
+        }
+    }
+}
+
+/// Takes what has ended off the front, in record order, and tells those who wait.
+fn complete(shared: &Shared, in_flight: &mut VecDeque<InFlight>) {
+    let mut moved = false;
+    while let Some(record) = in_flight.pop_front_if(|record| record.result.borrow().is_some()) {
+        moved = true;
+        let result = record.result.borrow_mut().take();
+        let failure = shared.state.borrow().failure.clone();
+        // A failure of an earlier record is a failure of this one: nothing is durable behind a hole.
+        let failure = match (failure, result) {
+            (Some(StorageError::Stopped) | None, Some(Ok(()))) => None,
+            (Some(failure), _) => Some(failure),
+            (None, Some(Err(error))) => {
+                shared.fence(&error);
+                shared.state.borrow().failure.clone()
+            }
+            (None, None) => None,
+        };
+        let group = record.group;
+        match failure {
+            Some(failure) => group.group.fail(failure),
+            None => {
+                let mut state = shared.state.borrow_mut();
+                state.durable = record.end;
+                if group.group.is_resident() {
+                    state.resident.push_back(group.group.clone());
+                }
+                drop(state);
+                for (observer, next_offset) in &group.observers {
+                    observer.durable(*next_offset);
+                }
+                group.group.succeed();
+            }
+        }
+    }
+    if moved {
+        shared.state.borrow_mut().in_flight = in_flight.len();
+        shared.progress.notify_all();
+    }
+}
+
+/// Seals a group as the next record and begins to write it. An error ends all writing.
+async fn dispatch(shared: &Rc<Shared>, group: OpenGroup, in_flight: &mut VecDeque<InFlight>) {
+    let tickets = group.group.clone();
+    match seal_and_write(shared, group).await {
+        Ok(record) => in_flight.push_back(record),
+        Err(error) => {
+            shared.fence(&error);
+            tickets.fail(StorageError::Fenced(Box::new(error)));
+        }
+    }
+}
+
+async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InFlight, StorageError> {
+    let block_bytes = shared.journal.block_bytes();
+    let ring = shared.journal.ring();
+    let layout = group.layout(block_bytes);
+    let pending = layout.total_length as u64;
+    let position = shared.state.borrow().head.position;
+    if position < ring.end && position + layout.total_length as u64 > ring.end {
+        write_wrap(shared, ring.end - position).await?;
+    }
+    let mut separate = match layout.head {
+        Some(bytes) => Some((take(&shared.staging, bytes).await?, bytes)),
+        None => None,
+    };
+    let (slices, position, end) = {
+        let mut state = shared.state.borrow_mut();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        let header = state.header(shared, &group, &layout);
+        let crc = match &mut separate {
+            Some((buffer, bytes)) => {
+                buffer[..*bytes].fill(0);
+                record::encode(&mut buffer[..*bytes], &header, &group.entries)
+            }
+            None => group.encode_head(&header),
+        };
+        if !group.entries.is_empty() {
+            state.newest_full_seq = header.seq;
+            state.usual_bytes = (state.usual_bytes + layout.total_length).div_ceil(2);
+            state.pending_bytes = state.pending_bytes.saturating_sub(pending);
+        }
+        let end = state.advance(&header, crc);
+        let mut slices = Vec::with_capacity(2);
+        slices.extend(separate.map(|(buffer, bytes)| buffer.freeze(0..bytes)));
+        slices.extend(group.freeze(header.seq, block_bytes));
+        (slices, header.position, end)
+    };
+    let result = Rc::new(RefCell::new(None));
+    let (writer, told) = (shared.clone(), result.clone());
+    spawn(Class::Latency, async move {
+        let written = writer.journal.write(slices, position).await;
+        *told.borrow_mut() = Some(written);
+        writer.work.notify_all();
+    })
+    .detach();
+    Ok(InFlight { group, end, result })
+}
+
+/// Fills what is left of the ring, so that no record straddles its end. Durable before its successor is written.
+async fn write_wrap(shared: &Rc<Shared>, bytes: u64) -> Result<(), StorageError> {
+    let block_bytes = shared.journal.block_bytes();
+    let mut buffer = take(&shared.staging, block_bytes).await?;
+    buffer[..block_bytes].fill(0);
+    let position = {
+        let mut state = shared.state.borrow_mut();
+        let header = RecordHeader {
+            total_length: u32::try_from(bytes).unwrap_or(u32::MAX),
+            entry_count: 0,
+            payload_offset: 0,
+            payload_length: 0,
+            is_wrap: true,
+            ..state.next_header(shared)
+        };
+        let crc = record::encode(&mut buffer, &header, &[]);
+        state.advance(&header, crc);
+        header.position
+    };
+    shared
+        .journal
+        .write(vec![buffer.freeze(0..block_bytes)], position)
+        .await
+}
+
+impl State {
+    /// What is written next: closed groups first, then the open one.
+    fn next_group(&mut self) -> Option<OpenGroup> {
+        if self.failure.is_some() {
+            return None;
+        }
+        self.closed
+            .pop_front()
+            .or_else(|| self.open.take_if(|open| !open.entries.is_empty()))
+    }
+
+    fn next_header(&self, shared: &Shared) -> RecordHeader {
+        let superblock = shared.journal.superblock();
+        let ring = shared.journal.ring();
+        let position = self.head.position;
+        RecordHeader {
+            journal_id: superblock.journal_id,
+            start_epoch: self.start_epoch,
+            seq: self.head.seq,
+            position: if position >= ring.end {
+                ring.start
+            } else {
+                position
+            },
+            durable_seq: self.durable.seq - 1,
+            tail_seq: superblock.tail.seq,
+            previous_crc: self.head.previous_crc,
+            total_length: 0,
+            entry_count: 0,
+            payload_offset: 0,
+            payload_length: 0,
+            is_wrap: false,
+        }
+    }
+
+    fn header(&self, shared: &Shared, group: &OpenGroup, layout: &super::group::Sealed) -> RecordHeader {
+        RecordHeader {
+            total_length: layout.total_length as u32,
+            entry_count: group.entries.len() as u32,
+            payload_offset: layout.payload_offset as u32,
+            payload_length: layout.payload_length as u32,
+            ..self.next_header(shared)
+        }
+    }
+
+    /// Moves the chain past a record; gives where the next one begins.
+    fn advance(&mut self, header: &RecordHeader, crc: u32) -> ReplayStart {
+        self.published_seq = header.durable_seq;
+        self.head = ReplayStart {
+            seq: header.seq + 1,
+            position: header.position + u64::from(header.total_length),
+            previous_crc: crc,
+        };
+        self.head
+    }
+}

@@ -1,0 +1,106 @@
+//! The manifest: which journals a data directory has. A text file with a checksum, replaced as a whole.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use ring::buffer::Pool;
+
+use super::replace;
+use crate::error::StorageError;
+use crate::files::read_small;
+
+/// More journals than any host has cores.
+const JOURNALS_MAX: usize = 1_024;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// Goes up with each change of the number of shards.
+    pub(crate) generation: u64,
+    /// The journals' ids, by shard.
+    pub(crate) journals: Vec<u128>,
+}
+
+impl Manifest {
+    /// The manifest at `path`; `None` if there is none.
+    pub(super) async fn read(path: &Path, pool: &Pool) -> Result<Option<Manifest>, StorageError> {
+        let bytes = read_small(path, pool).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let decoded = std::str::from_utf8(&bytes).ok().and_then(decode);
+        decoded
+            .map(Some)
+            .ok_or_else(|| StorageError::corrupt(path, 0, "its lines do not match its checksum"))
+    }
+
+    pub(super) async fn write(&self, path: &Path) -> Result<(), StorageError> {
+        replace(path, encode(self)).await
+    }
+
+    /// Whether the directory `name` holds one of its journals.
+    pub(super) fn lists(&self, name: &str) -> bool {
+        (0..self.journals.len()).any(|shard| name == format!("{}-{shard}", self.generation))
+    }
+}
+
+fn encode(manifest: &Manifest) -> String {
+    let mut text = format!("version=1\ngeneration={}\n", manifest.generation);
+    for (shard, id) in manifest.journals.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "journal.{shard}={id:032x}");
+    }
+    let crc = crc32c::crc32c(text.as_bytes());
+    let _ = writeln!(text, "crc32c={crc:08x}");
+    text
+}
+
+fn decode(text: &str) -> Option<Manifest> {
+    let (body, crc) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    let crc = u32::from_str_radix(crc.strip_prefix("crc32c=")?, 16).ok()?;
+    let lines = format!("{body}\n");
+    if crc32c::crc32c(lines.as_bytes()) != crc {
+        return None;
+    }
+    let mut lines = lines.lines();
+    if lines.next()? != "version=1" {
+        return None;
+    }
+    let generation = lines.next()?.strip_prefix("generation=")?.parse().ok()?;
+    let mut journals = Vec::new();
+    for line in lines {
+        let (key, id) = line.split_once('=')?;
+        let shard: usize = key.strip_prefix("journal.")?.parse().ok()?;
+        if shard != journals.len() || shard >= JOURNALS_MAX {
+            return None;
+        }
+        journals.push(u128::from_str_radix(id, 16).ok()?);
+    }
+    (!journals.is_empty()).then_some(Manifest { generation, journals })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_comes_back_and_any_change_of_it_is_noticed() {
+        let manifest = Manifest {
+            generation: 3,
+            journals: vec![7, u128::MAX],
+        };
+        let text = encode(&manifest);
+        assert_eq!(decode(&text), Some(manifest.clone()));
+        assert!(manifest.lists("3-1") && !manifest.lists("3-2") && !manifest.lists("2-0"));
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let changed = String::from_utf8_lossy(&bytes);
+            assert!(
+                decode(&changed).is_none_or(|other| other == manifest),
+                "byte {at}"
+            );
+            assert_eq!(decode(&text[..at]), None);
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The data directory: who may use it, what it is called, and which journals it has.
+//!
+//! ```text
+//! .lock               held by the process that uses the directory; names it
+//! meta.properties     cluster id, directory id (Kafka's names)
+//! manifest            the journals there are
+//! journals/<generation>-<shard>/journal, checkpoint-0, checkpoint-1
+//! metadata/           the control thread's
+//! <topic>-<partition>/<base offset>.log, .index, .timeindex, partition.metadata
+//! *-delete            a dropped partition, about to be removed
+//! *-stray             a partition that no metadata knows; nothing removes it
+//! ```
+//! Promises: one process at a time; a directory that holds data and says nothing of its journals is never taken for an
+//! empty one.
+
+mod manifest;
+mod reshard;
+
+use std::path::{Path, PathBuf};
+
+use ring::buffer::{Pool, Slice};
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
+
+pub(crate) use self::manifest::Manifest;
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::StorageError;
+use crate::files::read_small;
+use crate::id::{TopicPartition, from_base64, to_base64};
+use crate::journal::superblock::ReplayStart;
+use crate::journal::{Journal, JournalOptions};
+use crate::partition::{METADATA_FILE, PartitionSpec, set_aside};
+
+const LOCK_FILE: &str = ".lock";
+const PROPERTIES_FILE: &str = "meta.properties";
+const MANIFEST_FILE: &str = "manifest";
+const JOURNALS: &str = "journals";
+/// Memory for what is read and written here, apart from a change of the number of shards, in bytes.
+const MEMORY_BYTES: usize = 4 << 20;
+
+/// How a data directory is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct DirectoryOptions {
+    /// `journal.bytes`: of each new journal's ring.
+    pub journal_bytes: u64,
+    /// The id of the cluster, if the directory is new.
+    pub new_cluster_id: u128,
+    /// The id of the directory, if it is new.
+    pub new_directory_id: u128,
+    /// Memory for a change of the number of shards, in bytes: as much as one shard's log has.
+    pub memory_bytes: usize,
+}
+
+/// A data directory that this process alone uses. Dropping it gives it free.
+pub struct LogDirectory {
+    path: PathBuf,
+    options: DirectoryOptions,
+    pool: Pool,
+    cluster_id: u128,
+    directory_id: u128,
+    manifest: Option<Manifest>,
+    _lock: File,
+}
+
+/// Where a shard's journal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JournalPlace {
+    /// Holds the journal and its checkpoints.
+    pub(crate) directory: PathBuf,
+    pub(crate) id: u128,
+}
+
+impl JournalPlace {
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.directory.join("journal")
+    }
+}
+
+impl LogDirectory {
+    /// Takes the directory for this process, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if another process has it; [`StorageError::Refused`] if it holds partitions and no
+    /// manifest; [`StorageError::Corrupt`] if what it says of itself is damaged.
+    pub async fn open(path: &Path, options: DirectoryOptions) -> Result<LogDirectory, StorageError> {
+        let pool = Pool::new("directory", MEMORY_BYTES).map_err(|_| StorageError::OutOfMemory {
+            bytes: MEMORY_BYTES,
+            pool: "directory",
+        })?;
+        directory::create_all(path)
+            .await
+            .map_err(StorageError::io("create", path))?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            directory::sync(parent)
+                .await
+                .map_err(StorageError::io("flush", parent))?;
+        }
+        let lock = lock(path, &pool).await?;
+        let (cluster_id, directory_id) = properties(path, &options, &pool).await?;
+        let manifest = Manifest::read(&path.join(MANIFEST_FILE), &pool).await?;
+        let directory = LogDirectory {
+            path: path.to_path_buf(),
+            options,
+            pool,
+            cluster_id,
+            directory_id,
+            manifest,
+            _lock: lock,
+        };
+        directory.clean().await?;
+        Ok(directory)
+    }
+
+    /// The id of the cluster that the directory belongs to.
+    pub fn cluster_id(&self) -> u128 {
+        self.cluster_id
+    }
+
+    /// The id of the directory.
+    pub fn directory_id(&self) -> u128 {
+        self.directory_id
+    }
+
+    /// Journals that there are: the shards of the last start. 0 in a new directory.
+    pub fn shards(&self) -> u32 {
+        self.manifest
+            .as_ref()
+            .map_or(0, |manifest| manifest.journals.len() as u32)
+    }
+
+    /// Makes a journal for each of `shards`, or moves all partitions to as many new ones: `owner` says which shard has
+    /// a partition from now on. `live` are the partitions of the metadata; those that are neither live nor deleted are
+    /// set aside. A crash anywhere in it leaves either the old journals or the new ones.
+    ///
+    /// # Errors
+    /// What keeps a log from being recovered, or a file from being written.
+    pub async fn prepare_shards(
+        &mut self,
+        shards: u32,
+        live: &[PartitionSpec],
+        is_deleted: impl Fn(u128) -> bool,
+        owner: impl Fn(TopicPartition) -> u32,
+    ) -> Result<(), StorageError> {
+        assert!(shards > 0);
+        if self.shards() == 0 {
+            self.create_journals(1, vec![Vec::new(); shards as usize]).await?;
+        } else if self.shards() != shards {
+            self.reshard(shards, live, &is_deleted, owner).await?;
+        }
+        self.set_unknown_aside(live, &is_deleted).await
+    }
+
+    /// Makes one journal for each list of partitions, and then names them all in the manifest.
+    async fn create_journals(
+        &mut self,
+        generation: u64,
+        partitions: Vec<Vec<checkpoint::PartitionCheckpoint>>,
+    ) -> Result<(), StorageError> {
+        let block_bytes = directory::alignment(&self.path)
+            .await
+            .map_err(StorageError::io("look at", &self.path))?
+            .block_bytes;
+        let options = JournalOptions::new(self.options.journal_bytes, block_bytes);
+        let parent = self.path.join(JOURNALS);
+        let mut journals = Vec::with_capacity(partitions.len());
+        for (shard, partitions) in partitions.into_iter().enumerate() {
+            let place = JournalPlace {
+                directory: parent.join(format!("{generation}-{shard}")),
+                id: ring::random::next_u128(),
+            };
+            directory::create_all(&place.directory)
+                .await
+                .map_err(StorageError::io("create", &place.directory))?;
+            let mut first = Checkpoint {
+                generation: 1,
+                journal_id: place.id,
+                replay: ReplayStart {
+                    seq: 1,
+                    position: 2 * block_bytes as u64,
+                    previous_crc: 0,
+                },
+                partitions,
+            };
+            // Both files, so that there is one before the newest from the beginning.
+            checkpoint::write(&place.directory, &first).await?;
+            first.generation = 2;
+            checkpoint::write(&place.directory, &first).await?;
+            let superblock = Journal::first_superblock(options, first.generation);
+            Journal::create(&place.journal(), options, place.id, superblock, &self.pool).await?;
+            journals.push(place.id);
+        }
+        for path in [&parent, &self.path] {
+            directory::sync(path)
+                .await
+                .map_err(StorageError::io("flush", path))?;
+        }
+        let manifest = Manifest { generation, journals };
+        manifest.write(&self.path.join(MANIFEST_FILE)).await?;
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    /// Removes what earlier starts left behind, and refuses a directory whose journals are gone.
+    async fn clean(&self) -> Result<(), StorageError> {
+        let names = directory::list(&self.path)
+            .await
+            .map_err(StorageError::io("list", &self.path))?;
+        for entry in names.iter().filter(|entry| entry.is_directory) {
+            if entry.name.ends_with("-delete") {
+                let path = self.path.join(&entry.name);
+                directory::remove_all(&path)
+                    .await
+                    .map_err(StorageError::io("remove", &path))?;
+            } else if self.manifest.is_none() && partition_of(&entry.name).is_some() {
+                let what = format!(
+                    "it holds the partition {} and no manifest, so it cannot be told where its logs end. Restore the \
+                     manifest and the journals from a copy, or choose another --data-dir",
+                    entry.name
+                );
+                return Err(StorageError::refused(&self.path, what));
+            }
+        }
+        let journals = self.path.join(JOURNALS);
+        let found = match directory::list(&journals).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(StorageError::io("list", &journals)(error)),
+        };
+        for entry in found {
+            let path = journals.join(&entry.name);
+            let is_listed = self
+                .manifest
+                .as_ref()
+                .is_some_and(|manifest| manifest.lists(&entry.name));
+            if !is_listed {
+                directory::remove_all(&path)
+                    .await
+                    .map_err(StorageError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the directories of partitions that are not `live`.
+    async fn set_unknown_aside(
+        &self,
+        live: &[PartitionSpec],
+        is_deleted: &impl Fn(u128) -> bool,
+    ) -> Result<(), StorageError> {
+        let names = directory::list(&self.path)
+            .await
+            .map_err(StorageError::io("list", &self.path))?;
+        for entry in names.iter().filter(|entry| entry.is_directory) {
+            let Some((_, partition)) = partition_of(&entry.name) else {
+                continue;
+            };
+            let path = self.path.join(&entry.name);
+            let Some(topic_id) = topic_id_of(&path, &self.pool).await? else {
+                continue;
+            };
+            let id = TopicPartition { topic_id, partition };
+            // A live one's journal, or a dropped one's DROP, is not this function's business.
+            if !live.iter().any(|spec| spec.id == id) && is_deleted(topic_id) {
+                set_aside(&path, id, "delete").await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the journal of `shard` is.
+pub(crate) async fn journal_place(
+    path: &Path,
+    shard: u32,
+    pool: &Pool,
+) -> Result<JournalPlace, StorageError> {
+    let manifest_path = path.join(MANIFEST_FILE);
+    let manifest = Manifest::read(&manifest_path, pool).await?;
+    let place = manifest.and_then(|manifest| {
+        let id = *manifest.journals.get(shard as usize)?;
+        let directory = path
+            .join(JOURNALS)
+            .join(format!("{}-{shard}", manifest.generation));
+        Some(JournalPlace { directory, id })
+    });
+    place.ok_or_else(|| {
+        StorageError::refused(&manifest_path, format!("it names no journal for shard {shard}"))
+    })
+}
+
+/// The topic's name and the partition's number in the name of a partition's directory.
+pub(crate) fn partition_of(name: &str) -> Option<(&str, i32)> {
+    let (topic, number) = name.rsplit_once('-')?;
+    let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    let partition = number.parse().ok().filter(|_| is_number && !topic.is_empty())?;
+    Some((topic, partition))
+}
+
+/// The topic id that a partition's directory belongs to, if it says so.
+pub(crate) async fn topic_id_of(directory: &Path, pool: &Pool) -> Result<Option<u128>, StorageError> {
+    let bytes = read_small(&directory.join(METADATA_FILE), pool).await?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text
+        .lines()
+        .find_map(|line| from_base64(line.strip_prefix("topic_id:")?.trim())))
+}
+
+/// Takes the lock, or says who has it.
+async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
+    let lock_path = path.join(LOCK_FILE);
+    let options = OpenOptions {
+        read: true,
+        write: true,
+        create: true,
+        ..OpenOptions::default()
+    };
+    let file = File::open(&lock_path, options)
+        .await
+        .map_err(StorageError::io("open", &lock_path))?;
+    if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
+        let bytes = read_small(&lock_path, pool).await?;
+        let text = String::from_utf8_lossy(&bytes);
+        let holder = text
+            .lines()
+            .next()
+            .map(str::trim)
+            .filter(|holder| !holder.is_empty());
+        return Err(StorageError::InUse {
+            path: path.to_path_buf(),
+            holder: holder.unwrap_or("(it did not write its number)").to_owned(),
+        });
+    }
+    file.set_len(0)
+        .await
+        .map_err(StorageError::io("cut", &lock_path))?;
+    let holder = format!("{}\n", std::process::id());
+    file.write_all_at(vec![Slice::from(holder.into_bytes())], 0, Durability::Completed)
+        .await
+        .map_err(StorageError::io("write", &lock_path))?;
+    Ok(file)
+}
+
+/// Cluster id and directory id, from `meta.properties` or into it.
+async fn properties(
+    path: &Path,
+    options: &DirectoryOptions,
+    pool: &Pool,
+) -> Result<(u128, u128), StorageError> {
+    let file = path.join(PROPERTIES_FILE);
+    let bytes = read_small(&file, pool).await?;
+    if !bytes.is_empty() {
+        let text = String::from_utf8_lossy(&bytes);
+        let id = |key: &str| {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            value.and_then(|value| from_base64(value.trim())).ok_or_else(|| {
+                StorageError::refused(&file, format!("it has no {key}: restore the file from a copy"))
+            })
+        };
+        return Ok((id("cluster.id")?, id("directory.id")?));
+    }
+    let (cluster_id, directory_id) = (options.new_cluster_id, options.new_directory_id);
+    let text = format!(
+        "version=1\ncluster.id={}\ndirectory.id={}\n",
+        to_base64(cluster_id),
+        to_base64(directory_id)
+    );
+    replace(&file, text).await?;
+    Ok((cluster_id, directory_id))
+}
+
+/// Puts a file in the place of another, whole or not at all. Durable when it returns.
+async fn replace(path: &Path, text: String) -> Result<(), StorageError> {
+    let new = path.with_extension("new");
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        truncate: true,
+        ..OpenOptions::default()
+    };
+    let file = File::open(&new, options)
+        .await
+        .map_err(StorageError::io("create", &new))?;
+    file.write_all_at(vec![Slice::from(text.into_bytes())], 0, Durability::Completed)
+        .await
+        .map_err(StorageError::io("write", &new))?;
+    file.sync_all().await.map_err(StorageError::io("flush", &new))?;
+    directory::rename(&new, path)
+        .await
+        .map_err(StorageError::io("rename", &new))?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    directory::sync(parent)
+        .await
+        .map_err(StorageError::io("flush", parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_partitions_are_told_from_others() {
+        assert_eq!(partition_of("orders-0"), Some(("orders", 0)));
+        assert_eq!(partition_of("my-topic-12"), Some(("my-topic", 12)));
+        for name in [
+            "metadata",
+            "journals",
+            "orders-",
+            "-3",
+            "orders-0.00ab-delete",
+            "orders-+1",
+            "a-99999999999",
+        ] {
+            assert_eq!(partition_of(name), None, "{name}");
+        }
+    }
+}

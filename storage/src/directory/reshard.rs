@@ -1,0 +1,85 @@
+//! Another number of shards: every log is recovered, drained to its segments, and given to a new journal.
+//!
+//! The old journals rule until the manifest names the new ones. What is written before that are the same bytes that
+//! the old journals would write again.
+
+use std::collections::BTreeMap;
+
+use ring::directory;
+
+use super::{JOURNALS, LogDirectory, journal_place};
+use crate::checkpoint::PartitionCheckpoint;
+use crate::error::StorageError;
+use crate::id::TopicPartition;
+use crate::partition::PartitionSpec;
+use crate::recovery::{Memory, recover};
+use crate::shard_log::separate_unknown;
+
+impl LogDirectory {
+    pub(super) async fn reshard(
+        &mut self,
+        shards: u32,
+        live: &[PartitionSpec],
+        is_deleted: &impl Fn(u128) -> bool,
+        owner: impl Fn(TopicPartition) -> u32,
+    ) -> Result<(), StorageError> {
+        let old = self
+            .manifest
+            .clone()
+            .expect("a directory without journals is not re-sharded");
+        let mut drained = BTreeMap::new();
+        for shard in 0..old.journals.len() as u32 {
+            for partition in self.drain(shard, live, is_deleted).await? {
+                let id = partition.id;
+                if drained.insert(id, partition).is_some() {
+                    let what = format!("partition {id} is in two journals");
+                    return Err(StorageError::corrupt(&self.path.join(JOURNALS), 0, what));
+                }
+            }
+        }
+        directory::sync_file_system(&self.path)
+            .await
+            .map_err(StorageError::io("flush", &self.path))?;
+        let mut by_shard: Vec<Vec<PartitionCheckpoint>> = vec![Vec::new(); shards as usize];
+        for (id, mut partition) in drained {
+            partition.owner_epoch += 1;
+            by_shard[owner(id) as usize].push(partition);
+        }
+        self.create_journals(old.generation + 1, by_shard).await?;
+        for shard in 0..old.journals.len() {
+            let path = self
+                .path
+                .join(JOURNALS)
+                .join(format!("{}-{shard}", old.generation));
+            directory::remove_all(&path)
+                .await
+                .map_err(StorageError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Everything of one journal in its segments; the partitions as they are then.
+    async fn drain(
+        &self,
+        shard: u32,
+        live: &[PartitionSpec],
+        is_deleted: &impl Fn(u128) -> bool,
+    ) -> Result<Vec<PartitionCheckpoint>, StorageError> {
+        let place = journal_place(&self.path, shard, &self.pool).await?;
+        let memory = Memory::of(self.options.memory_bytes);
+        let mut recovered = recover(self.path.clone(), &place, live, memory).await?;
+        for log in recovered.partitions.values() {
+            log.migrate(recovered.end.seq - 1).await?;
+            log.finish().await?;
+        }
+        separate_unknown(&mut recovered, live, is_deleted).await?;
+        for log in recovered.partitions.values() {
+            log.open_files().await?;
+        }
+        Ok(recovered
+            .partitions
+            .values()
+            .map(|log| log.checkpoint())
+            .collect())
+    }
+}

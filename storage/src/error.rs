@@ -1,0 +1,146 @@
+//! What can go wrong with a log, with the facts that its operator needs.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+/// Why storage cannot go on, or cannot answer. Clones, because everyone who waits for a commit is told the same.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {error}", path.display())]
+    Io {
+        /// What was tried: "write", "open", ..
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What it answered.
+        error: IoError,
+    },
+    /// A file does not hold what was written to it, and what is lost may have been acknowledged.
+    #[error("{} is damaged at byte {position}: {what}. Nothing was changed. Restore the file from a copy, or move the data directory away to start empty", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        position: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Another process has the data directory.
+    #[error("{} is in use by process {holder}: stop it first, or choose another --data-dir", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// The process id that the lock names, or words for an unknown one.
+        holder: String,
+    },
+    /// The directory, or the settings, do not allow to go on.
+    #[error("{}: {what}", path.display())]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        what: String,
+    },
+    /// An earlier failure ended all writing.
+    #[error("the log takes no more writes since this happened: {0}")]
+    Fenced(Box<StorageError>),
+    /// The log was stopped.
+    #[error("the log is stopped")]
+    Stopped,
+    /// Memory for reading is short.
+    #[error("no memory for {bytes} bytes: the pool '{pool}' is smaller than that")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// Of which pool.
+        pool: &'static str,
+    },
+}
+
+impl StorageError {
+    /// Names the file and what was tried with it.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+        let path = path.to_path_buf();
+        move |error| StorageError::Io {
+            action,
+            path,
+            error: IoError::from(error),
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, position: u64, what: impl Into<String>) -> StorageError {
+        StorageError::Corrupt {
+            path: path.to_path_buf(),
+            position,
+            what: what.into(),
+        }
+    }
+
+    pub(crate) fn refused(path: &Path, what: impl Into<String>) -> StorageError {
+        StorageError::Refused {
+            path: path.to_path_buf(),
+            what: what.into(),
+        }
+    }
+}
+
+/// An [`io::Error`] that can be told to many.
+#[derive(Debug, Clone)]
+pub struct IoError {
+    /// Its kind.
+    pub kind: io::ErrorKind,
+    text: String,
+}
+
+impl From<io::Error> for IoError {
+    fn from(error: io::Error) -> IoError {
+        IoError {
+            kind: error.kind(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a batch was not appended. Nothing of it is in the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The journal, or the memory for what is not migrated yet, is full for the moment: wait for `ShardLog::room`.
+    #[error("the journal is full until what it holds is migrated")]
+    JournalFull,
+    /// The batch is larger than a journal record can be.
+    #[error("the batch has {bytes} bytes, the log takes at most {largest}")]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// The most that is taken.
+        largest: usize,
+    },
+    /// The bytes are not one record batch.
+    #[error("the bytes are not one record batch")]
+    Malformed,
+    /// The log takes nothing any more.
+    #[error(transparent)]
+    Fenced(StorageError),
+}
+
+/// Why nothing can be read at an offset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Before the log's start, or past what may be read.
+    #[error("offset {offset} is outside {log_start_offset}..={end_offset}")]
+    OffsetOutOfRange {
+        /// Asked for.
+        offset: i64,
+        /// The first that there is.
+        log_start_offset: i64,
+        /// The next one after the last.
+        end_offset: i64,
+    },
+}

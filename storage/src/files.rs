@@ -1,0 +1,194 @@
+//! Open segment files of a shard, and the indexes of sealed segments: a bounded cache.
+//!
+//! 10,000 partitions may not hold 30,000 descriptors: the least recently used are closed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ring::buffer::Pool;
+use ring::file::{File, OpenOptions};
+
+use crate::error::StorageError;
+use crate::id::TopicPartition;
+use crate::index::{self, IndexEntry, TimeEntry};
+use crate::segment::file_stem;
+
+/// Files that a shard holds open: far below the usual limit of 1,024 descriptors for 2 shards with their clients.
+const FILES_MAX: usize = 128;
+/// Indexes of sealed segments in memory: of 1 GiB each they are 3 MiB.
+const INDEXES_MAX: usize = 16;
+/// The largest index file that is believed, in bytes: a segment of 4 GiB with an entry each 4 KiB has 12 MiB.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
+
+/// A segment of a partition.
+type Key = (TopicPartition, i64);
+
+/// Both indexes of a sealed segment, as its files have them.
+pub(crate) struct SealedIndex {
+    pub(crate) offsets: Vec<IndexEntry>,
+    pub(crate) times: Vec<TimeEntry>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Files {
+    files: RefCell<Recent<File>>,
+    indexes: RefCell<Recent<Rc<SealedIndex>>>,
+}
+
+impl Files {
+    /// The `.log` file of a segment, opened for direct reads and writes, made if it is missing and `create` is set.
+    pub(crate) async fn log(
+        &self,
+        directory: &Path,
+        id: TopicPartition,
+        base_offset: i64,
+        create: bool,
+    ) -> Result<File, StorageError> {
+        let key = (id, base_offset);
+        if let Some(file) = self.files.borrow_mut().get(key) {
+            return Ok(file);
+        }
+        let path = log_path(directory, base_offset);
+        let options = OpenOptions {
+            read: true,
+            write: true,
+            create,
+            direct: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open(&path, options)
+            .await
+            .map_err(StorageError::io("open", &path))?;
+        self.files.borrow_mut().put(key, file.clone(), FILES_MAX);
+        Ok(file)
+    }
+
+    /// The indexes of a sealed segment. Files that make no sense give empty indexes: everything is found without, too.
+    pub(crate) async fn sealed_index(
+        &self,
+        directory: &Path,
+        id: TopicPartition,
+        base_offset: i64,
+        segment_bytes: u32,
+        pool: &Pool,
+    ) -> Result<Rc<SealedIndex>, StorageError> {
+        let key = (id, base_offset);
+        if let Some(index) = self.indexes.borrow_mut().get(key) {
+            return Ok(index);
+        }
+        let stem = directory.join(file_stem(base_offset));
+        let offsets = read_small(&stem.with_extension("index"), pool).await?;
+        let times = read_small(&stem.with_extension("timeindex"), pool).await?;
+        let index = Rc::new(SealedIndex {
+            offsets: index::decode_offsets(&offsets, segment_bytes).unwrap_or_default(),
+            times: index::decode_times(&times).unwrap_or_default(),
+        });
+        self.indexes.borrow_mut().put(key, index.clone(), INDEXES_MAX);
+        Ok(index)
+    }
+
+    /// Forgets all files of a partition.
+    pub(crate) fn forget(&self, id: TopicPartition) {
+        self.files.borrow_mut().forget(id);
+        self.indexes.borrow_mut().forget(id);
+    }
+}
+
+/// The path of a segment's `.log`.
+pub(crate) fn log_path(directory: &Path, base_offset: i64) -> PathBuf {
+    directory.join(file_stem(base_offset)).with_extension("log")
+}
+
+/// A whole file; empty if it is missing, too large or unreadable.
+pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, StorageError> {
+    const STEP: usize = 64 << 10;
+    let options = OpenOptions {
+        read: true,
+        ..OpenOptions::default()
+    };
+    let file = match File::open(path, options).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StorageError::io("open", path)(error)),
+    };
+    let length = file.len().await.map_err(StorageError::io("look at", path))?;
+    let mut bytes = Vec::new();
+    if length > INDEX_BYTES_MAX {
+        return Ok(bytes);
+    }
+    let mut buffer = crate::journal::take(pool, STEP).await?;
+    while (bytes.len() as u64) < length {
+        let (result, returned) = file.read_exact_at(buffer, 0..STEP, bytes.len() as u64).await;
+        buffer = returned;
+        match result {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(_) => return Ok(Vec::new()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// The most recently used values.
+struct Recent<T> {
+    values: BTreeMap<Key, (u64, T)>,
+    clock: u64,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Recent<T> {
+        Recent {
+            values: BTreeMap::new(),
+            clock: 0,
+        }
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    fn get(&mut self, key: Key) -> Option<T> {
+        self.clock += 1;
+        let (used, value) = self.values.get_mut(&key)?;
+        *used = self.clock;
+        Some(value.clone())
+    }
+
+    fn put(&mut self, key: Key, value: T, most: usize) {
+        self.clock += 1;
+        self.values.insert(key, (self.clock, value));
+        if self.values.len() > most {
+            let oldest = self
+                .values
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(key, _)| *key);
+            oldest.map(|key| self.values.remove(&key));
+        }
+    }
+
+    fn forget(&mut self, id: TopicPartition) {
+        self.values.retain(|key, _| key.0 != id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let id = TopicPartition::default();
+        let mut recent = Recent::default();
+        for base in 0..3 {
+            recent.put((id, base), base, 3);
+        }
+        assert_eq!(recent.get((id, 0)), Some(0));
+        recent.put((id, 3), 3, 3);
+        assert_eq!(recent.get((id, 1)), None);
+        assert_eq!(recent.get((id, 0)), Some(0));
+        recent.forget(id);
+        assert_eq!(recent.values.len(), 0);
+    }
+}

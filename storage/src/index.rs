@@ -1,0 +1,209 @@
+//! A segment's offset and time index: Kafka's `.index` and `.timeindex`, as bytes and in memory. Pure.
+//!
+//! An index only says where to begin to look: what it leads to is always checked against the segment.
+
+/// Bytes of an entry of an `.index` file.
+pub(crate) const INDEX_ENTRY_BYTES: usize = 8;
+/// Bytes of an entry of a `.timeindex` file.
+pub(crate) const TIME_ENTRY_BYTES: usize = 12;
+
+/// A batch's last offset, and where the batch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    /// Less the segment's base offset.
+    pub(crate) relative_offset: u32,
+    /// In the `.log` file, in bytes.
+    pub(crate) position: u32,
+}
+
+/// The largest timestamp so far, and the last offset of the batch that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeEntry {
+    pub(crate) timestamp_ms: i64,
+    /// Less the segment's base offset.
+    pub(crate) relative_offset: u32,
+}
+
+/// Both indexes of a segment, and what is needed to continue them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentIndex {
+    pub(crate) offsets: Vec<IndexEntry>,
+    pub(crate) times: Vec<TimeEntry>,
+    /// Of all batches so far; -1 without any.
+    pub(crate) max_timestamp_ms: i64,
+    /// The last offset of the batch that has it, less the segment's base offset.
+    pub(crate) max_timestamp_offset: u32,
+    /// Bytes of the batches since the last entry.
+    pub(crate) bytes_since_entry: u32,
+}
+
+impl SegmentIndex {
+    pub(crate) fn new() -> SegmentIndex {
+        SegmentIndex {
+            offsets: Vec::new(),
+            times: Vec::new(),
+            max_timestamp_ms: -1,
+            max_timestamp_offset: 0,
+            bytes_since_entry: 0,
+        }
+    }
+
+    /// A batch was appended: an entry for it, if the last one is more than `interval_bytes` back.
+    pub(crate) fn add(&mut self, batch: IndexEntry, max_timestamp_ms: i64, bytes: u32, interval_bytes: u32) {
+        if max_timestamp_ms > self.max_timestamp_ms {
+            self.max_timestamp_ms = max_timestamp_ms;
+            self.max_timestamp_offset = batch.relative_offset;
+        }
+        if self.bytes_since_entry > interval_bytes {
+            self.offsets.push(batch);
+            self.add_time();
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(bytes);
+    }
+
+    /// The last time entry, when a segment is closed: a search by time then sees all of it.
+    pub(crate) fn add_time(&mut self) {
+        let entry = TimeEntry {
+            timestamp_ms: self.max_timestamp_ms,
+            relative_offset: self.max_timestamp_offset,
+        };
+        let newest = self.times.last();
+        if entry.timestamp_ms >= 0
+            && newest.is_none_or(|newest| {
+                newest.timestamp_ms < entry.timestamp_ms && newest.relative_offset < entry.relative_offset
+            })
+        {
+            self.times.push(entry);
+        }
+    }
+}
+
+/// Where to begin to look for an offset: at the last batch whose entry is not past it.
+pub(crate) fn floor(entries: &[IndexEntry], relative_offset: u32) -> u32 {
+    let after = entries.partition_point(|entry| entry.relative_offset <= relative_offset);
+    after.checked_sub(1).map_or(0, |index| entries[index].position)
+}
+
+/// From where on a record at or after a time may be: past everything that is known to be older.
+pub(crate) fn first_possible(entries: &[TimeEntry], timestamp_ms: i64) -> u32 {
+    let after = entries.partition_point(|entry| entry.timestamp_ms < timestamp_ms);
+    after
+        .checked_sub(1)
+        .map_or(0, |index| entries[index].relative_offset)
+}
+
+pub(crate) fn encode_offsets(entries: &[IndexEntry]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.len() * INDEX_ENTRY_BYTES);
+    for entry in entries {
+        bytes.extend(entry.relative_offset.to_be_bytes());
+        bytes.extend(entry.position.to_be_bytes());
+    }
+    bytes
+}
+
+pub(crate) fn encode_times(entries: &[TimeEntry]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.len() * TIME_ENTRY_BYTES);
+    for entry in entries {
+        bytes.extend(entry.timestamp_ms.to_be_bytes());
+        bytes.extend(entry.relative_offset.to_be_bytes());
+    }
+    bytes
+}
+
+/// The entries, if they could be those of a segment of `segment_bytes`: they increase, and stay in it.
+pub(crate) fn decode_offsets(bytes: &[u8], segment_bytes: u32) -> Option<Vec<IndexEntry>> {
+    let entries: Vec<IndexEntry> = bytes
+        .as_chunks::<INDEX_ENTRY_BYTES>()
+        .0
+        .iter()
+        .map(|entry| IndexEntry {
+            relative_offset: u32::from_be_bytes(entry[..4].try_into().unwrap_or_default()),
+            position: u32::from_be_bytes(entry[4..].try_into().unwrap_or_default()),
+        })
+        .collect();
+    let increase = entries
+        .is_sorted_by(|one, next| one.relative_offset < next.relative_offset && one.position < next.position);
+    let inside = entries.last().is_none_or(|last| last.position < segment_bytes);
+    (increase && inside).then_some(entries)
+}
+
+/// The entries, if they increase.
+pub(crate) fn decode_times(bytes: &[u8]) -> Option<Vec<TimeEntry>> {
+    let entries: Vec<TimeEntry> = bytes
+        .as_chunks::<TIME_ENTRY_BYTES>()
+        .0
+        .iter()
+        .map(|entry| TimeEntry {
+            timestamp_ms: i64::from_be_bytes(entry[..8].try_into().unwrap_or_default()),
+            relative_offset: u32::from_be_bytes(entry[8..].try_into().unwrap_or_default()),
+        })
+        .collect();
+    let increase = entries.is_sorted_by(|one, next| {
+        one.timestamp_ms < next.timestamp_ms && one.relative_offset < next.relative_offset
+    });
+    increase.then_some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> SegmentIndex {
+        let mut index = SegmentIndex::new();
+        for n in 0..10_u32 {
+            let batch = IndexEntry {
+                relative_offset: n * 10 + 9,
+                position: n * 1_000,
+            };
+            // Times go back once.
+            let time = if n == 5 { 100 } else { 1_000 + i64::from(n) };
+            index.add(batch, time, 1_000, 1_500);
+        }
+        index
+    }
+
+    #[test]
+    fn entries_come_after_the_interval_and_name_the_batch_that_begins_there() {
+        let index = filled();
+        let positions: Vec<u32> = index.offsets.iter().map(|entry| entry.position).collect();
+        assert_eq!(positions, [2_000, 4_000, 6_000, 8_000]);
+        assert_eq!(floor(&index.offsets, 28), 0);
+        assert_eq!(floor(&index.offsets, 29), 2_000);
+        assert_eq!(floor(&index.offsets, 48), 2_000);
+        assert_eq!(floor(&index.offsets, 1_000), 8_000);
+        assert_eq!(floor(&[], 5), 0);
+    }
+
+    #[test]
+    fn times_only_grow_and_the_last_is_added_when_the_segment_is_closed() {
+        let mut index = filled();
+        let times = |index: &SegmentIndex| {
+            index
+                .times
+                .iter()
+                .map(|entry| entry.timestamp_ms)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(times(&index), [1_002, 1_004, 1_006, 1_008]);
+        index.add_time();
+        index.add_time();
+        assert_eq!(times(&index), [1_002, 1_004, 1_006, 1_008, 1_009]);
+        assert_eq!(first_possible(&index.times, 1_002), 0);
+        assert_eq!(first_possible(&index.times, 1_003), 29);
+        assert_eq!(first_possible(&index.times, i64::MAX), 99);
+    }
+
+    #[test]
+    fn files_come_back_and_nonsense_does_not() {
+        let index = filled();
+        let offsets = encode_offsets(&index.offsets);
+        assert_eq!(decode_offsets(&offsets, 10_000), Some(index.offsets.clone()));
+        assert_eq!(decode_offsets(&offsets, 8_000), None);
+        let times = encode_times(&index.times);
+        assert_eq!(decode_times(&times), Some(index.times));
+        let twice = [offsets.clone(), offsets].concat();
+        assert_eq!(decode_offsets(&twice, 10_000), None);
+        assert_eq!(decode_times(&[times.clone(), times].concat()), None);
+    }
+}

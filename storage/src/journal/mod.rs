@@ -1,0 +1,280 @@
+//! The journal of a shard: the file that says what was acknowledged.
+//!
+//! Owns the ring file and both superblocks. Promises: no block is written twice within a lap, a superblock is never
+//! the only copy of what it says, and nothing of a file is believed that its CRC does not cover.
+//! Must never decide what an entry means: that is recovery's.
+
+pub(crate) mod record;
+mod scan;
+pub(crate) mod superblock;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use ring::buffer::{Pool, Slice};
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
+
+pub(crate) use self::scan::{Scan, Visit};
+use self::superblock::{ReplayStart, Superblock};
+use crate::error::StorageError;
+
+/// Written at a time while a new ring is filled with zeroes, in bytes.
+const FILL_BYTES: usize = 1 << 20;
+
+/// No record is larger, whatever the ring, in bytes: a shard must have memory for several.
+const LARGEST_RECORD_MAX: usize = 16 << 20;
+
+/// How a journal is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JournalOptions {
+    pub(crate) ring_bytes: u64,
+    pub(crate) block_bytes: usize,
+    pub(crate) largest_record: usize,
+}
+
+impl JournalOptions {
+    /// A ring of about `ring_bytes`. A record is at most an eighth of the ring and 128 KiB, so that a ring of 8 MiB
+    /// takes a batch of Kafka's default `max.message.bytes`.
+    pub(crate) fn new(ring_bytes: u64, block_bytes: usize) -> JournalOptions {
+        let ring_bytes = ring_bytes.next_multiple_of(block_bytes as u64);
+        let eighth = usize::try_from(ring_bytes / 8).unwrap_or(LARGEST_RECORD_MAX);
+        let largest_record = eighth.min(LARGEST_RECORD_MAX) + (128 << 10);
+        JournalOptions {
+            ring_bytes,
+            block_bytes,
+            largest_record: largest_record.next_multiple_of(block_bytes),
+        }
+    }
+}
+
+/// An open journal.
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+    pool: Pool,
+    superblock: RefCell<Superblock>,
+}
+
+impl Journal {
+    /// Makes the journal `path`, filled with zeroes so that no write to it ever changes metadata. It gets its name
+    /// when all of it is durable; the directory's entry is durable when this returns.
+    pub(crate) async fn create(
+        path: &Path,
+        options: JournalOptions,
+        journal_id: u128,
+        first: Superblock,
+        pool: &Pool,
+    ) -> Result<(), StorageError> {
+        let new = path.with_extension("new");
+        let write = OpenOptions {
+            write: true,
+            create: true,
+            truncate: true,
+            direct: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open(&new, write)
+            .await
+            .map_err(StorageError::io("create", &new))?;
+        let end = 2 * options.block_bytes as u64 + options.ring_bytes;
+        let mut zeroes = take(pool, FILL_BYTES).await?;
+        zeroes.fill(0);
+        let zeroes = zeroes.freeze(0..FILL_BYTES);
+        let mut at = 0;
+        while at < end {
+            let bytes = FILL_BYTES.min(usize::try_from(end - at).unwrap_or(FILL_BYTES));
+            file.write_all_at(vec![zeroes.slice(0..bytes)], at, Durability::Completed)
+                .await
+                .map_err(StorageError::io("write", &new))?;
+            at += bytes as u64;
+        }
+        drop(zeroes);
+        let journal = Journal {
+            file,
+            path: new.clone(),
+            pool: pool.clone(),
+            superblock: RefCell::new(Superblock { journal_id, ..first }),
+        };
+        journal.write_superblock(|_| {}).await?;
+        journal.write_superblock(|_| {}).await?;
+        journal
+            .file
+            .sync_all()
+            .await
+            .map_err(StorageError::io("flush", &new))?;
+        directory::rename(&new, path)
+            .await
+            .map_err(StorageError::io("rename", &new))?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        directory::sync(parent)
+            .await
+            .map_err(StorageError::io("flush", parent))
+    }
+
+    /// The superblock of a journal that holds nothing.
+    pub(crate) fn first_superblock(options: JournalOptions, checkpoint_generation: u64) -> Superblock {
+        Superblock {
+            journal_id: 0,
+            start_epoch: 0,
+            generation: 0,
+            tail: ReplayStart {
+                seq: 1,
+                position: 2 * options.block_bytes as u64,
+                previous_crc: 0,
+            },
+            ring_bytes: options.ring_bytes,
+            checkpoint_generation,
+            block_bytes: options.block_bytes as u32,
+            largest_record: options.largest_record as u32,
+        }
+    }
+
+    /// Opens the journal `path`, believing the newer of its superblocks that are whole.
+    pub(crate) async fn open(path: &Path, journal_id: u128, pool: &Pool) -> Result<Journal, StorageError> {
+        let options = OpenOptions {
+            read: true,
+            write: true,
+            direct: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open(path, options)
+            .await
+            .map_err(StorageError::io("open", path))?;
+        let mut newest: Option<Superblock> = None;
+        // The second copy is one block in, and a block is what the first says, or what any whole copy says.
+        for block_bytes in [4_096_u64, 512, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536] {
+            for at in [0, block_bytes] {
+                let found = read_superblock(&file, path, at, pool).await?;
+                let fits = found.filter(|found| u64::from(found.block_bytes) == block_bytes);
+                if let Some(found) = fits
+                    && newest.is_none_or(|newest| newest.generation < found.generation)
+                {
+                    newest = Some(found);
+                }
+            }
+            if newest.is_some() {
+                break;
+            }
+        }
+        let Some(superblock) = newest else {
+            return Err(StorageError::corrupt(path, 0, "neither superblock is whole"));
+        };
+        if superblock.journal_id != journal_id {
+            let what = "it is another journal than the manifest names";
+            return Err(StorageError::corrupt(path, 0, what));
+        }
+        let length = file.len().await.map_err(StorageError::io("look at", path))?;
+        if length < 2 * u64::from(superblock.block_bytes) + superblock.ring_bytes {
+            return Err(StorageError::corrupt(
+                path,
+                length,
+                "the file is shorter than its ring",
+            ));
+        }
+        Ok(Journal {
+            file,
+            path: path.to_path_buf(),
+            pool: pool.clone(),
+            superblock: RefCell::new(superblock),
+        })
+    }
+
+    pub(crate) fn superblock(&self) -> Superblock {
+        *self.superblock.borrow()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.superblock.borrow().block_bytes as usize
+    }
+
+    /// Where the ring begins and ends in the file.
+    pub(crate) fn ring(&self) -> std::ops::Range<u64> {
+        let superblock = self.superblock.borrow();
+        let begin = 2 * u64::from(superblock.block_bytes);
+        begin..begin + superblock.ring_bytes
+    }
+
+    /// Begins a new start epoch: both superblocks carry it before this returns, one written after the other. What was
+    /// read may so far have been in the device's cache alone: it is flushed first, because the new epoch's records
+    /// will vouch for it.
+    pub(crate) async fn begin_epoch(&self) -> Result<u64, StorageError> {
+        self.file
+            .sync_data()
+            .await
+            .map_err(StorageError::io("flush", &self.path))?;
+        let epoch = self.superblock.borrow().start_epoch + 1;
+        self.write_superblock(|superblock| superblock.start_epoch = epoch)
+            .await?;
+        self.write_superblock(|_| {}).await?;
+        Ok(epoch)
+    }
+
+    /// Names the newest checkpoint, and gives the blocks before `tail` back. Durable when it returns; only then may
+    /// they be written again.
+    pub(crate) async fn advance_tail(&self, tail: ReplayStart, checkpoint: u64) -> Result<(), StorageError> {
+        self.write_superblock(|superblock| {
+            superblock.tail = tail;
+            superblock.checkpoint_generation = checkpoint;
+        })
+        .await
+    }
+
+    /// Writes a record, durably.
+    pub(crate) async fn write(&self, slices: Vec<Slice>, position: u64) -> Result<(), StorageError> {
+        debug_assert!(self.ring().contains(&position));
+        self.file
+            .write_all_at(slices, position, Durability::Durable)
+            .await
+            .map_err(StorageError::io("write", &self.path))
+    }
+
+    async fn write_superblock(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), StorageError> {
+        let mut next = self.superblock();
+        change(&mut next);
+        next.generation += 1;
+        let block_bytes = next.block_bytes as usize;
+        let mut block = take(&self.pool, block_bytes).await?;
+        block.fill(0);
+        superblock::encode(&mut block, &next);
+        let at = (next.generation % 2) * block_bytes as u64;
+        self.file
+            .write_all_at(vec![block.freeze(0..block_bytes)], at, Durability::Durable)
+            .await
+            .map_err(StorageError::io("write", &self.path))?;
+        *self.superblock.borrow_mut() = next;
+        Ok(())
+    }
+}
+
+async fn read_superblock(
+    file: &File,
+    path: &Path,
+    at: u64,
+    pool: &Pool,
+) -> Result<Option<Superblock>, StorageError> {
+    // A whole page from its boundary: copies closer together than that are read with it.
+    let page = at - at % 4_096;
+    let buffer = take(pool, 4_096).await?;
+    match file.read_exact_at(buffer, 0..4_096, page).await {
+        (Ok(_), buffer) => {
+            let from = usize::try_from(at - page).unwrap_or(0);
+            Ok(superblock::decode(&buffer[from..]))
+        }
+        // The other copy may be readable.
+        (Err(error), _) if error.raw_os_error() == Some(5) => Ok(None),
+        (Err(error), _) => Err(StorageError::io("read", path)(error)),
+    }
+}
+
+/// A buffer from `pool`, waiting for one if need be.
+pub(crate) async fn take(pool: &Pool, bytes: usize) -> Result<ring::buffer::Buffer, StorageError> {
+    pool.take(bytes).await.map_err(|_| StorageError::OutOfMemory {
+        bytes,
+        pool: pool.name(),
+    })
+}

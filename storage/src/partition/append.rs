@@ -1,0 +1,147 @@
+//! Appending: a batch gets its offsets and its place in the pending commit, in O(1).
+
+use std::rc::Rc;
+
+use wire::BatchHeader;
+use wire::record_batch::{self, BATCH_HEADER_BYTES};
+
+use super::{PartitionLog, Piece};
+use crate::commit::{CommitObserver, CommitTicket, Placed};
+use crate::error::AppendError;
+use crate::journal::record::{Entry, Kind};
+use crate::producer_state::Verdict;
+
+/// Where a batch will be, once it is durable.
+pub struct Appended {
+    /// The offset of its first record.
+    pub base_offset: i64,
+    /// The broker's time, in milliseconds since 1970.
+    pub log_append_time_ms: i64,
+    /// Resolves when the batch is durable.
+    pub ticket: CommitTicket,
+}
+
+/// What an idempotent producer's batch is.
+pub enum ProducerCheck {
+    /// New, or of no idempotent producer: append it.
+    Append,
+    /// It was appended before: answer this, once that is durable.
+    Duplicate {
+        /// Its first offset.
+        base_offset: i64,
+        /// Its last offset.
+        last_offset: i64,
+        /// Its time, in milliseconds since 1970.
+        log_append_time_ms: i64,
+        /// Resolves when the batch that it repeats is durable.
+        ticket: CommitTicket,
+    },
+    /// It does not follow the producer's last batch.
+    OutOfOrder,
+    /// A newer epoch of the producer has written.
+    EpochFenced,
+}
+
+impl PartitionLog {
+    /// Judges a batch by its producer's state.
+    pub fn check_producer(&self, header: &BatchHeader) -> ProducerCheck {
+        if !header.has_producer_id() {
+            return ProducerCheck::Append;
+        }
+        let state = self.partition.state.borrow();
+        match state.producers.check(header) {
+            Verdict::Append => ProducerCheck::Append,
+            Verdict::OutOfOrder => ProducerCheck::OutOfOrder,
+            Verdict::EpochFenced => ProducerCheck::EpochFenced,
+            Verdict::Duplicate(batch) => ProducerCheck::Duplicate {
+                base_offset: batch.base_offset,
+                last_offset: batch.last_offset,
+                log_append_time_ms: batch.timestamp_ms,
+                ticket: if batch.last_offset < self.high_watermark() {
+                    CommitTicket::done()
+                } else {
+                    let after = state
+                        .tail
+                        .partition_point(|piece| piece.base_offset <= batch.base_offset);
+                    let piece = after.checked_sub(1).and_then(|index| state.tail.get(index));
+                    CommitTicket::of(piece.expect("what is not durable is in memory").group.clone())
+                },
+            },
+        }
+    }
+
+    /// Appends one whole batch, whose CRC the caller has checked and whose header is `header`. It is numbered, and it
+    /// is in the pending commit, when this returns; it is durable when the ticket resolves.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended then.
+    pub fn append(&self, batch: &[u8], header: &BatchHeader) -> Result<Appended, AppendError> {
+        let partition = &self.partition;
+        let config = partition.config.get();
+        let mut state = partition.state.borrow_mut();
+        let base_offset = state.next_offset;
+        let mut numbered = *header;
+        numbered.base_offset = base_offset;
+        let last_offset = base_offset.checked_add(i64::from(header.last_offset_delta));
+        let (Some(last_offset), true) = (
+            last_offset.filter(|last| *last >= base_offset && *last < i64::MAX),
+            batch.len() >= BATCH_HEADER_BYTES && header.batch_bytes() == batch.len(),
+        ) else {
+            return Err(AppendError::Malformed);
+        };
+        let now_ms = ring::clock::wall_clock_ms();
+        if config.is_log_append_time {
+            numbered.max_timestamp_ms = now_ms;
+        }
+        let position =
+            state
+                .segments
+                .position_of_next(base_offset, last_offset, batch.len(), config.segment_bytes);
+        let entry = Entry {
+            kind: Kind::Inline,
+            at_block: false,
+            id: partition.id,
+            owner_epoch: partition.owner_epoch,
+            data_crc: 0,
+            base_offset,
+            next_offset: last_offset + 1,
+            segment_base: position.segment_base,
+            file_position: position.file_position,
+            length: batch.len() as u32,
+        };
+        let leader_epoch = partition.leader_epoch.get();
+        let patch = |copy: &mut [u8]| {
+            if config.is_log_append_time {
+                // Only a batch that is too short is refused, and this one is not.
+                let _ = record_batch::assign_log_append_time(copy, now_ms);
+            }
+            if let Some(header) = copy.first_chunk_mut() {
+                record_batch::assign_offset(header, base_offset, leader_epoch);
+            }
+        };
+        let observer: Rc<dyn CommitObserver> = partition.clone();
+        let Placed { group, place } = partition.committer().append(entry, batch, patch, observer)?;
+        let stream_position = state.segments.stream_end();
+        state.segments.append(position, batch.len() as u32);
+        state.leader_epochs.begin(leader_epoch, base_offset);
+        state.producers.appended(&numbered);
+        state.next_offset = last_offset + 1;
+        state.forget_evicted();
+        state.tail.push_back(Piece {
+            base_offset,
+            next_offset: last_offset + 1,
+            stream_position,
+            segment_base: position.segment_base,
+            group: group.clone(),
+            place,
+        });
+        if position.file_position == 0 && base_offset > partition.log_start_offset.get() {
+            crate::phase::say("roll");
+        }
+        Ok(Appended {
+            base_offset,
+            log_append_time_ms: now_ms,
+            ticket: CommitTicket::of(group),
+        })
+    }
+}

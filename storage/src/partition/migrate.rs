@@ -1,0 +1,469 @@
+//! Migration: what the journal made durable is written to the segments, so that the journal can be reused.
+//!
+//! Only whole blocks are written; what is left of the last one stays in memory and goes into the checkpoint. A segment
+//! that a later one follows is closed: its last block is padded, written, and cut off at the exact length.
+
+use std::path::{Path, PathBuf};
+
+use ring::buffer::Slice;
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
+use wire::BatchHeader;
+use wire::record_batch::BATCH_HEADER_BYTES;
+
+use super::PartitionLog;
+use crate::error::StorageError;
+use crate::files::{log_path, read_small};
+use crate::id::{TopicPartition, to_base64};
+use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
+use crate::journal::take;
+use crate::segment::file_stem;
+
+/// Written at a time, in bytes; more only for a larger batch.
+const RUN_BYTES: usize = 512 << 10;
+/// Names the topic of a directory: Kafka's file.
+pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// Batches of one segment that follow each other.
+struct Run {
+    segment_base: i64,
+    /// Of the segment, where the partial block begins.
+    from: u32,
+    partial: Vec<u8>,
+    batches: Vec<Slice>,
+    /// The segment ends with this run.
+    seals: bool,
+}
+
+impl PartitionLog {
+    /// Whether there is anything to migrate.
+    pub(crate) fn has_unmigrated(&self) -> bool {
+        let state = self.partition.state.borrow();
+        state.migrated_pieces < state.tail.len()
+    }
+
+    /// Writes everything up to journal record `up_to_seq` to the segments. Not durable before a flush of the file
+    /// system. One migration of a partition at a time.
+    pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
+        while let Some(run) = self.next_run(up_to_seq) {
+            self.write_run(run).await?;
+        }
+        Ok(())
+    }
+
+    fn next_run(&self, up_to_seq: u64) -> Option<Run> {
+        let state = self.partition.state.borrow();
+        let due = |index: usize| {
+            let piece = state.tail.get(index)?;
+            let is_due = piece.group.is_durable() && piece.group.seq().is_some_and(|seq| seq <= up_to_seq);
+            is_due.then_some(piece)
+        };
+        let first = due(state.migrated_pieces)?;
+        let open = state.segments.all.iter().find(|segment| !segment.is_sealed)?;
+        let mut run = Run {
+            segment_base: open.base_offset,
+            from: open.on_disk(self.partition.shared.block_bytes),
+            partial: state.migrated.partial.clone(),
+            batches: Vec::new(),
+            seals: false,
+        };
+        if first.segment_base != open.base_offset {
+            // The next batch is in a later segment, so this one is complete.
+            run.seals = true;
+            return Some(run);
+        }
+        let mut bytes = 0;
+        let mut next = state.migrated_pieces;
+        while let Some(piece) = due(next) {
+            if piece.segment_base != run.segment_base {
+                run.seals = true;
+                break;
+            }
+            if bytes > 0 && bytes + piece.place.length as usize > RUN_BYTES {
+                break;
+            }
+            bytes += piece.place.length as usize;
+            run.batches.push(
+                piece
+                    .group
+                    .bytes(piece.place)
+                    .expect("what is not migrated is in memory"),
+            );
+            next += 1;
+        }
+        Some(run)
+    }
+
+    async fn write_run(&self, run: Run) -> Result<(), StorageError> {
+        let shared = &self.partition.shared;
+        let block = shared.block_bytes as usize;
+        let directory = self.directory();
+        if run.from == 0 {
+            self.make_directory(&directory).await?;
+        }
+        let file = shared
+            .files
+            .log(&directory, self.partition.id, run.segment_base, true)
+            .await?;
+        let path = log_path(&directory, run.segment_base);
+        let bytes = run.partial.len() + run.batches.iter().map(|batch| batch.len()).sum::<usize>();
+        let mut staging = take(&shared.staging, bytes.next_multiple_of(block).max(block)).await?;
+        let mut at = 0;
+        for part in [&run.partial[..]]
+            .into_iter()
+            .chain(run.batches.iter().map(|batch| &batch[..]))
+        {
+            staging[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        let whole = if run.seals {
+            bytes.next_multiple_of(block)
+        } else {
+            bytes - bytes % block
+        };
+        let partial = if run.seals {
+            Vec::new()
+        } else {
+            staging[whole..bytes].to_vec()
+        };
+        if whole > bytes {
+            staging[bytes..whole].fill(0);
+        }
+        if whole > 0 {
+            let written = staging.freeze(0..whole);
+            file.write_all_at(vec![written], u64::from(run.from), Durability::Completed)
+                .await
+                .map_err(StorageError::io("write", &path))?;
+        }
+        let end = run.from + bytes as u32;
+        if run.seals {
+            file.set_len(u64::from(end))
+                .await
+                .map_err(StorageError::io("cut", &path))?;
+        }
+        self.migrated(&run, end, partial);
+        self.write_index(run.segment_base, run.seals).await
+    }
+
+    /// Moves the state past what was written.
+    fn migrated(&self, run: &Run, end: u32, partial: Vec<u8>) {
+        let interval = self.partition.config.get().index_interval_bytes;
+        let mut state = self.partition.state.borrow_mut();
+        let state = &mut *state;
+        let segment = state
+            .segments
+            .all
+            .iter_mut()
+            .find(|segment| segment.base_offset == run.segment_base);
+        let segment = segment.expect("a run is of a segment that is there");
+        for batch in &run.batches {
+            let header = batch.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
+            let header = header.expect("a batch has a header");
+            index_batch(
+                &mut segment.index,
+                segment.base_offset,
+                segment.migrated,
+                &header,
+                interval,
+            );
+            segment.migrated += batch.len() as u32;
+            state.migrated.producers.appended(&header);
+            state.migrated.next_offset = header.next_offset();
+        }
+        assert_eq!(segment.migrated, end, "segments are written without gaps");
+        if run.seals {
+            assert_eq!(
+                segment.appended, end,
+                "a segment is closed only when it is complete"
+            );
+            segment.index.add_time();
+            segment.is_sealed = true;
+        }
+        state.migrated.partial = partial;
+        state.migrated_pieces += run.batches.len();
+        state.forget_evicted();
+    }
+
+    /// Appends what is new of a segment's indexes to their files.
+    async fn write_index(&self, segment_base: i64, seals: bool) -> Result<(), StorageError> {
+        let directory = self.directory();
+        let (offsets, times, from, time_from) = {
+            let state = self.partition.state.borrow();
+            let Some(at) = state.segments.index_of(segment_base) else {
+                return Ok(());
+            };
+            let segment = &state.segments.all[at];
+            let (from, time_from) = (segment.index_entries as usize, segment.time_entries as usize);
+            let offsets = index::encode_offsets(&segment.index.offsets[from..]);
+            let times = index::encode_times(&segment.index.times[time_from..]);
+            (offsets, times, from, time_from)
+        };
+        let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
+        let stem = directory.join(file_stem(segment_base));
+        if added > 0 || seals {
+            write_at(&stem.with_extension("index"), offsets, from * INDEX_ENTRY_BYTES).await?;
+        }
+        if times_added > 0 || seals {
+            write_at(
+                &stem.with_extension("timeindex"),
+                times,
+                time_from * TIME_ENTRY_BYTES,
+            )
+            .await?;
+        }
+        let mut state = self.partition.state.borrow_mut();
+        let Some(at) = state.segments.index_of(segment_base) else {
+            return Ok(());
+        };
+        let segment = &mut state.segments.all[at];
+        segment.index_entries = (from + added) as u32;
+        segment.time_entries = (time_from + times_added) as u32;
+        if seals {
+            segment.index.offsets = Vec::new();
+            segment.index.times = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// The partition's directory, with its topic's id in it.
+    async fn make_directory(&self, directory: &Path) -> Result<(), StorageError> {
+        let path = directory.join(METADATA_FILE);
+        if directory::exists(&path)
+            .await
+            .map_err(StorageError::io("look at", &path))?
+        {
+            return Ok(());
+        }
+        directory::create_all(directory)
+            .await
+            .map_err(StorageError::io("create", directory))?;
+        let text = format!(
+            "version: 0\ntopic_id: {}\n",
+            to_base64(self.partition.id.topic_id)
+        );
+        write_at(&path, text.into_bytes(), 0).await
+    }
+
+    /// Makes the files of a clean stop: the active segment ends at its exact length, as other tools expect it. All of
+    /// the log must be migrated.
+    pub(crate) async fn finish(&self) -> Result<(), StorageError> {
+        assert!(!self.has_unmigrated());
+        let shared = &self.partition.shared;
+        let block = shared.block_bytes as usize;
+        let (segment_base, from, end, partial) = {
+            let state = self.partition.state.borrow();
+            let active = state
+                .segments
+                .all
+                .last()
+                .filter(|last| !last.is_sealed && last.migrated > 0);
+            let Some(active) = active else { return Ok(()) };
+            let from = active.on_disk(shared.block_bytes);
+            (
+                active.base_offset,
+                from,
+                active.migrated,
+                state.migrated.partial.clone(),
+            )
+        };
+        let directory = self.directory();
+        let path = log_path(&directory, segment_base);
+        let file = shared
+            .files
+            .log(&directory, self.partition.id, segment_base, true)
+            .await?;
+        if !partial.is_empty() {
+            let mut padded = take(&shared.staging, block).await?;
+            padded[..block].fill(0);
+            padded[..partial.len()].copy_from_slice(&partial);
+            file.write_all_at(
+                vec![padded.freeze(0..block)],
+                u64::from(from),
+                Durability::Completed,
+            )
+            .await
+            .map_err(StorageError::io("write", &path))?;
+        }
+        file.set_len(u64::from(end))
+            .await
+            .map_err(StorageError::io("cut", &path))?;
+        let stem = directory.join(file_stem(segment_base));
+        let (offsets, times) = {
+            let state = self.partition.state.borrow();
+            let index = &state.segments.all.last().expect("it is there").index;
+            (
+                index::encode_offsets(&index.offsets),
+                index::encode_times(&index.times),
+            )
+        };
+        write_at(&stem.with_extension("index"), offsets, 0).await?;
+        write_at(&stem.with_extension("timeindex"), times, 0).await
+    }
+
+    /// Checks after a start that the segments' files hold what the checkpoint says, and loads the active one's index.
+    pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
+        let shared = &self.partition.shared;
+        let directory = self.directory();
+        let expected: Vec<(i64, u32, bool)> = {
+            let state = self.partition.state.borrow();
+            let on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
+            on_disk
+                .map(|segment| {
+                    (
+                        segment.base_offset,
+                        segment.on_disk(shared.block_bytes),
+                        segment.is_sealed,
+                    )
+                })
+                .collect()
+        };
+        let Some(&(newest, _, newest_is_sealed)) = expected.last() else {
+            return Ok(());
+        };
+        let names = match directory::list(&directory).await {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(StorageError::io("list", &directory)(error)),
+        };
+        for (base_offset, bytes, is_sealed) in expected {
+            let path = log_path(&directory, base_offset);
+            let name = path.file_name().unwrap_or_default();
+            let found = names
+                .iter()
+                .find(|entry| *name == *entry.name)
+                .map_or(0, |entry| entry.bytes);
+            if found < u64::from(bytes) || (is_sealed && found != u64::from(bytes)) {
+                let what = format!("it has {found} bytes, and {bytes} were written to it");
+                return Err(StorageError::corrupt(&path, found, what));
+            }
+        }
+        if newest_is_sealed {
+            return Ok(());
+        }
+        self.load_index(newest).await
+    }
+
+    async fn load_index(&self, segment_base: i64) -> Result<(), StorageError> {
+        let stem = self.directory().join(file_stem(segment_base));
+        let pool = &self.partition.shared.staging;
+        let offsets = read_small(&stem.with_extension("index"), pool).await?;
+        let times = read_small(&stem.with_extension("timeindex"), pool).await?;
+        let is_whole = {
+            let mut state = self.partition.state.borrow_mut();
+            let Some(at) = state.segments.index_of(segment_base) else {
+                return Ok(());
+            };
+            let segment = &mut state.segments.all[at];
+            let offsets = offsets
+                .get(..segment.index_entries as usize * INDEX_ENTRY_BYTES)
+                .and_then(|bytes| index::decode_offsets(bytes, segment.migrated));
+            let times = times
+                .get(..segment.time_entries as usize * TIME_ENTRY_BYTES)
+                .and_then(index::decode_times);
+            match (offsets, times) {
+                (Some(offsets), Some(times)) => {
+                    (segment.index.offsets, segment.index.times) = (offsets, times);
+                    true
+                }
+                _ => false,
+            }
+        };
+        if is_whole {
+            Ok(())
+        } else {
+            self.rebuild_index(segment_base).await
+        }
+    }
+
+    /// The index of the active segment from its batches.
+    async fn rebuild_index(&self, segment_base: i64) -> Result<(), StorageError> {
+        let interval = self.partition.config.get().index_interval_bytes;
+        let mut index = SegmentIndex::new();
+        self.walk_segment(segment_base, |header, position| {
+            index_batch(&mut index, segment_base, position, header, interval);
+        })
+        .await?;
+        let mut state = self.partition.state.borrow_mut();
+        if let Some(at) = state.segments.index_of(segment_base) {
+            let segment = &mut state.segments.all[at];
+            segment.index = index;
+            (segment.index_entries, segment.time_entries) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Takes the partition's directory out of sight, to be removed later. Its new name, if it was there.
+    pub(crate) async fn set_aside(&self) -> Result<Option<PathBuf>, StorageError> {
+        self.partition.shared.files.forget(self.partition.id);
+        set_aside(&self.directory(), self.partition.id, "delete").await
+    }
+}
+
+/// Renames a partition's directory, if it is there, to a name that no partition can have. Durable when it returns.
+pub(crate) async fn set_aside(
+    directory: &Path,
+    id: TopicPartition,
+    suffix: &str,
+) -> Result<Option<PathBuf>, StorageError> {
+    /// Of the old name, so that the new one stays below NAME_MAX.
+    const NAME_BYTES: usize = 190;
+    let exists = async |path: &Path| {
+        directory::exists(path)
+            .await
+            .map_err(StorageError::io("look at", path))
+    };
+    let (Some(name), Some(parent), true) = (
+        directory.file_name(),
+        directory.parent(),
+        exists(directory).await?,
+    ) else {
+        return Ok(None);
+    };
+    let name = name.to_string_lossy();
+    let kept = name.get(..NAME_BYTES.min(name.len())).unwrap_or("partition");
+    let mut to = parent.join(format!("{kept}.{:032x}-{suffix}", id.topic_id));
+    let mut count = 1;
+    while exists(&to).await? {
+        count += 1;
+        to = parent.join(format!("{kept}.{:032x}.{count}-{suffix}", id.topic_id));
+    }
+    directory::rename(directory, &to)
+        .await
+        .map_err(StorageError::io("rename", directory))?;
+    directory::sync(parent)
+        .await
+        .map_err(StorageError::io("flush", parent))?;
+    Ok(Some(to))
+}
+
+fn index_batch(
+    index: &mut SegmentIndex,
+    segment_base: i64,
+    position: u32,
+    header: &BatchHeader,
+    interval_bytes: u32,
+) {
+    let entry = IndexEntry {
+        relative_offset: u32::try_from(header.last_offset() - segment_base).unwrap_or(u32::MAX),
+        position,
+    };
+    let bytes = u32::try_from(header.batch_bytes()).unwrap_or(u32::MAX);
+    index.add(entry, header.max_timestamp_ms, bytes, interval_bytes);
+}
+
+/// Writes `bytes` at `at`, and ends the file there.
+async fn write_at(path: &Path, bytes: Vec<u8>, at: usize) -> Result<(), StorageError> {
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        ..OpenOptions::default()
+    };
+    let file = File::open(path, options)
+        .await
+        .map_err(StorageError::io("open", path))?;
+    let end = (at + bytes.len()) as u64;
+    file.write_all_at(vec![Slice::from(bytes)], at as u64, Durability::Completed)
+        .await
+        .map_err(StorageError::io("write", path))?;
+    file.set_len(end).await.map_err(StorageError::io("cut", path))
+}

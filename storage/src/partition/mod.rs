@@ -1,0 +1,236 @@
+//! One partition's log: numbered batches, from its first segment to the batch that is being committed.
+//!
+//! Owns the partition's offsets, producer state, leader epochs, segments and its part of the shard's memory. Promises:
+//! offsets are dense; nothing is readable before it is durable; a checkpoint of it and the journal's records from the
+//! same moment on give it back exactly.
+//! Must never write to a segment what the journal does not hold, or rewrite a block that only the segment holds.
+
+mod append;
+mod migrate;
+mod read;
+mod replay;
+mod timestamps;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use ring::buffer::Pool;
+use ring::local::Signal;
+
+pub use self::append::{Appended, ProducerCheck};
+pub(crate) use self::migrate::{METADATA_FILE, set_aside};
+pub use self::read::Extent;
+use crate::commit::{CommitObserver, Committer, Group, Place};
+use crate::files::Files;
+use crate::id::TopicPartition;
+use crate::leader_epochs::LeaderEpochs;
+use crate::producer_state::ProducerState;
+use crate::segment::Segments;
+
+/// How a partition's log is kept: Kafka's topic settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `message.timestamp.type=LogAppendTime`: the batches get the broker's time.
+    pub is_log_append_time: bool,
+}
+
+impl Default for PartitionConfig {
+    /// Kafka's defaults.
+    fn default() -> PartitionConfig {
+        PartitionConfig {
+            segment_bytes: 1 << 30,
+            index_interval_bytes: 4_096,
+            is_log_append_time: false,
+        }
+    }
+}
+
+/// What the metadata says of a partition that this shard owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Its topic's id, and its number.
+    pub id: TopicPartition,
+    /// Its topic's name.
+    pub topic: String,
+    /// The epoch under which it is led from now on.
+    pub leader_epoch: i32,
+    /// Its topic's settings.
+    pub config: PartitionConfig,
+}
+
+/// What the partitions of a shard share.
+pub(crate) struct LogShared {
+    /// There from the end of recovery on.
+    pub(crate) committer: OnceCell<Committer>,
+    /// Memory for what is read back from segments.
+    pub(crate) reading: Pool,
+    /// Memory for what is written to segments, and for headers.
+    pub(crate) staging: Pool,
+    pub(crate) files: Files,
+    /// The data directory.
+    pub(crate) directory: PathBuf,
+    pub(crate) block_bytes: u32,
+}
+
+/// One partition's log. Cheap to clone; all clones are the same log.
+#[derive(Clone)]
+pub struct PartitionLog {
+    partition: Rc<Partition>,
+}
+
+struct Partition {
+    id: TopicPartition,
+    topic: String,
+    shared: Rc<LogShared>,
+    config: Cell<PartitionConfig>,
+    owner_epoch: u32,
+    leader_epoch: Cell<i32>,
+    log_start_offset: Cell<i64>,
+    high_watermark: Cell<i64>,
+    moved: Signal,
+    state: RefCell<State>,
+}
+
+struct State {
+    next_offset: i64,
+    segments: Segments,
+    /// What is in memory, oldest first: everything that is not migrated, and before it what was not evicted yet.
+    tail: VecDeque<Piece>,
+    /// Pieces at the front of the tail that are migrated.
+    migrated_pieces: usize,
+    producers: ProducerState,
+    leader_epochs: LeaderEpochs,
+    migrated: Migrated,
+}
+
+/// The state as of the last migrated batch: what a checkpoint says.
+struct Migrated {
+    next_offset: i64,
+    producers: ProducerState,
+    /// Of the last segment that is not sealed: its bytes after its last whole block.
+    partial: Vec<u8>,
+}
+
+/// A batch in memory.
+struct Piece {
+    base_offset: i64,
+    next_offset: i64,
+    /// Where in the partition's stream it begins.
+    stream_position: u64,
+    segment_base: i64,
+    group: Rc<Group>,
+    place: Place,
+}
+
+impl CommitObserver for Partition {
+    fn durable(&self, next_offset: i64) {
+        debug_assert!(self.high_watermark.get() <= next_offset);
+        self.high_watermark.set(next_offset);
+        self.moved.notify_all();
+    }
+}
+
+impl PartitionLog {
+    /// Its topic's id, and its number.
+    pub fn id(&self) -> TopicPartition {
+        self.partition.id
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start_offset(&self) -> i64 {
+        self.partition.log_start_offset.get()
+    }
+
+    /// The offset that the next batch gets. Batches before it may not be durable yet.
+    pub fn log_end_offset(&self) -> i64 {
+        self.partition.state.borrow().next_offset
+    }
+
+    /// Everything before it is durable, and may be read.
+    pub fn high_watermark(&self) -> i64 {
+        self.partition.high_watermark.get()
+    }
+
+    /// Notified when the high watermark moves.
+    pub fn moved(&self) -> Signal {
+        self.partition.moved.clone()
+    }
+
+    /// The epoch under which it is led.
+    pub fn leader_epoch(&self) -> i32 {
+        self.partition.leader_epoch.get()
+    }
+
+    /// From now on it is led under `leader_epoch`. An older epoch changes nothing.
+    pub fn set_leader_epoch(&self, leader_epoch: i32) {
+        if leader_epoch <= self.partition.leader_epoch.get() {
+            return;
+        }
+        self.partition.leader_epoch.set(leader_epoch);
+        let mut state = self.partition.state.borrow_mut();
+        let next_offset = state.next_offset;
+        state.leader_epochs.begin(leader_epoch, next_offset);
+    }
+
+    /// Takes its topic's settings. They hold for later batches.
+    pub fn set_config(&self, config: PartitionConfig) {
+        self.partition.config.set(config);
+    }
+
+    /// The largest epoch that is not above `epoch`, and the offset at which it ended; (-1, -1) for one that is not
+    /// known (OffsetForLeaderEpoch, KIP-101). Only what is durable counts.
+    pub fn epoch_end_offset(&self, epoch: i32) -> (i32, i64) {
+        let end = self.high_watermark();
+        self.partition.state.borrow().leader_epochs.end_of(epoch, end)
+    }
+
+    /// The epoch that wrote `offset`; -1 if none did.
+    pub fn epoch_of(&self, offset: i64) -> i32 {
+        self.partition.state.borrow().leader_epochs.of(offset)
+    }
+
+    pub(crate) fn owner_epoch(&self) -> u32 {
+        self.partition.owner_epoch
+    }
+
+    pub(crate) fn directory(&self) -> PathBuf {
+        let Partition {
+            shared, topic, id, ..
+        } = &*self.partition;
+        shared.directory.join(directory_name(topic, id.partition))
+    }
+}
+
+/// The name of a partition's directory: Kafka's.
+pub(crate) fn directory_name(topic: &str, partition: i32) -> String {
+    format!("{topic}-{partition}")
+}
+
+impl State {
+    /// Forgets the pieces whose memory was given to others: they are read from the segments.
+    fn forget_evicted(&mut self) {
+        while self.migrated_pieces > 0
+            && self
+                .tail
+                .pop_front_if(|piece| !piece.group.is_resident())
+                .is_some()
+        {
+            self.migrated_pieces -= 1;
+        }
+    }
+}
+
+impl Partition {
+    fn committer(&self) -> &Committer {
+        self.shared
+            .committer
+            .get()
+            .expect("a partition is used only after recovery")
+    }
+}

@@ -1,0 +1,403 @@
+//! Reading: from memory without a copy, or from the segments by direct reads.
+//!
+//! What is read from a segment is believed only if it is a chain of whole batches whose CRCs hold; an index is a hint.
+
+use std::time::Duration;
+
+use ring::buffer::{Buffer, Slice};
+use wire::BatchHeader;
+use wire::RecordBatch;
+use wire::record_batch::BATCH_HEADER_BYTES;
+
+use super::PartitionLog;
+use crate::error::{ReadError, StorageError};
+use crate::files::log_path;
+use crate::index;
+
+/// The most that one read takes from a segment, in bytes, apart from one larger batch.
+const COLD_READ_BYTES: usize = 1 << 20;
+/// Read beyond what was asked for: an index entry is that far before the batch, as a rule.
+const INDEX_SLACK_BYTES: usize = 8 << 10;
+/// What a reader waits for memory. Those before it may wait for more memory themselves: then it gets nothing this
+/// time, and asks again.
+const MEMORY_WAIT: Duration = Duration::from_millis(500);
+
+/// Whole batches that were found, and where they are.
+pub struct Extent(Found);
+
+enum Found {
+    /// In memory.
+    Tail(Vec<Slice>),
+    /// In the segments.
+    Cold(Cold),
+}
+
+/// What to read from the segments.
+#[derive(Debug, Clone, Copy)]
+struct Cold {
+    offset: i64,
+    max_bytes: usize,
+    at_least_one: bool,
+    up_to_offset: i64,
+}
+
+/// Where in a segment bytes were read from.
+struct Window {
+    buffer: Buffer,
+    /// Of the buffer, what was asked for.
+    bytes: std::ops::Range<usize>,
+}
+
+/// What a segment was when a read of it began.
+#[derive(Debug, Clone, Copy)]
+struct SegmentView {
+    base_offset: i64,
+    migrated: u32,
+    on_disk: u32,
+    is_sealed: bool,
+}
+
+impl PartitionLog {
+    /// Finds whole batches from the one that holds `offset` on: at most `max_bytes` of them, or one that is larger if
+    /// `at_least_one`; none that reaches past `up_to_offset`.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`].
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        up_to_offset: i64,
+    ) -> Result<Extent, ReadError> {
+        let log_start_offset = self.log_start_offset();
+        let end_offset = up_to_offset.min(self.high_watermark());
+        if offset < log_start_offset || offset > end_offset {
+            return Err(ReadError::OffsetOutOfRange {
+                offset,
+                log_start_offset,
+                end_offset,
+            });
+        }
+        let state = self.partition.state.borrow();
+        let first = state.tail.partition_point(|piece| piece.next_offset <= offset);
+        let in_memory = state.tail.get(first).filter(|piece| piece.base_offset <= offset);
+        if offset < end_offset && in_memory.is_none_or(|piece| !piece.group.is_resident()) {
+            return Ok(Extent(Found::Cold(Cold {
+                offset,
+                max_bytes,
+                at_least_one,
+                up_to_offset: end_offset,
+            })));
+        }
+        let mut slices = Vec::new();
+        let mut bytes = 0;
+        for piece in state.tail.range(first..) {
+            let length = piece.place.length as usize;
+            let fits = bytes + length <= max_bytes || (slices.is_empty() && at_least_one);
+            if piece.next_offset > end_offset || !fits {
+                break;
+            }
+            let Some(slice) = piece.group.bytes(piece.place) else {
+                break;
+            };
+            bytes += length;
+            slices.push(slice);
+        }
+        Ok(Extent(Found::Tail(slices)))
+    }
+
+    /// The bytes of what was found.
+    ///
+    /// # Errors
+    /// If the segment cannot be read, or does not hold what was written to it.
+    pub async fn load(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
+        match extent.0 {
+            Found::Tail(slices) => Ok(slices),
+            Found::Cold(cold) => self.load_cold(&cold).await,
+        }
+    }
+
+    /// About how many bytes there are from `offset` to `up_to_offset`: exact in memory, and by the index's entries in
+    /// the segments.
+    pub fn bytes_available(&self, offset: i64, up_to_offset: i64) -> usize {
+        if offset >= up_to_offset {
+            return 0;
+        }
+        let state = self.partition.state.borrow();
+        let position = |offset: i64| {
+            let at = state.tail.partition_point(|piece| piece.next_offset <= offset);
+            match state.tail.get(at) {
+                Some(piece) if piece.base_offset <= offset => piece.stream_position,
+                None => state.segments.stream_end(),
+                Some(_) => match state.segments.index_of(offset) {
+                    None => 0,
+                    Some(at) => {
+                        let segment = &state.segments.all[at];
+                        let relative = u32::try_from(offset - segment.base_offset).unwrap_or(u32::MAX);
+                        segment.stream_start + u64::from(index::floor(&segment.index.offsets, relative))
+                    }
+                },
+            }
+        };
+        let bytes = position(up_to_offset).saturating_sub(position(offset));
+        // Something is there: an index that cannot tell how much must not make a reader wait.
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
+    }
+
+    async fn load_cold(&self, cold: &Cold) -> Result<Vec<Slice>, StorageError> {
+        let Some(view) = self.segment_of(cold.offset) else {
+            return Ok(Vec::new());
+        };
+        let from = self.floor(&view, cold.offset).await?;
+        match self.walk(cold, &view, from).await {
+            // The index may be what is wrong.
+            Err(StorageError::Corrupt { .. }) if from > 0 => self.walk(cold, &view, 0).await,
+            walked => walked,
+        }
+    }
+
+    /// Where in the segment to begin to look.
+    async fn floor(&self, view: &SegmentView, offset: i64) -> Result<u32, StorageError> {
+        let relative = u32::try_from(offset - view.base_offset).unwrap_or(u32::MAX);
+        if view.is_sealed {
+            let Self { partition } = self;
+            let index = partition
+                .shared
+                .files
+                .sealed_index(
+                    &self.directory(),
+                    partition.id,
+                    view.base_offset,
+                    view.migrated,
+                    &partition.shared.staging,
+                )
+                .await?;
+            return Ok(index::floor(&index.offsets, relative));
+        }
+        let state = self.partition.state.borrow();
+        let segment = state
+            .segments
+            .index_of(view.base_offset)
+            .map(|at| &state.segments.all[at]);
+        Ok(segment.map_or(0, |segment| index::floor(&segment.index.offsets, relative)))
+    }
+
+    /// Collects whole batches from the one that holds the offset on, looking from byte `from` of the segment.
+    async fn walk(&self, cold: &Cold, view: &SegmentView, from: u32) -> Result<Vec<Slice>, StorageError> {
+        let max_bytes = cold.max_bytes.min(COLD_READ_BYTES);
+        let mut position = from;
+        let mut wanted = max_bytes + INDEX_SLACK_BYTES;
+        loop {
+            let Some(window) = self.window(view, position, wanted).await? else {
+                return Ok(Vec::new());
+            };
+            let bytes = &window.buffer[window.bytes.clone()];
+            let mut at = 0;
+            let mut found: Option<std::ops::Range<usize>> = None;
+            while let Some(header) = bytes
+                .get(at..)
+                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>())
+            {
+                let header = BatchHeader::decode(header);
+                let here = position + at as u32;
+                let length = self.batch_bytes(view, &header, here)?;
+                if header.base_offset >= cold.up_to_offset || header.next_offset() > cold.up_to_offset {
+                    break;
+                }
+                if header.next_offset() <= cold.offset {
+                    at += length;
+                    continue;
+                }
+                if found.is_none() && header.base_offset > cold.offset {
+                    return Err(self.corrupt(view, here, "the batch that holds an offset is not there"));
+                }
+                let collected = found.as_ref().map_or(0, |found| found.len());
+                let may_be_larger = found.is_none() && cold.at_least_one;
+                if collected + length > max_bytes && !may_be_larger {
+                    break;
+                }
+                let Some(batch) = bytes.get(at..at + length) else {
+                    break;
+                };
+                if !RecordBatch::parse(batch).is_ok_and(|(batch, _)| batch.verify_crc().is_ok()) {
+                    return Err(self.corrupt(view, here, "a batch's CRC does not match its bytes"));
+                }
+                found = Some(found.map_or(at, |found| found.start)..at + length);
+                at += length;
+            }
+            if let Some(found) = found {
+                let start = window.bytes.start;
+                return Ok(vec![window.buffer.freeze(start + found.start..start + found.end)]);
+            }
+            // Nothing collected: the batch is further on, or larger than the window.
+            let next = position + at as u32;
+            if next >= view.migrated {
+                return Err(self.corrupt(view, next, "the batch that holds an offset is not there"));
+            }
+            let header = bytes
+                .get(at..)
+                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>());
+            let Some(header) = header.map(BatchHeader::decode) else {
+                if at == 0 {
+                    return Err(self.corrupt(view, next, "it ends within a batch"));
+                }
+                position = next;
+                continue;
+            };
+            let length = self.batch_bytes(view, &header, next)?;
+            if header.next_offset() > cold.up_to_offset || (length > max_bytes && !cold.at_least_one) {
+                return Ok(Vec::new());
+            }
+            position = next;
+            wanted = wanted.max(length);
+        }
+    }
+
+    /// Shows every batch of a segment that is migrated, with its position.
+    pub(crate) async fn walk_segment(
+        &self,
+        segment_base: i64,
+        mut visit: impl FnMut(&BatchHeader, u32),
+    ) -> Result<(), StorageError> {
+        let Some(view) = self.segment_of(segment_base) else {
+            return Ok(());
+        };
+        let mut position = 0;
+        while position < view.migrated {
+            let Some(window) = self.window(&view, position, COLD_READ_BYTES).await? else {
+                return Err(StorageError::OutOfMemory {
+                    bytes: COLD_READ_BYTES,
+                    pool: self.partition.shared.reading.name(),
+                });
+            };
+            let bytes = &window.buffer[window.bytes.clone()];
+            let mut at = 0;
+            while let Some(header) = bytes
+                .get(at..)
+                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>())
+            {
+                let header = BatchHeader::decode(header);
+                let here = position + at as u32;
+                at += self.batch_bytes(&view, &header, here)?;
+                visit(&header, here);
+            }
+            if at == 0 {
+                return Err(self.corrupt(&view, position, "it ends within a batch"));
+            }
+            position += at as u32;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the batch that begins with `header`, if that can be one of this segment's.
+    fn batch_bytes(&self, view: &SegmentView, header: &BatchHeader, at: u32) -> Result<usize, StorageError> {
+        let length = header.batch_bytes();
+        let left = (view.migrated - at) as usize;
+        let plausible = header.magic == 2
+            && (BATCH_HEADER_BYTES..=left).contains(&length)
+            && header.base_offset >= view.base_offset
+            && header.last_offset_delta >= 0
+            && header.base_offset < i64::MAX - i64::from(i32::MAX);
+        if plausible {
+            Ok(length)
+        } else {
+            Err(self.corrupt(view, at, "there is no batch where one was written"))
+        }
+    }
+
+    /// Reads about `wanted` bytes of a segment from byte `from` on, fewer at its end. `None` if memory stays short.
+    async fn window(
+        &self,
+        view: &SegmentView,
+        from: u32,
+        wanted: usize,
+    ) -> Result<Option<Window>, StorageError> {
+        let shared = &self.partition.shared;
+        let block = shared.block_bytes as usize;
+        let to = (from as usize + wanted).min(view.migrated as usize);
+        let start = from as usize - from as usize % block;
+        let capacity = (to - start).next_multiple_of(block) + block;
+        let taken = ring::timer::timeout(MEMORY_WAIT, shared.reading.take(capacity)).await;
+        let Ok(taken) = taken else { return Ok(None) };
+        let mut buffer = taken.map_err(|_| StorageError::OutOfMemory {
+            bytes: capacity,
+            pool: shared.reading.name(),
+        })?;
+        let on_disk = view.on_disk as usize;
+        if to > on_disk {
+            // The partial block is in memory. It is copied before anything is awaited, so that it is still the one of
+            // this view; if migration was faster, it is on the disk by now.
+            match self.partial_of(view) {
+                Some(partial) => {
+                    let at = on_disk.max(start) - start;
+                    let bytes = to - on_disk;
+                    buffer[at..at + bytes].copy_from_slice(&partial[..bytes]);
+                }
+                None => {
+                    let Some(newer) = self.segment_of(view.base_offset) else {
+                        return Ok(None);
+                    };
+                    return Box::pin(self.window(&newer, from, to - from as usize)).await;
+                }
+            }
+        }
+        if start < on_disk {
+            let directory = self.directory();
+            let file = shared
+                .files
+                .log(&directory, self.partition.id, view.base_offset, false)
+                .await?;
+            let end = to
+                .min(on_disk)
+                .next_multiple_of(block)
+                .min(on_disk.next_multiple_of(block));
+            let (result, returned) = file.read_exact_at(buffer, 0..end - start, start as u64).await;
+            buffer = returned;
+            let path = log_path(&directory, view.base_offset);
+            let count = result.map_err(StorageError::io("read", &path))?;
+            if count < to.min(on_disk) - start {
+                return Err(self.corrupt(
+                    view,
+                    (start + count) as u32,
+                    "the file ends before its last batch",
+                ));
+            }
+        }
+        let skipped = from as usize - start;
+        Ok(Some(Window {
+            buffer,
+            bytes: skipped..to - start,
+        }))
+    }
+
+    /// The partial block of the active segment, if the segment is still as `view` says.
+    fn partial_of(&self, view: &SegmentView) -> Option<Vec<u8>> {
+        let state = self.partition.state.borrow();
+        let segment = state
+            .segments
+            .index_of(view.base_offset)
+            .map(|at| &state.segments.all[at])?;
+        let same = segment.base_offset == view.base_offset
+            && segment.on_disk(self.partition.shared.block_bytes) == view.on_disk
+            && !segment.is_sealed
+            && segment.migrated >= view.migrated;
+        same.then(|| state.migrated.partial.clone())
+    }
+
+    fn segment_of(&self, offset: i64) -> Option<SegmentView> {
+        let state = self.partition.state.borrow();
+        let segment = &state.segments.all[state.segments.index_of(offset)?];
+        Some(SegmentView {
+            base_offset: segment.base_offset,
+            migrated: segment.migrated,
+            on_disk: segment.on_disk(self.partition.shared.block_bytes),
+            is_sealed: segment.is_sealed,
+        })
+    }
+
+    fn corrupt(&self, view: &SegmentView, at: u32, what: &str) -> StorageError {
+        let path = log_path(&self.directory(), view.base_offset);
+        StorageError::corrupt(&path, u64::from(at), what)
+    }
+}

@@ -1,0 +1,166 @@
+//! A partition from its checkpoint, and the journal's records on top of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ring::local::Signal;
+use wire::RecordBatch;
+
+use super::{LogShared, Migrated, Partition, PartitionLog, PartitionSpec, Piece, State};
+use crate::checkpoint::{PartitionCheckpoint, SegmentCheckpoint};
+use crate::commit::{Group, Place};
+use crate::index::SegmentIndex;
+use crate::journal::record::Entry;
+use crate::leader_epochs::LeaderEpochs;
+use crate::segment::{Position, Segment, Segments};
+
+impl PartitionLog {
+    /// The partition as a checkpoint has it. Its indexes are not loaded yet: see `open_files`.
+    pub(crate) fn restore(
+        spec: &PartitionSpec,
+        saved: PartitionCheckpoint,
+        shared: Rc<LogShared>,
+    ) -> PartitionLog {
+        let mut stream_start = 0;
+        let mut all = Vec::with_capacity(saved.segments.len());
+        for segment in &saved.segments {
+            all.push(Segment {
+                appended: segment.length,
+                migrated: segment.length,
+                is_sealed: segment.is_sealed,
+                index_entries: segment.index_entries,
+                time_entries: segment.time_entries,
+                index: SegmentIndex {
+                    max_timestamp_ms: segment.max_timestamp_ms,
+                    max_timestamp_offset: segment.max_timestamp_offset,
+                    bytes_since_entry: segment.bytes_since_entry,
+                    ..SegmentIndex::new()
+                },
+                ..Segment::new(segment.base_offset, stream_start)
+            });
+            stream_start += u64::from(segment.length);
+        }
+        let state = State {
+            next_offset: saved.next_offset,
+            segments: Segments { all },
+            tail: VecDeque::new(),
+            migrated_pieces: 0,
+            producers: saved.producers.clone(),
+            leader_epochs: saved.leader_epochs,
+            migrated: Migrated {
+                next_offset: saved.next_offset,
+                producers: saved.producers,
+                partial: saved.partial,
+            },
+        };
+        PartitionLog {
+            partition: Rc::new(Partition {
+                id: spec.id,
+                topic: spec.topic.clone(),
+                shared,
+                config: Cell::new(spec.config),
+                owner_epoch: saved.owner_epoch,
+                leader_epoch: Cell::new(state.leader_epochs.newest()),
+                log_start_offset: Cell::new(saved.log_start_offset),
+                high_watermark: Cell::new(saved.next_offset),
+                moved: Signal::new(),
+                state: RefCell::new(state),
+            }),
+        }
+    }
+
+    /// Applies a batch of the journal. Everything of it must follow what is here; what does not is said in words.
+    pub(crate) fn replay(
+        &self,
+        entry: &Entry,
+        batch: &[u8],
+        group: Rc<Group>,
+        place: Place,
+    ) -> Result<(), String> {
+        let mut state = self.partition.state.borrow_mut();
+        let expected = state.next_offset;
+        if entry.base_offset != expected || entry.next_offset <= expected {
+            return Err(format!(
+                "the batch for offsets {}..{} does not follow offset {expected}",
+                entry.base_offset, entry.next_offset
+            ));
+        }
+        let position = Position {
+            segment_base: entry.segment_base,
+            file_position: entry.file_position,
+        };
+        let follows = match state.segments.all.last() {
+            _ if position.file_position == 0 => position.segment_base == entry.base_offset,
+            Some(last) => {
+                (last.base_offset, last.appended) == (position.segment_base, position.file_position)
+            }
+            None => false,
+        };
+        let length = entry.file_position.checked_add(entry.length);
+        if !follows || length.is_none() {
+            return Err(format!(
+                "the batch at byte {} of segment {} does not follow the segment's end",
+                position.file_position, position.segment_base
+            ));
+        }
+        let header = match RecordBatch::parse(batch) {
+            Ok((parsed, [])) => *parsed.header(),
+            _ => return Err(format!("the bytes for offset {expected} are not one batch")),
+        };
+        if header.base_offset != entry.base_offset || header.next_offset() != entry.next_offset {
+            return Err(format!("the batch for offset {expected} says other offsets"));
+        }
+        let stream_position = state.segments.stream_end();
+        state.segments.append(position, entry.length);
+        state
+            .leader_epochs
+            .begin(header.partition_leader_epoch, header.base_offset);
+        state.producers.appended(&header);
+        state.next_offset = entry.next_offset;
+        self.partition.high_watermark.set(entry.next_offset);
+        self.partition.leader_epoch.set(state.leader_epochs.newest());
+        state.tail.push_back(Piece {
+            base_offset: entry.base_offset,
+            next_offset: entry.next_offset,
+            stream_position,
+            segment_base: entry.segment_base,
+            group,
+            place,
+        });
+        Ok(())
+    }
+
+    /// The partition as of its last migrated batch.
+    pub(crate) fn checkpoint(&self) -> PartitionCheckpoint {
+        let partition = &self.partition;
+        let state = partition.state.borrow();
+        let next_offset = state.migrated.next_offset;
+        let migrated = state.segments.all.iter().filter(|segment| segment.migrated > 0);
+        let starts = state.leader_epochs.starts.iter().copied();
+        PartitionCheckpoint {
+            id: partition.id,
+            topic: partition.topic.clone(),
+            owner_epoch: partition.owner_epoch,
+            log_start_offset: partition.log_start_offset.get(),
+            next_offset,
+            segments: migrated
+                .map(|segment| SegmentCheckpoint {
+                    base_offset: segment.base_offset,
+                    length: segment.migrated,
+                    is_sealed: segment.is_sealed,
+                    index_entries: segment.index_entries,
+                    time_entries: segment.time_entries,
+                    max_timestamp_ms: segment.index.max_timestamp_ms,
+                    max_timestamp_offset: segment.index.max_timestamp_offset,
+                    bytes_since_entry: segment.index.bytes_since_entry,
+                })
+                .collect(),
+            partial: state.migrated.partial.clone(),
+            leader_epochs: LeaderEpochs {
+                starts: starts.filter(|(_, start)| *start < next_offset).collect(),
+            },
+            producers: state.migrated.producers.clone(),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From what a crash left to a log that can be written: one shard's journal, checkpoint and partitions.
+//!
+//! Two passes over the journal: the first finds its end and what was dropped, the second applies the rest to the
+//! checkpoint's partitions. Only the journal and the checkpoint are believed about where a log ends; the metadata is
+//! believed about which partitions there are. Nothing is written before all of it has been read, except segments:
+//! the same bytes to the same places each time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use ring::buffer::Pool;
+
+use crate::checkpoint::{self, PartitionCheckpoint};
+use crate::commit::{Group, Place};
+use crate::directory::JournalPlace;
+use crate::error::StorageError;
+use crate::id::TopicPartition;
+use crate::journal::record::{Entry, Kind};
+use crate::journal::superblock::ReplayStart;
+use crate::journal::{Journal, Scan, Visit};
+use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec};
+use crate::phase;
+
+/// The shares of a shard's memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) tail: usize,
+    pub(crate) reading: usize,
+    pub(crate) staging: usize,
+}
+
+impl Memory {
+    /// Divides `bytes`: the tail has most, reads a quarter.
+    pub(crate) fn of(bytes: usize) -> Memory {
+        let staging = bytes / 8;
+        let reading = bytes / 4;
+        Memory {
+            tail: bytes - staging - reading,
+            reading,
+            staging,
+        }
+    }
+}
+
+/// A shard's log as it was at the crash, in memory and ready to be written.
+pub(crate) struct Recovered {
+    pub(crate) journal: Journal,
+    pub(crate) shared: Rc<LogShared>,
+    pub(crate) tail: Pool,
+    pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
+    /// Groups that are in memory, oldest first.
+    pub(crate) resident: VecDeque<Rc<Group>>,
+    /// Where the next record goes.
+    pub(crate) end: ReplayStart,
+    /// Where the newest checkpoint begins to replay.
+    pub(crate) replay: ReplayStart,
+    /// The generation of the next checkpoint.
+    pub(crate) next_generation: u64,
+    /// Up to here groups may be evicted.
+    pub(crate) migrated_seq: u64,
+    pub(crate) report: RecoveryReport,
+}
+
+/// What a start found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Journal records that were replayed.
+    pub records: u64,
+    /// Batches that were replayed.
+    pub batches: u64,
+    /// Directories that no metadata knows: they were renamed to end in `-stray`, and nothing removes them.
+    pub strays: Vec<String>,
+}
+
+/// Reads everything back. The partitions are those of the journal; their files are not looked at yet.
+pub(crate) async fn recover(
+    data: PathBuf,
+    place: &JournalPlace,
+    specs: &[PartitionSpec],
+    memory: Memory,
+) -> Result<Recovered, StorageError> {
+    phase::say("recovery begin");
+    let pool =
+        |name, bytes| Pool::new(name, bytes).map_err(|_| StorageError::OutOfMemory { bytes, pool: name });
+    let staging = pool("staging", memory.staging)?;
+    let journal = Journal::open(&place.journal(), place.id, &staging).await?;
+    let superblock = journal.superblock();
+    let largest = superblock.largest_record as usize;
+    if memory.staging < 2 * largest || memory.tail < 4 * largest {
+        let what = format!(
+            "its records may have {largest} bytes, which needs more memory for the shard: raise its memory, or lower \
+             journal.bytes"
+        );
+        return Err(StorageError::refused(journal.path(), what));
+    }
+    let saved = checkpoint::read(&place.directory, &superblock, &staging).await?;
+    let next_generation = if saved.generation < superblock.checkpoint_generation {
+        // The named one is damaged: the next overwrites that, not the good one.
+        superblock.checkpoint_generation + 2
+    } else {
+        superblock.checkpoint_generation + 1
+    };
+    let shared = Rc::new(LogShared {
+        committer: std::cell::OnceCell::new(),
+        reading: pool("reading", memory.reading)?,
+        staging,
+        files: crate::files::Files::default(),
+        directory: data,
+        block_bytes: superblock.block_bytes,
+    });
+    let mut recovery = Recovery {
+        specs: specs.iter().map(|spec| (spec.id, spec)).collect(),
+        dropped: BTreeSet::new(),
+        partitions: BTreeMap::new(),
+        resident: VecDeque::new(),
+        tail: pool("tail", memory.tail)?,
+        shared: shared.clone(),
+        report: RecoveryReport::default(),
+    };
+    let scan = journal
+        .scan(saved.replay, |scanned| {
+            let drops = scanned.entries.iter().filter(|entry| entry.kind == Kind::Drop);
+            recovery.dropped.extend(drops.map(|entry| entry.id));
+            Ok(Visit::Next)
+        })
+        .await?;
+    let Scan::End(end) = scan else {
+        unreachable!("the first pass never pauses")
+    };
+    let replay = saved.replay;
+    for partition in saved.partitions {
+        recovery.restore(partition);
+    }
+    let migrated_seq = recovery.apply_all(&journal, replay, end).await?;
+    phase::say("recovery end");
+    Ok(Recovered {
+        journal,
+        shared,
+        tail: recovery.tail,
+        partitions: recovery.partitions,
+        resident: recovery.resident,
+        end,
+        replay,
+        next_generation,
+        migrated_seq,
+        report: recovery.report,
+    })
+}
+
+struct Recovery<'a> {
+    specs: BTreeMap<TopicPartition, &'a PartitionSpec>,
+    /// What a DROP in the journal voids.
+    dropped: BTreeSet<TopicPartition>,
+    partitions: BTreeMap<TopicPartition, PartitionLog>,
+    resident: VecDeque<Rc<Group>>,
+    tail: Pool,
+    shared: Rc<LogShared>,
+    report: RecoveryReport,
+}
+
+impl Recovery<'_> {
+    fn restore(&mut self, saved: PartitionCheckpoint) {
+        if self.dropped.contains(&saved.id) {
+            return;
+        }
+        let unknown = PartitionSpec {
+            id: saved.id,
+            topic: saved.topic.clone(),
+            leader_epoch: -1,
+            config: PartitionConfig::default(),
+        };
+        let spec = self.specs.get(&saved.id).copied().unwrap_or(&unknown);
+        let log = PartitionLog::restore(spec, saved, self.shared.clone());
+        self.partitions.insert(spec.id, log);
+    }
+
+    /// The second pass. When memory is full, what was read so far is migrated, and the walk goes on. Returns up to
+    /// where that was done.
+    async fn apply_all(
+        &mut self,
+        journal: &Journal,
+        from: ReplayStart,
+        end: ReplayStart,
+    ) -> Result<u64, StorageError> {
+        let mut migrated_seq = 0;
+        let mut at = from;
+        loop {
+            let scan = journal
+                .scan(at, |scanned| {
+                    let header = scanned.header;
+                    if header.seq >= end.seq {
+                        // What was whole a moment ago still is, and nothing new is written.
+                        let what = "the journal changed while it was read";
+                        return Err(StorageError::corrupt(journal.path(), header.position, what));
+                    }
+                    let group = if header.payload_length == 0 {
+                        None
+                    } else {
+                        let from = header.payload_offset as usize;
+                        let payload = &scanned.bytes[from..from + header.payload_length as usize];
+                        let Ok(mut buffer) = self.tail.try_take(payload.len()) else {
+                            return Ok(Visit::Pause);
+                        };
+                        buffer[..payload.len()].copy_from_slice(payload);
+                        Some(Group::recovered(header.seq, buffer.freeze(0..payload.len())))
+                    };
+                    self.report.records += 1;
+                    for (entry, range) in scanned.entries.iter().zip(scanned.payloads) {
+                        let bytes = &scanned.bytes[range.clone()];
+                        let offset = range.start - header.payload_offset as usize;
+                        self.apply(entry, bytes, group.as_ref(), offset as u32)
+                            .map_err(|what| {
+                                let what =
+                                    format!("journal record {}, partition {}: {what}", header.seq, entry.id);
+                                StorageError::corrupt(journal.path(), header.position, what)
+                            })?;
+                    }
+                    self.resident.extend(group);
+                    Ok(Visit::Next)
+                })
+                .await?;
+            let Scan::Paused(next) = scan else {
+                return Ok(migrated_seq);
+            };
+            migrated_seq = next.seq - 1;
+            let mut freed = false;
+            for log in self.partitions.values() {
+                log.migrate(migrated_seq).await?;
+            }
+            for group in self.resident.drain(..) {
+                group.evict();
+                freed = true;
+            }
+            if !freed {
+                return Err(StorageError::OutOfMemory {
+                    bytes: self.tail.bytes(),
+                    pool: self.tail.name(),
+                });
+            }
+            at = next;
+        }
+    }
+
+    fn apply(
+        &mut self,
+        entry: &Entry,
+        bytes: &[u8],
+        group: Option<&Rc<Group>>,
+        offset: u32,
+    ) -> Result<(), String> {
+        if self.dropped.contains(&entry.id) {
+            return Ok(());
+        }
+        match entry.kind {
+            // Voids what came before; its own effect is in `dropped`.
+            Kind::Drop => Ok(()),
+            Kind::Open => {
+                if self.partitions.contains_key(&entry.id) {
+                    // The checkpoint was made after it.
+                    return Ok(());
+                }
+                let topic = std::str::from_utf8(bytes).map_err(|_| "its topic's name is not text")?;
+                self.restore(PartitionCheckpoint {
+                    id: entry.id,
+                    topic: topic.to_owned(),
+                    owner_epoch: entry.owner_epoch,
+                    log_start_offset: entry.base_offset,
+                    next_offset: entry.next_offset,
+                    ..PartitionCheckpoint::default()
+                });
+                Ok(())
+            }
+            Kind::Inline => {
+                let log = self
+                    .partitions
+                    .get(&entry.id)
+                    .ok_or("a batch of a partition that was never opened")?;
+                let group = group.ok_or("a batch without bytes")?;
+                let place = Place {
+                    chunk: 0,
+                    offset,
+                    length: entry.length,
+                };
+                self.report.batches += 1;
+                log.replay(entry, bytes, group.clone(), place)
+            }
+        }
+    }
+}

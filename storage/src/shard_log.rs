@@ -1,0 +1,335 @@
+//! A shard's log: all of its partitions, behind one journal.
+//!
+//! Owns the partitions' table and the life of the log: open, serve, stop. What moves bytes is elsewhere: appends in
+//! `partition/` and `commit/`, segments and checkpoints in `migration.rs`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ring::buffer::Pool;
+use ring::directory;
+use ring::executor::{Class, spawn};
+use ring::local::Signal;
+
+use crate::checkpoint::PartitionCheckpoint;
+use crate::commit::{CommitTicket, Committer};
+use crate::directory::{journal_place, topic_id_of};
+use crate::error::{AppendError, StorageError};
+use crate::id::TopicPartition;
+use crate::journal::record::{Entry, Kind};
+use crate::migration::Migration;
+use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
+use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
+
+/// `file.delete.delay.ms`, Kafka's default: a dropped partition's files are removed after it.
+const DELETE_DELAY: Duration = Duration::from_secs(60);
+/// A wait for room is looked at again after this: memory that readers hold comes back without a word.
+const ROOM_RETRY: Duration = Duration::from_millis(20);
+
+/// How a shard's log is opened.
+#[derive(Debug, Clone)]
+pub struct ShardOptions {
+    /// The data directory, prepared by `LogDirectory::prepare_shards`.
+    pub directory: PathBuf,
+    /// The shard's number, from 0.
+    pub shard: u32,
+    /// Memory for the log, in bytes, out of the thread's budget.
+    pub memory_bytes: usize,
+}
+
+/// A shard's log. Cheap to clone.
+#[derive(Clone)]
+pub struct ShardLog {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    shared: Rc<LogShared>,
+    committer: Committer,
+    partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
+    migration: Migration,
+}
+
+impl ShardLog {
+    /// Recovers the shard's journal, and opens `specs`: the partitions that the metadata gives this shard. One that no
+    /// journal knows is new and empty. One that only the journal knows is dropped if its topic `is_deleted`, and set
+    /// aside otherwise.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read; nothing was changed then.
+    pub async fn open(
+        options: ShardOptions,
+        specs: Vec<PartitionSpec>,
+        is_deleted: impl Fn(u128) -> bool,
+    ) -> Result<(ShardLog, RecoveryReport), StorageError> {
+        const PLACE_BYTES: usize = 128 << 10;
+        let pool = Pool::new("manifest", PLACE_BYTES).map_err(|_| StorageError::OutOfMemory {
+            bytes: PLACE_BYTES,
+            pool: "manifest",
+        })?;
+        let place = journal_place(&options.directory, options.shard, &pool).await?;
+        let memory = Memory::of(options.memory_bytes.saturating_sub(PLACE_BYTES));
+        let mut recovered = recover(options.directory, &place, &specs, memory).await?;
+        let end_seq = recovered.end.seq - 1;
+        let dropped = separate_unknown_after(&mut recovered, &specs, &is_deleted, end_seq).await?;
+        for log in recovered.partitions.values() {
+            log.open_files().await?;
+        }
+        let Recovered {
+            journal,
+            shared,
+            tail,
+            partitions,
+            resident,
+            end,
+            replay,
+            next_generation,
+            migrated_seq,
+            report,
+        } = recovered;
+        journal.begin_epoch().await?;
+        let committer = Committer::start(journal, end, resident, tail, shared.staging.clone());
+        committer.migrated(migrated_seq);
+        if shared.committer.set(committer.clone()).is_err() {
+            unreachable!("set once, here");
+        }
+        let partitions = Rc::new(RefCell::new(partitions));
+        let migration = Migration::start(
+            shared.clone(),
+            committer.clone(),
+            partitions.clone(),
+            place.directory,
+            replay,
+            next_generation,
+        );
+        let log = ShardLog {
+            inner: Rc::new(Inner {
+                shared,
+                committer,
+                partitions,
+                migration,
+            }),
+        };
+        for (id, owner_epoch) in dropped {
+            log.commit(drop_entry(id, owner_epoch), &[])
+                .await?
+                .durable()
+                .await?;
+        }
+        for spec in specs {
+            let known = log.partition(spec.id);
+            match known {
+                Some(known) => {
+                    known.set_leader_epoch(spec.leader_epoch);
+                    known.set_config(spec.config);
+                }
+                None => {
+                    log.create_partition(spec).await?;
+                }
+            }
+        }
+        Ok((log, report))
+    }
+
+    /// A partition of this shard.
+    pub fn partition(&self, id: TopicPartition) -> Option<PartitionLog> {
+        self.inner.partitions.borrow().get(&id).cloned()
+    }
+
+    /// Makes an empty partition. It is in the journal, durably, when this returns.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] if there are files of that very partition, which no journal knows.
+    pub async fn create_partition(&self, spec: PartitionSpec) -> Result<PartitionLog, StorageError> {
+        let Inner {
+            shared, partitions, ..
+        } = &*self.inner;
+        let path = shared
+            .directory
+            .join(directory_name(&spec.topic, spec.id.partition));
+        if directory::exists(&path)
+            .await
+            .map_err(StorageError::io("look at", &path))?
+        {
+            let topic_id = topic_id_of(&path, &shared.staging).await?;
+            match topic_id {
+                Some(topic_id) if topic_id != spec.id.topic_id => {
+                    let id = TopicPartition { topic_id, ..spec.id };
+                    set_aside(&path, id, "stray").await?;
+                }
+                // Made by a migration that no checkpoint told of: it holds nothing that a journal does not.
+                _ if !holds_data(&path).await? => {}
+                _ => {
+                    let what = "it holds data of a partition that no journal knows. Move it away, or restore the \
+                                journals from a copy";
+                    return Err(StorageError::refused(&path, what));
+                }
+            }
+        }
+        let saved = PartitionCheckpoint {
+            id: spec.id,
+            topic: spec.topic.clone(),
+            ..PartitionCheckpoint::default()
+        };
+        let log = PartitionLog::restore(&spec, saved, shared.clone());
+        log.set_leader_epoch(spec.leader_epoch);
+        let entry = Entry {
+            kind: Kind::Open,
+            length: spec.topic.len() as u32,
+            data_crc: crc32c::crc32c(spec.topic.as_bytes()),
+            ..drop_entry(spec.id, 0)
+        };
+        let ticket = self.commit(entry, spec.topic.as_bytes()).await?;
+        // Into the table before the flush ends: a checkpoint that is made meanwhile must have it.
+        partitions.borrow_mut().insert(spec.id, log.clone());
+        ticket.durable().await?;
+        Ok(log)
+    }
+
+    /// Deletes a partition. Its end is in the journal, durably, when this returns; its files are out of sight, and are
+    /// removed later.
+    ///
+    /// # Errors
+    /// If the journal or the directory cannot be written.
+    pub async fn drop_partition(&self, id: TopicPartition) -> Result<(), StorageError> {
+        let Some(log) = self.partition(id) else {
+            return Ok(());
+        };
+        // No migration may be writing its files while they get another name.
+        let _no_migration = self.inner.migration.pause().await;
+        self.commit(drop_entry(id, log.owner_epoch()), &[])
+            .await?
+            .durable()
+            .await?;
+        self.inner.partitions.borrow_mut().remove(&id);
+        let aside = log.set_aside().await?;
+        if let Some(path) = aside {
+            spawn(Class::Background, async move {
+                ring::timer::sleep(DELETE_DELAY).await;
+                // What cannot be removed now is removed at the next start.
+                let _ = directory::remove_all(&path).await;
+            })
+            .detach();
+        }
+        Ok(())
+    }
+
+    /// Notified when a batch that was refused with `JournalFull` may fit.
+    pub fn room(&self) -> Signal {
+        self.inner.committer.room().clone()
+    }
+
+    /// Why the log takes nothing any more, if so.
+    pub fn failure(&self) -> Option<StorageError> {
+        self.inner.committer.failure()
+    }
+
+    /// Waits until everything is durable, and leaves the directory as other tools expect it: every batch in its
+    /// segment, every file at its exact length.
+    ///
+    /// # Errors
+    /// If something cannot be written. The log is as safe as after a crash then.
+    pub async fn stop(&self) -> Result<(), StorageError> {
+        let Inner {
+            committer, migration, ..
+        } = &*self.inner;
+        committer.stop().await?;
+        migration.finish().await
+    }
+
+    /// Commits an entry, waiting for room if need be.
+    async fn commit(&self, entry: Entry, bytes: &[u8]) -> Result<CommitTicket, StorageError> {
+        let committer = &self.inner.committer;
+        loop {
+            let room = committer.room().wait();
+            match committer.control(entry, bytes) {
+                Ok(ticket) => return Ok(ticket),
+                Err(AppendError::Fenced(error)) => return Err(error),
+                Err(_) => {
+                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
+                }
+            }
+        }
+    }
+}
+
+/// Takes the partitions out that the metadata does not know: a deleted topic's are set aside to be removed, others as
+/// strays. Everything that is recovered must be migrated.
+pub(crate) async fn separate_unknown(
+    recovered: &mut Recovered,
+    specs: &[PartitionSpec],
+    is_deleted: &impl Fn(u128) -> bool,
+) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
+    let unknown: Vec<TopicPartition> = recovered
+        .partitions
+        .keys()
+        .filter(|id| !specs.iter().any(|spec| spec.id == **id))
+        .copied()
+        .collect();
+    let mut dropped = Vec::with_capacity(unknown.len());
+    for id in unknown {
+        let Some(log) = recovered.partitions.remove(&id) else {
+            continue;
+        };
+        let suffix = if is_deleted(id.topic_id) {
+            "delete"
+        } else {
+            "stray"
+        };
+        let path = log.directory();
+        // Another incarnation may have the name by now.
+        if topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id) {
+            set_aside(&path, id, suffix).await?;
+            if suffix == "stray" {
+                recovered.report.strays.push(path.display().to_string());
+            }
+        }
+        dropped.push((id, log.owner_epoch()));
+    }
+    Ok(dropped)
+}
+
+/// Like [`separate_unknown`], after writing those partitions' batches to their segments.
+async fn separate_unknown_after(
+    recovered: &mut Recovered,
+    specs: &[PartitionSpec],
+    is_deleted: &impl Fn(u128) -> bool,
+    end_seq: u64,
+) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
+    for (id, log) in &recovered.partitions {
+        let is_stray = !is_deleted(id.topic_id) && !specs.iter().any(|spec| spec.id == *id);
+        if is_stray {
+            log.migrate(end_seq).await?;
+            log.finish().await?;
+        }
+    }
+    separate_unknown(recovered, specs, is_deleted).await
+}
+
+async fn holds_data(path: &std::path::Path) -> Result<bool, StorageError> {
+    let names = directory::list(path)
+        .await
+        .map_err(StorageError::io("list", path))?;
+    Ok(names
+        .iter()
+        .any(|entry| entry.name.ends_with(".log") && entry.bytes > 0))
+}
+
+/// An entry that says nothing but whose it is.
+fn drop_entry(id: TopicPartition, owner_epoch: u32) -> Entry {
+    Entry {
+        kind: Kind::Drop,
+        at_block: false,
+        id,
+        owner_epoch,
+        data_crc: 0,
+        base_offset: 0,
+        next_offset: 0,
+        segment_base: 0,
+        file_position: 0,
+        length: 0,
+    }
+}
