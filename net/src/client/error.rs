@@ -9,7 +9,7 @@ use wire::{DecodeError, ErrorCode};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// No bootstrap address led to a broker.
-    #[error("no broker at {addresses}: {last}; is it running? (`millstream start`)")]
+    #[error("no broker answers at {addresses}: {last}")]
     Unreachable {
         /// What was tried.
         addresses: String,

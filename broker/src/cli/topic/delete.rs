@@ -41,8 +41,8 @@ async fn delete(client: Client, names: Vec<String>) -> Result<Vec<Result<String,
     let response: DeleteTopicsResponse = call_controller(&client, &request)
         .await
         .map_err(failed(format!("delete {}", names.join(", "))))?;
-    let results = response.topics.into_iter().map(|topic| {
-        let name = topic.name.unwrap_or_default();
+    let results = response.topics.into_iter().zip(&names).map(|(topic, asked)| {
+        let name = topic.name.unwrap_or_else(|| (*asked).to_owned());
         match topic.error_code {
             ErrorCode::None => Ok(name),
             code => Err(CliError::Refused {
