@@ -10,7 +10,8 @@ use ring::socket::TcpStream;
 use ring::{clock, timer};
 
 use crate::support::{
-    Ask, LIMIT, MEMORY, Server, ask, assert_echo, client, connect, frame, limits, read_to_end, rough,
+    Ask, LIMIT, MEMORY, Obedient, Server, ask, assert_echo, client, connect, frame, limits, read_to_end,
+    rough,
 };
 
 #[test]
@@ -197,6 +198,42 @@ fn a_shutdown_answers_what_is_in_flight_and_begins_nothing_more() {
         let answered = simulator.files(host);
         assert_eq!(answered, [("/answered".to_owned(), begun as u64)], "seed {seed}");
     });
+}
+
+#[test]
+fn a_shutdown_answers_the_request_that_is_being_begun_and_not_the_one_behind_it() {
+    let mut simulator = Simulator::new(1);
+    let server = Server::start(&mut simulator, limits());
+    let address = server.address();
+    let host = simulator.host(0);
+    simulator.start(host, MEMORY, move || async move {
+        let connection = connect(address).await;
+        let first = ask(&connection, 1, Ask::SlowBegin(3_000), 9).await.unwrap();
+        let second = ask(&connection, 2, Ask::Echo, 9).await.unwrap();
+        assert_echo(&first.await.unwrap(), 1, 9);
+        assert!(matches!(second.await, Err(ClientError::Closed { .. })));
+    });
+    simulator.run_for(Duration::from_secs(1));
+    server.ends(&mut simulator);
+    assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(host)));
+    assert_eq!(server.begun(), [1]);
+}
+
+#[test]
+fn a_shutdown_is_heard_from_the_call_on() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(0);
+    let ended = simulator.run(host, MEMORY, LIMIT, || async {
+        let any = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let listener = ring::socket::TcpListener::bind(any, 1).await.unwrap();
+        let shutdown = ring::local::Signal::new();
+        let service = std::rc::Rc::new(Obedient::default());
+        let limits = std::rc::Rc::new(limits());
+        let serving = millstream_net::server::serve(listener, limits, service, shutdown.clone());
+        shutdown.notify_all();
+        serving.await;
+    });
+    assert_eq!(ended, Some(()));
 }
 
 #[test]

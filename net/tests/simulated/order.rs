@@ -71,3 +71,20 @@ fn requests_without_answers_are_not_answered() {
     assert_eq!(server.begun(), (0..=500).collect::<Vec<_>>());
     server.ends(&mut simulator);
 }
+
+#[test]
+fn a_long_answer_comes_whole_and_the_next_behind_it() {
+    let mut simulator = Simulator::new(1);
+    simulator.set_network_faults(rough());
+    let server = Server::start(&mut simulator, limits());
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let connection = connect(address).await;
+        let long = ask(&connection, 7, Ask::Bytes(3_000_000), 0).await.unwrap();
+        let next = ask(&connection, 8, Ask::Echo, 100).await.unwrap();
+        let long = long.await.unwrap();
+        assert!(long.len() == 3_000_004 && long[4..].iter().all(|&byte| byte == 7));
+        assert_echo(&next.await.unwrap(), 8, 100);
+    });
+    server.ends(&mut simulator);
+}
