@@ -8,5 +8,7 @@
 
 mod consuming;
 mod hostile;
+#[path = "../process/mod.rs"]
+mod process;
 mod producing;
 mod support;
