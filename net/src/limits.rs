@@ -23,6 +23,9 @@ pub struct Limits {
     /// Bytes of one connection's requests in flight and of its answers that were not sent; beyond, it is not read. One
     /// request is always allowed.
     pub bytes_in_flight_per_connection: usize,
+    /// Bytes of all connections' requests in flight that have more than 1 KiB; beyond, the next one waits. It bounds what
+    /// requests cost while they wait for something, such as a long poll for very many partitions.
+    pub bytes_in_flight: usize,
     /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early.
     pub unsent_bytes: usize,
     /// Connections (Kafka's `max.connections`). At the limit the next one waits to be accepted.
@@ -55,6 +58,8 @@ impl Default for Limits {
             requests_in_flight: 4_096,
             // Sixteen requests of the producers' default size.
             bytes_in_flight_per_connection: 16 << 20,
+            // As many as there can be frames.
+            bytes_in_flight: 128 << 20,
             // Two answers to a consumer with defaults (fetch.max.bytes, 50 MiB).
             unsent_bytes: 128 << 20,
             // Kafka has no limit; the receive pool gives one, and this is it.

@@ -14,15 +14,44 @@ use crate::Limits;
 pub(crate) struct ListenerLoad {
     /// Permits for requests beyond the first of each connection.
     further_requests: Semaphore,
+    /// Permits for the bytes of requests that are not small.
+    request_bytes: Semaphore,
+    request_bytes_max: usize,
+    /// How many requests wait for such permits.
+    waiting: Cell<usize>,
     unsent_bytes: Cell<usize>,
 }
+
+/// A request of no more bytes costs no more than the request itself: the number of requests bounds it.
+const SMALL_REQUEST_BYTES: usize = 1_024;
 
 impl ListenerLoad {
     pub(crate) fn new(limits: &Limits) -> ListenerLoad {
         ListenerLoad {
             further_requests: Semaphore::new(limits.further_requests()),
+            request_bytes: Semaphore::new(limits.bytes_in_flight),
+            request_bytes_max: limits.bytes_in_flight,
+            waiting: Cell::new(0),
             unsent_bytes: Cell::new(0),
         }
+    }
+
+    /// Whether a request waits for others to give way.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    async fn acquire_bytes(&self, bytes: usize) -> Option<Permit> {
+        if bytes <= SMALL_REQUEST_BYTES {
+            return None;
+        }
+        // One that is longer than the limit begins when it is alone.
+        let bytes = bytes.min(self.request_bytes_max);
+        if let Some(permit) = self.request_bytes.try_acquire(bytes) {
+            return Some(permit);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        Some(self.request_bytes.acquire(bytes).await)
     }
 
     /// Bytes of answers that were not sent yet.
@@ -88,6 +117,7 @@ impl Load {
             })
             .await;
         }
+        let bytes_permit = self.listener.acquire_bytes(frame_bytes).await;
         self.requests.set(self.requests.get() + 1);
         self.bytes.set(self.bytes.get() + frame_bytes);
         Weight {
@@ -95,6 +125,7 @@ impl Load {
             request_bytes: frame_bytes,
             unsent_bytes: 0,
             _further: further,
+            _bytes: bytes_permit,
         }
     }
 }
@@ -105,6 +136,23 @@ pub(crate) struct Weight {
     request_bytes: usize,
     unsent_bytes: usize,
     _further: Option<Permit>,
+    _bytes: Option<Permit>,
+}
+
+/// Counts one that waits.
+pub(crate) struct Waiting<'a>(&'a Cell<usize>);
+
+impl Waiting<'_> {
+    pub(crate) fn new(count: &Cell<usize>) -> Waiting<'_> {
+        count.set(count.get() + 1);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Weight {

@@ -122,7 +122,8 @@ async fn watch(house: Rc<House>) {
     loop {
         timer::sleep(WATCH_EVERY).await;
         let now = clock::now();
-        let is_short = house.pools.is_short() || house.load.unsent_bytes() > limits.unsent_bytes;
+        let unsent = house.load.unsent_bytes() > limits.unsent_bytes;
+        let is_short = unsent || house.pools.is_short() || house.load.is_short();
         house.each(|connection| {
             if connection.is_idle(now, idle) {
                 connection.cut("nothing moved for longer than connections.max.idle.ms");

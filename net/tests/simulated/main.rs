@@ -9,5 +9,6 @@ mod support;
 mod clients;
 mod ending;
 mod frames;
+mod hostile;
 mod order;
 mod pressure;

@@ -112,6 +112,38 @@ fn further_requests_share_a_limit_and_the_first_of_a_connection_is_always_begun(
 }
 
 #[test]
+fn long_requests_in_flight_share_a_limit_and_small_ones_pass() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        bytes_in_flight: 100_000,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let mut polls = Vec::new();
+        for id in 0..4 {
+            let connection = connect(address).await;
+            polls.push(ask(&connection, id, Ask::Later(5_000), 40_000).await.unwrap());
+        }
+        timer::sleep(Duration::from_millis(100)).await;
+        let small = ask(&connect(address).await, 9, Ask::Echo, 900).await.unwrap();
+        assert_echo(&small.await.unwrap(), 9, 900);
+        // Longer than the limit: it begins when it is alone.
+        let longest = connect(address).await;
+        let longest = ask(&longest, 10, Ask::Echo, 200_000).await.unwrap();
+        for (id, poll) in (0..).zip(polls) {
+            assert_echo(&poll.await.unwrap(), id, 40_000);
+        }
+        assert_echo(&longest.await.unwrap(), 10, 200_000);
+    });
+    let begun = server.begun();
+    assert_eq!(begun[..3], [0, 1, 9], "two of 40 kB, and the small one");
+    assert_eq!(begun[5], 10);
+    server.ends(&mut simulator);
+}
+
+#[test]
 fn a_full_house_lets_nobody_in_until_one_leaves() {
     let mut simulator = Simulator::new(1);
     let limits = Limits {
