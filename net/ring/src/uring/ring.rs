@@ -59,7 +59,7 @@ pub(super) enum Completion {
 impl Ring {
     /// A ring for the calling thread, which alone may use it; its kernel workers run on `cpu`.
     pub(super) fn new(cpu: Option<usize>) -> io::Result<Ring> {
-        let uring = set_up().map_err(explain_set_up)?;
+        let uring = set_up().map_err(|error| explain_set_up(&error))?;
         let mut probe = Probe::new();
         let missing = match uring.submitter().register_probe(&mut probe) {
             Ok(()) => missing_features(&uring, |code| probe.is_supported(code)),
@@ -243,7 +243,7 @@ fn explain_missing(missing: &[String]) -> io::Error {
 }
 
 /// What to change when io_uring_setup(2) is refused.
-fn explain_set_up(error: io::Error) -> io::Error {
+fn explain_set_up(error: &io::Error) -> io::Error {
     let setting = "/proc/sys/kernel/io_uring_disabled";
     #[expect(
         clippy::disallowed_methods,
@@ -306,7 +306,7 @@ mod tests {
             (libc::EMFILE, "ulimit -n"),
             (libc::EINVAL, "Linux 5.15"),
         ] {
-            let text = explain_set_up(io::Error::from_raw_os_error(code)).to_string();
+            let text = explain_set_up(&io::Error::from_raw_os_error(code)).to_string();
             assert!(text.contains(advice), "{text}");
         }
     }
