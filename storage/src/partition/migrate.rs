@@ -45,10 +45,20 @@ impl PartitionLog {
     /// Writes everything up to journal record `up_to_seq` to the segments. Not durable before a flush of the file
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
+        let mut unindexed = None;
         while let Some(run) = self.next_run(up_to_seq) {
+            let (segment_base, seals) = (run.segment_base, run.seals);
             self.write_run(run).await?;
+            // Once for all runs of a segment: it costs as much as a run.
+            unindexed = (!seals).then_some(segment_base);
+            if seals {
+                self.write_index(segment_base, true).await?;
+            }
         }
-        Ok(())
+        match unindexed {
+            Some(segment_base) => self.write_index(segment_base, false).await,
+            None => Ok(()),
+        }
     }
 
     fn next_run(&self, up_to_seq: u64) -> Option<Run> {
@@ -142,7 +152,7 @@ impl PartitionLog {
                 .map_err(StorageError::io("cut", &path))?;
         }
         self.migrated(&run, end, partial);
-        self.write_index(run.segment_base, run.seals).await
+        Ok(())
     }
 
     /// Moves the state past what was written.
