@@ -169,7 +169,10 @@ mod tests {
     fn a_request_that_names_too_much_is_refused() {
         assert_eq!(bound_entries([ENTRIES_MAX].into_iter()), Ok(()));
         let named = ENTRIES_MAX + 1;
-        assert_eq!(bound_entries([ENTRIES_MAX, 1].into_iter()), Err(Refused::TooMany { named }));
+        assert_eq!(
+            bound_entries([ENTRIES_MAX, 1].into_iter()),
+            Err(Refused::TooMany { named })
+        );
         assert!(bound_entries([usize::MAX, usize::MAX].into_iter()).is_err());
     }
 

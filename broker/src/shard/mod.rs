@@ -25,10 +25,8 @@ pub(crate) use self::counters::Counters;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
 use crate::api::session::{PARTITIONS_MAX, SessionCache};
+use crate::controller::image::NODES_PER_HOST;
 use crate::shard::context::{AnnouncedVersion, ShardSettings};
-
-/// Node ids of a host are `host_id * NODES_PER_HOST + shard`.
-pub const NODES_PER_HOST: i32 = 1_000;
 
 /// How long a request waits for an image that the host has and this shard does not: opening a topic's partitions is a
 /// flush, so anything longer is a fault, and the client's own retry takes over.
@@ -99,7 +97,11 @@ impl Shard {
                     errors.extend(results.into_iter().filter(|(_, error)| *error != ErrorCode::None));
                 }
                 // Whatever kept the control thread from answering: every client tries again on this code.
-                Err(_) => errors.extend(names.iter().map(|name| (name.clone(), ErrorCode::LeaderNotAvailable))),
+                Err(_) => errors.extend(
+                    names
+                        .iter()
+                        .map(|name| (name.clone(), ErrorCode::LeaderNotAvailable)),
+                ),
             }
         }
         let there = |world: &World| {

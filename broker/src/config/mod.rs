@@ -1,0 +1,458 @@
+//! The configuration: one table of settings, and their values with where each came from.
+//!
+//! Defaults, then the file, then `--set`, then flags: a later source wins. Nothing is read from the outside here: the
+//! command line gives texts, this room says what they mean. Must never let a key that does nothing pass in silence.
+
+mod file;
+mod nearest;
+pub mod table;
+pub mod topic;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::config::table::{Kind, NOT_HONOURED, SETTINGS, Setting, Table};
+use crate::partition::leader::{AppendRules, TimestampType};
+
+pub use self::file::FILE_BYTES_MAX;
+
+/// A batch's base offset and length: what Kafka's limits leave out of a batch's size, in bytes.
+const LOG_OVERHEAD_BYTES: i64 = 12;
+/// A batch takes at most this part of the journal.
+const JOURNAL_BATCHES_MIN: i64 = 8;
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The table.
+    Default,
+    /// The configuration file.
+    File,
+    /// `--set`.
+    Set,
+    /// A flag of its own.
+    Flag,
+}
+
+impl Origin {
+    fn name(self) -> &'static str {
+        match self {
+            Origin::Default => "default",
+            Origin::File => "configuration file",
+            Origin::Set => "--set",
+            Origin::Flag => "command line",
+        }
+    }
+}
+
+/// What is wrong with a configuration, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No such setting.
+    #[error("unknown setting '{name}' ({origin}){}", did_you_mean(.nearest.as_deref()))]
+    Unknown {
+        /// As it was given.
+        name: String,
+        /// Where.
+        origin: &'static str,
+        /// A setting that may have been meant.
+        nearest: Option<String>,
+    },
+    /// A setting of Kafka that does nothing here.
+    #[error(
+        "Kafka's setting '{name}' ({origin}) is known but not honoured yet: leave it out, so that nobody relies on it"
+    )]
+    NotHonoured {
+        /// Its name.
+        name: String,
+        /// Where.
+        origin: &'static str,
+    },
+    /// A value that the setting cannot have.
+    #[error("setting {name}={value} ({origin}): {why}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// Its value.
+        value: String,
+        /// Where.
+        origin: &'static str,
+        /// What it may be.
+        why: String,
+    },
+    /// A text that is not what it should be.
+    #[error("{0}")]
+    Form(String),
+    /// Settings that do not go together.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+fn did_you_mean(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
+}
+
+/// All settings with their values.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What differs from the defaults.
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            values: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes a configuration file's text: TOML with the tables `[kafka]` and `[millstream]`.
+    ///
+    /// # Errors
+    /// The first key that is wrong.
+    pub fn take_file(&mut self, text: &str) -> Result<(), ConfigError> {
+        for (table, name, value) in file::parse(text)? {
+            let setting = find(&name, Origin::File)?;
+            if setting.table != table {
+                return Err(ConfigError::Form(format!(
+                    "setting {name} belongs in the table [{}] of the configuration file, not in [{}]",
+                    setting.table.name(),
+                    table.name()
+                )));
+            }
+            self.put(setting, &value, Origin::File)?;
+        }
+        Ok(())
+    }
+
+    /// Takes `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// A key or value that is wrong.
+    pub fn take_assignment(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        let (name, value) = assignment.split_once('=').ok_or_else(|| {
+            ConfigError::Form(format!(
+                "--set takes KEY=VALUE, such as num.partitions=6, not '{assignment}'"
+            ))
+        })?;
+        self.put(find(name.trim(), Origin::Set)?, value, Origin::Set)
+    }
+
+    /// Takes a flag's value.
+    ///
+    /// # Errors
+    /// A value that the setting cannot have.
+    pub fn take_flag(&mut self, setting: &'static Setting, value: &str) -> Result<(), ConfigError> {
+        self.put(setting, value, Origin::Flag)
+    }
+
+    /// Checks what no single value shows.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let batch = self.integer(&table::MESSAGE_MAX_BYTES);
+        self.fits_journal("message.max.bytes", batch)
+            .map_err(ConfigError::Conflict)?;
+        let segment = self.integer(&table::LOG_SEGMENT_BYTES);
+        if batch > segment {
+            return Err(ConfigError::Conflict(format!(
+                "message.max.bytes={batch} does not fit log.segment.bytes={segment}"
+            )));
+        }
+        let per_shard = self.integer(&table::MEMORY_BYTES) / self.integer(&table::SHARDS);
+        if per_shard < table::SHARD_MEMORY_BYTES_MIN {
+            return Err(ConfigError::Conflict(format!(
+                "memory.bytes={} leaves {per_shard} bytes to each of {} shards, and a shard needs {}: \
+                 give more memory, or start fewer shards",
+                self.integer(&table::MEMORY_BYTES),
+                self.integer(&table::SHARDS),
+                table::SHARD_MEMORY_BYTES_MIN
+            )));
+        }
+        self.listen_address()?;
+        self.shard_ports().map(drop)
+    }
+
+    /// The address that shards listen on.
+    ///
+    /// # Errors
+    /// `host` is not an address: names are not resolved, since they may have several.
+    pub fn listen_address(&self) -> Result<IpAddr, ConfigError> {
+        let host = match self.text(&table::HOST) {
+            "localhost" => "127.0.0.1",
+            host => host,
+        };
+        host.parse().map_err(|_| {
+            ConfigError::Conflict(format!(
+                "host={host} is not an IP address: give one of this machine's, such as 127.0.0.1, or 0.0.0.0 for all \
+                 (advertised.host takes a name)"
+            ))
+        })
+    }
+
+    /// The port of each shard: `port` for the first, `shard.port.base` and its number for the others; all 0 (any free
+    /// port) when `port` is 0.
+    ///
+    /// # Errors
+    /// A port that two shards would have, or that does not exist.
+    pub fn shard_ports(&self) -> Result<Vec<u16>, ConfigError> {
+        let port = self.integer(&table::PORT);
+        let shards = self.integer(&table::SHARDS);
+        let base = match self.integer(&table::SHARD_PORT_BASE) {
+            0 => port + table::SHARD_PORT_DISTANCE,
+            base => base,
+        };
+        let ports = (0..shards).map(|shard| match (port, shard) {
+            (0, _) => Ok(0),
+            (port, 0) => Ok(port),
+            (port, shard) if base + shard == port => Err(ConfigError::Conflict(format!(
+                "port {port} is the port of shard 0 and, by shard.port.base={base}, of shard {shard}: \
+                 set another shard.port.base"
+            ))),
+            (_, shard) => Ok(base + shard),
+        });
+        let ports = ports.map(|port| {
+            let port = port?;
+            u16::try_from(port).map_err(|_| {
+                ConfigError::Conflict(format!(
+                    "a shard would listen on port {port}, which does not exist: set a lower shard.port.base"
+                ))
+            })
+        });
+        ports.collect()
+    }
+
+    /// An integer setting.
+    pub fn integer(&self, setting: &'static Setting) -> i64 {
+        let value = self.text(setting);
+        value
+            .parse()
+            .expect("an integer setting was checked when it was taken")
+    }
+
+    /// A boolean setting.
+    pub fn boolean(&self, setting: &'static Setting) -> bool {
+        self.text(setting) == "true"
+    }
+
+    /// A setting as text.
+    pub fn text(&self, setting: &'static Setting) -> &str {
+        self.values
+            .get(setting.name)
+            .map_or(setting.default, |(value, _)| value)
+    }
+
+    /// Where a setting's value came from.
+    pub fn origin(&self, setting: &'static Setting) -> Origin {
+        self.values
+            .get(setting.name)
+            .map_or(Origin::Default, |(_, origin)| *origin)
+    }
+
+    /// `num.partitions`.
+    pub(crate) fn num_partitions(&self) -> i32 {
+        self.i32(&table::NUM_PARTITIONS)
+    }
+
+    /// `default.replication.factor`.
+    pub(crate) fn default_replication_factor(&self) -> i16 {
+        i16::try_from(self.integer(&table::DEFAULT_REPLICATION_FACTOR)).expect("within the setting's range")
+    }
+
+    /// `offsets.topic.num.partitions`.
+    pub(crate) fn offsets_topic_num_partitions(&self) -> i32 {
+        self.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS)
+    }
+
+    /// What may be appended to a topic that does not say otherwise.
+    pub fn append_rules(&self) -> AppendRules {
+        AppendRules {
+            max_message_bytes: self.usize(&table::MESSAGE_MAX_BYTES),
+            segment_bytes: self.usize(&table::LOG_SEGMENT_BYTES),
+            timestamp_type: if self.text(&table::LOG_MESSAGE_TIMESTAMP_TYPE) == "LogAppendTime" {
+                TimestampType::LogAppend
+            } else {
+                TimestampType::Create
+            },
+            ..AppendRules::default()
+        }
+    }
+
+    /// Whether a batch of so many bytes fits the journal, where every batch rides.
+    pub(crate) fn fits_journal(&self, name: &str, batch_bytes: i64) -> Result<(), String> {
+        let journal = self.integer(&table::JOURNAL_BYTES);
+        let most = journal / JOURNAL_BATCHES_MIN + LOG_OVERHEAD_BYTES;
+        if batch_bytes > most {
+            return Err(format!(
+                "{name}={batch_bytes} is more than {most}, an eighth of journal.bytes={journal}: \
+                 raise journal.bytes or lower {name}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// An integer setting whose range is that of a port, a count or a 32-bit size.
+    pub fn i32(&self, setting: &'static Setting) -> i32 {
+        i32::try_from(self.integer(setting)).expect("within the setting's range")
+    }
+
+    /// An integer setting whose range has nothing negative.
+    pub fn usize(&self, setting: &'static Setting) -> usize {
+        usize::try_from(self.integer(setting)).expect("within the setting's range")
+    }
+
+    fn put(&mut self, setting: &'static Setting, value: &str, origin: Origin) -> Result<(), ConfigError> {
+        let value = value.trim();
+        setting.kind.check(value).map_err(|why| ConfigError::Value {
+            name: setting.name.to_owned(),
+            value: value.to_owned(),
+            origin: origin.name(),
+            why,
+        })?;
+        let value = match setting.kind {
+            Kind::Boolean => value.to_ascii_lowercase(),
+            Kind::Integer(_) | Kind::Text | Kind::OneOf(_) => value.to_owned(),
+        };
+        self.values.insert(setting.name, (value, origin));
+        Ok(())
+    }
+}
+
+fn find(name: &str, origin: Origin) -> Result<&'static Setting, ConfigError> {
+    if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
+        return Ok(setting);
+    }
+    let (name, origin) = (name.to_owned(), origin.name());
+    if NOT_HONOURED.contains(&name.as_str()) {
+        return Err(ConfigError::NotHonoured { name, origin });
+    }
+    let names = SETTINGS.iter().map(|setting| setting.name);
+    let nearest = nearest::nearest(&name, names).map(str::to_owned);
+    Err(ConfigError::Unknown {
+        name,
+        origin,
+        nearest,
+    })
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Table::Kafka => "kafka",
+            Table::Millstream => "millstream",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(assignments: &[&str]) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::default();
+        for assignment in assignments {
+            settings.take_assignment(assignment)?;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_defaults_hold_in_their_own_table_and_together() {
+        Settings::default().check().expect("defaults that go together");
+        for setting in SETTINGS {
+            setting.kind.check(setting.default).expect(setting.name);
+            assert!(setting.documentation.len() > 10, "{}", setting.name);
+            assert!(!NOT_HONOURED.contains(&setting.name), "{}", setting.name);
+        }
+        let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn a_later_source_wins() {
+        let mut settings = Settings::default();
+        settings
+            .take_file(
+                "[kafka]\nnum.partitions = 3\nauto.create.topics.enable = false\n[millstream]\nshards = 4",
+            )
+            .expect("a good file");
+        assert_eq!(settings.num_partitions(), 3);
+        assert_eq!(settings.origin(&table::NUM_PARTITIONS), Origin::File);
+        settings
+            .take_assignment("num.partitions=5")
+            .expect("a good setting");
+        assert_eq!(settings.num_partitions(), 5);
+        settings.take_flag(&table::SHARDS, "1").expect("a good flag");
+        assert_eq!(settings.integer(&table::SHARDS), 1);
+        assert!(!settings.boolean(&table::AUTO_CREATE_TOPICS_ENABLE));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let error = settings(&["num.partition=3"]).expect_err("refused").to_string();
+        assert!(error.contains("did you mean 'num.partitions'"), "{error}");
+        let error = settings(&["colour=blue"]).expect_err("refused").to_string();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_would_do_nothing_is_refused() {
+        let error = settings(&["log.retention.ms=1000"]).expect_err("refused");
+        assert!(matches!(error, ConfigError::NotHonoured { .. }), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for wrong in [
+            "num.partitions=0",
+            "num.partitions=many",
+            "num.partitions=99999999999999999999",
+            "auto.create.topics.enable=maybe",
+            "log.message.timestamp.type=Never",
+            "journal.bytes=1048576",
+            "port=70000",
+            "host=",
+            "host=somewhere",
+            "num.partitions",
+        ] {
+            assert!(settings(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_the_journal_cannot_hold_is_a_conflict_that_names_both() {
+        settings(&["journal.bytes=8388608"]).expect("Kafka's default batch fits the smallest journal");
+        let error = settings(&["journal.bytes=8388608", "message.max.bytes=2000000"]);
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("2000000") && error.contains("8388608"), "{error}");
+    }
+
+    #[test]
+    fn ports_do_not_overlap() {
+        let ports = |assignments: &[&str]| settings(assignments).map(|settings| settings.shard_ports());
+        assert_eq!(ports(&["shards=3"]), Ok(Ok(vec![9092, 19093, 19094])));
+        assert_eq!(ports(&["shards=2", "port=0"]), Ok(Ok(vec![0, 0])));
+        let error = ports(&["shards=2", "shard.port.base=9091"]).expect_err("refused");
+        assert!(error.to_string().contains("port 9092"), "{error}");
+        assert!(ports(&["shards=2", "port=60000"]).is_err());
+    }
+
+    #[test]
+    fn a_file_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("num.partitions = 3", "[kafka]"),
+            ("[kafka]\nshards = 3", "[millstream]"),
+            ("[kafka]\nnum.partitions = 1.5", "num.partitions"),
+            ("[kafka]\nnum.partitions = [1]", "num.partitions"),
+            ("[kafka", "TOML"),
+            ("[broker]\na = 1", "[broker]"),
+        ] {
+            let error = Settings::default().take_file(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

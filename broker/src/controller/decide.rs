@@ -1,0 +1,664 @@
+//! What the controller makes of a request: pure decisions on the metadata as it is.
+//!
+//! A decision is a list of records to be written, and the answers to give once they are. Nothing here changes the
+//! state. Error codes are Kafka's for the same request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use wire::ErrorCode;
+
+use crate::config::Settings;
+use crate::config::topic as topic_config;
+use crate::controller::image::{Node, PartitionState, Topic};
+use crate::controller::placement::{Placement, host_of};
+use crate::controller::record::MetadataRecord;
+use crate::controller::request::{CreatedTopic, DeletedTopic, NewTopic, TopicReference};
+use crate::controller::state::Metadata;
+
+/// The topic in which groups keep their offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Topics in which brokers keep their own records.
+const INTERNAL_TOPICS: [&str; 2] = [OFFSETS_TOPIC, "__transaction_state"];
+/// Kafka's segment size for its own topics, in bytes.
+const OFFSETS_SEGMENT_BYTES: &str = "104857600";
+
+/// The longest name, in bytes: with a partition's number it must fit a file's name.
+const NAME_BYTES_MAX: usize = 249;
+/// New partitions that one request may ask for, as in Kafka.
+const REQUEST_PARTITIONS_MAX: usize = 10_000;
+/// Partitions of a cluster: a move of all of them fits one entry of the log.
+const PARTITIONS_MAX: usize = 200_000;
+/// Producer ids leased at once, as in Kafka.
+const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// Why something is not done: Kafka's code, and the cause for people.
+type Refusal = (ErrorCode, String);
+
+/// What decisions stand on, beside the metadata.
+pub struct Cluster<'a> {
+    /// The nodes, by id.
+    pub nodes: &'a [Node],
+    /// The configuration.
+    pub settings: &'a Settings,
+}
+
+/// Decides on new topics, in order; a topic sees those before it. `new_id` gives ids that were never given.
+pub fn create_topics(
+    metadata: &Metadata,
+    cluster: &Cluster<'_>,
+    topics: &[NewTopic],
+    mut new_id: impl FnMut() -> u128,
+) -> (Vec<MetadataRecord>, Vec<CreatedTopic>) {
+    let mut placement = Placement::of(metadata, cluster.nodes);
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut taken = 0;
+    let mut records = Vec::new();
+    let mut results = Vec::new();
+    for wanted in topics {
+        let decided = check_name(metadata, &names, &wanted.name)
+            .and_then(|()| configs(wanted, cluster.settings))
+            .and_then(|configs| {
+                let partitions = partitions(metadata, cluster, wanted, &mut placement, taken)?;
+                Ok((configs, partitions))
+            });
+        let result = match decided {
+            Ok((configs, partitions)) => {
+                names.insert(&wanted.name);
+                taken += partitions.len();
+                let topic = Topic {
+                    name: wanted.name.clone(),
+                    id: new_id(),
+                    is_internal: INTERNAL_TOPICS.contains(&wanted.name.as_str()),
+                    partitions,
+                    configs,
+                };
+                let result = created(&topic, cluster.settings);
+                records.push(MetadataRecord::TopicCreated(topic));
+                result
+            }
+            Err((error_code, message)) => CreatedTopic {
+                name: wanted.name.clone(),
+                id: 0,
+                error_code,
+                error_message: Some(message),
+                partitions: -1,
+                replication_factor: -1,
+                configs: Vec::new(),
+            },
+        };
+        results.push(result);
+    }
+    (records, results)
+}
+
+/// Decides on topics that shall be there, made with the broker's defaults where they are not.
+pub fn ensure_topics(
+    metadata: &Metadata,
+    cluster: &Cluster<'_>,
+    names: &[String],
+    new_id: impl FnMut() -> u128,
+) -> (Vec<MetadataRecord>, Vec<(String, ErrorCode)>) {
+    let missing: BTreeSet<&String> = names
+        .iter()
+        .filter(|name| !metadata.topics_by_name.contains_key(*name))
+        .collect();
+    let wanted: Vec<NewTopic> = missing
+        .iter()
+        .map(|name| default_topic(name, cluster.settings))
+        .collect();
+    let (records, created) = create_topics(metadata, cluster, &wanted, new_id);
+    let errors: BTreeMap<String, ErrorCode> = created
+        .into_iter()
+        .map(|topic| (topic.name, topic.error_code))
+        .collect();
+    let results = names.iter().map(|name| {
+        let error = errors.get(name).copied().unwrap_or(ErrorCode::None);
+        (name.clone(), error)
+    });
+    (records, results.collect())
+}
+
+/// Decides on deletions. A topic that is named twice, by name and by id, is deleted once.
+pub fn delete_topics(
+    metadata: &Metadata,
+    topics: &[TopicReference],
+) -> (Vec<MetadataRecord>, Vec<DeletedTopic>) {
+    let mut ids = BTreeSet::new();
+    let mut results = Vec::new();
+    for reference in topics {
+        let (found, unknown): (Option<&Arc<Topic>>, _) = match reference {
+            TopicReference::Name(name) => (
+                metadata.topics_by_name.get(name),
+                (ErrorCode::UnknownTopicOrPartition, Some(name.clone()), 0),
+            ),
+            TopicReference::Id(id) => (
+                metadata.topics_by_id.get(id),
+                (ErrorCode::UnknownTopicId, None, *id),
+            ),
+        };
+        results.push(match found {
+            Some(topic) => {
+                ids.insert(topic.id);
+                DeletedTopic {
+                    name: Some(topic.name.clone()),
+                    id: topic.id,
+                    error_code: ErrorCode::None,
+                    error_message: None,
+                }
+            }
+            None => {
+                let (error_code, name, id) = unknown;
+                DeletedTopic {
+                    name,
+                    id,
+                    error_code,
+                    error_message: Some("This server does not host this topic.".to_owned()),
+                }
+            }
+        });
+    }
+    let records = ids.into_iter().map(|id| MetadataRecord::TopicDeleted { id });
+    (records.collect(), results)
+}
+
+/// Leases the next block of producer ids; `None` when there are none left.
+pub fn lease_producer_ids(metadata: &Metadata) -> Option<(MetadataRecord, Range<i64>)> {
+    let first = metadata.next_producer_id;
+    let next = first.checked_add(PRODUCER_ID_BLOCK)?;
+    Some((MetadataRecord::ProducerIdsLeased { next }, first..next))
+}
+
+/// What is written when the host starts with `shards` shards: its registration when that is new, moves when the
+/// shards are others, and always new leader epochs, by one record for all.
+///
+/// # Errors
+/// The data belongs to a host of another `node.id`.
+pub fn start(metadata: &Metadata, host_id: i32, shards: u32) -> Result<Vec<MetadataRecord>, String> {
+    let mut records = Vec::new();
+    if let Some(host) = metadata.host
+        && host.id != host_id
+    {
+        return Err(format!(
+            "this data directory belongs to node.id {}, and the configuration says node.id {host_id}: \
+             start with node.id={}, or with another --data-dir",
+            host.id, host.id
+        ));
+    }
+    if metadata.host.is_none_or(|host| host.shards != shards) {
+        records.push(MetadataRecord::HostRegistered { host_id, shards });
+        let moves = crate::controller::placement::spread(metadata, host_id, shards);
+        if !moves.is_empty() {
+            records.push(MetadataRecord::PartitionsMoved(moves));
+        }
+    }
+    records.push(MetadataRecord::LeaderEpochsRaised { host_id });
+    Ok(records)
+}
+
+/// Once every shard has opened its log or installed the image without them, deleted topics are forgotten.
+pub fn forget_dropped(metadata: &Metadata) -> Vec<MetadataRecord> {
+    let deleted = metadata.deleted_topics.iter();
+    deleted.map(|&id| MetadataRecord::TopicDropped { id }).collect()
+}
+
+fn check_name(metadata: &Metadata, others: &BTreeSet<&str>, name: &str) -> Result<(), Refusal> {
+    let invalid = |why: String| Err((ErrorCode::InvalidTopicException, why));
+    if name.is_empty() {
+        return invalid("a topic's name cannot be empty".into());
+    }
+    if name == "." || name == ".." {
+        return invalid("a topic's name cannot be '.' or '..'".into());
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return invalid(format!(
+            "a topic's name has at most {NAME_BYTES_MAX} characters, this one has {}",
+            name.len()
+        ));
+    }
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !name.bytes().all(is_legal) {
+        return invalid(format!(
+            "topic '{name}' has a character other than ASCII letters and digits, '.', '_' and '-'"
+        ));
+    }
+    if metadata.topics_by_name.contains_key(name) || others.contains(name) {
+        return Err((
+            ErrorCode::TopicAlreadyExists,
+            format!("Topic '{name}' already exists."),
+        ));
+    }
+    if name.contains(['.', '_']) {
+        // Metrics names take '.' and '_' for the same, so Kafka refuses names that differ in nothing else.
+        let folded = name.replace('.', "_");
+        let known = metadata.topics_by_name.keys().map(String::as_str);
+        if let Some(other) = known
+            .chain(others.iter().copied())
+            .find(|other| other.len() == folded.len() && other.replace('.', "_") == folded)
+        {
+            return invalid(format!("topic '{name}' collides with topic '{other}'"));
+        }
+    }
+    Ok(())
+}
+
+fn configs(wanted: &NewTopic, settings: &Settings) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut configs = BTreeMap::new();
+    for (name, value) in &wanted.configs {
+        let refuse = |why| (ErrorCode::InvalidConfig, why);
+        let Some(value) = value else {
+            return Err(refuse(format!("topic config {name} has no value")));
+        };
+        topic_config::check(name, value, settings).map_err(refuse)?;
+        if configs.insert(name.clone(), value.trim().to_owned()).is_some() {
+            return Err(refuse(format!("topic config {name} is given twice")));
+        }
+    }
+    Ok(configs)
+}
+
+fn partitions(
+    metadata: &Metadata,
+    cluster: &Cluster<'_>,
+    wanted: &NewTopic,
+    placement: &mut Placement,
+    taken: usize,
+) -> Result<Vec<PartitionState>, Refusal> {
+    let within = |count: usize| {
+        if taken + count > REQUEST_PARTITIONS_MAX {
+            let why = format!("a request may ask for at most {REQUEST_PARTITIONS_MAX} new partitions");
+            return Err((ErrorCode::PolicyViolation, why));
+        }
+        if metadata.partitions() + taken + count > PARTITIONS_MAX {
+            let why = format!("a cluster has at most {PARTITIONS_MAX} partitions");
+            return Err((ErrorCode::PolicyViolation, why));
+        }
+        Ok(())
+    };
+    if !wanted.assignments.is_empty() {
+        let replicas = assigned(cluster.nodes, wanted)?;
+        within(replicas.len())?;
+        replicas.iter().for_each(|nodes| placement.count(nodes[0]));
+        return Ok(replicas.into_iter().map(partition).collect());
+    }
+    let count = match wanted.partitions {
+        -1 => cluster.settings.num_partitions(),
+        count => count,
+    };
+    let count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or((
+        ErrorCode::InvalidPartitions,
+        "a topic has at least one partition; -1 takes num.partitions".to_owned(),
+    ))?;
+    let factor = match wanted.replication_factor {
+        -1 => cluster.settings.default_replication_factor(),
+        factor => factor,
+    };
+    let hosts: BTreeMap<i32, &Node> = cluster
+        .nodes
+        .iter()
+        .rev()
+        .map(|node| (host_of(node.id), node))
+        .collect();
+    if factor < 1 {
+        let why = "a partition has at least one replica; -1 takes default.replication.factor".to_owned();
+        return Err((ErrorCode::InvalidReplicationFactor, why));
+    }
+    if usize::try_from(factor).is_ok_and(|factor| factor > hosts.len()) {
+        let names = hosts
+            .iter()
+            .map(|(id, node)| format!("{} (node.id {id})", node.host));
+        let names: Vec<String> = names.collect();
+        return Err((
+            ErrorCode::InvalidReplicationFactor,
+            format!(
+                "replication factor {factor} is larger than the number of hosts, {}: {}",
+                hosts.len(),
+                names.join(", ")
+            ),
+        ));
+    }
+    within(count)?;
+    Ok(placement.take(count).map(|node| partition(vec![node])).collect())
+}
+
+/// The nodes of each partition, as the client chose them.
+fn assigned(nodes: &[Node], wanted: &NewTopic) -> Result<Vec<Vec<i32>>, Refusal> {
+    if wanted.partitions != -1 || wanted.replication_factor != -1 {
+        let why = "with assignments, the number of partitions and the replication factor are -1".to_owned();
+        return Err((ErrorCode::InvalidRequest, why));
+    }
+    let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, why));
+    let by_number: BTreeMap<i32, &Vec<i32>> = wanted
+        .assignments
+        .iter()
+        .map(|(number, replicas)| (*number, replicas))
+        .collect();
+    if by_number.len() != wanted.assignments.len()
+        || !by_number.keys().copied().eq((0..).take(by_number.len()))
+    {
+        return refuse("assigned partitions are numbered from 0, without a gap and without repeats".into());
+    }
+    let factor = by_number.values().next().map_or(0, |replicas| replicas.len());
+    for (number, replicas) in &by_number {
+        if replicas.is_empty() {
+            return refuse(format!("partition {number} has no replica"));
+        }
+        if replicas.len() != factor {
+            return refuse("all partitions have the same number of replicas".into());
+        }
+        let mut hosts = BTreeSet::new();
+        for replica in *replicas {
+            if !nodes.iter().any(|node| node.id == *replica) {
+                return refuse(format!(
+                    "partition {number} is assigned to node {replica}, which is not there"
+                ));
+            }
+            if !hosts.insert(host_of(*replica)) {
+                return refuse(format!(
+                    "partition {number} has two replicas on the host of node {replica}"
+                ));
+            }
+        }
+    }
+    Ok(by_number.into_values().cloned().collect())
+}
+
+fn partition(replicas: Vec<i32>) -> PartitionState {
+    PartitionState {
+        leader: replicas[0],
+        leader_epoch: 0,
+        isr: replicas.clone(),
+        replicas,
+    }
+}
+
+fn default_topic(name: &str, settings: &Settings) -> NewTopic {
+    let mut topic = NewTopic {
+        name: name.to_owned(),
+        partitions: -1,
+        replication_factor: -1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
+    };
+    if name == OFFSETS_TOPIC {
+        topic.partitions = settings.offsets_topic_num_partitions();
+        let segment_bytes = Some(OFFSETS_SEGMENT_BYTES.to_owned());
+        topic.configs.push(("segment.bytes".to_owned(), segment_bytes));
+    }
+    topic
+}
+
+fn created(topic: &Topic, settings: &Settings) -> CreatedTopic {
+    let count = |count: usize| i32::try_from(count).expect("bounded when it was decided");
+    let factor = topic
+        .partitions
+        .first()
+        .map_or(0, |partition| partition.replicas.len());
+    CreatedTopic {
+        name: topic.name.clone(),
+        id: topic.id,
+        error_code: ErrorCode::None,
+        error_message: None,
+        partitions: count(topic.partitions.len()),
+        replication_factor: i16::try_from(factor).expect("at most one replica a host"),
+        configs: topic_config::effective(&topic.configs, settings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(shards: i32) -> Vec<Node> {
+        (0..shards)
+            .map(|shard| Node {
+                id: 1000 + shard,
+                host: "127.0.0.1".into(),
+                port: 9092,
+                rack: None,
+            })
+            .collect()
+    }
+
+    fn wanted(name: &str, partitions: i32) -> NewTopic {
+        NewTopic {
+            name: name.into(),
+            partitions,
+            replication_factor: -1,
+            assignments: vec![],
+            configs: vec![],
+        }
+    }
+
+    /// Decides, applies, and answers.
+    fn create(metadata: &mut Metadata, topics: &[NewTopic]) -> Vec<CreatedTopic> {
+        let settings = Settings::default();
+        let mut next = metadata.topics_by_id.len() as u128;
+        let cluster = Cluster {
+            nodes: &nodes(2),
+            settings: &settings,
+        };
+        let (records, results) = create_topics(metadata, &cluster, topics, || {
+            next += 1;
+            next
+        });
+        for record in &records {
+            metadata.apply(record).expect("a decision that can be applied");
+        }
+        results
+    }
+
+    fn code(topic: NewTopic) -> ErrorCode {
+        create(&mut Metadata::default(), &[topic])[0].error_code
+    }
+
+    #[test]
+    fn names_follow_kafkas_rules() {
+        use ErrorCode::{InvalidTopicException, None};
+        for (name, expected) in [
+            ("a", None),
+            ("A.b_c-9", None),
+            ("", InvalidTopicException),
+            (".", InvalidTopicException),
+            ("..", InvalidTopicException),
+            ("...", None),
+            ("a b", InvalidTopicException),
+            ("a/b", InvalidTopicException),
+            ("é", InvalidTopicException),
+            (&"x".repeat(249), None),
+            (&"x".repeat(250), InvalidTopicException),
+        ] {
+            assert_eq!(code(wanted(name, 1)), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_once_also_within_a_request() {
+        let mut metadata = Metadata::default();
+        create(&mut metadata, &[wanted("a_b", 1)]);
+        let results = create(
+            &mut metadata,
+            &[
+                wanted("a_b", 1),
+                wanted("a.b", 1),
+                wanted("c.d", 1),
+                wanted("c_d", 1),
+            ],
+        );
+        let codes: Vec<_> = results.iter().map(|result| result.error_code).collect();
+        use ErrorCode::{InvalidTopicException, None, TopicAlreadyExists};
+        assert_eq!(
+            codes,
+            [
+                TopicAlreadyExists,
+                InvalidTopicException,
+                None,
+                InvalidTopicException
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        for partitions in [0, -2, i32::MIN] {
+            assert_eq!(code(wanted("a", partitions)), ErrorCode::InvalidPartitions);
+        }
+        for partitions in [10_001, i32::MAX] {
+            assert_eq!(code(wanted("a", partitions)), ErrorCode::PolicyViolation);
+        }
+        for replication_factor in [0, -2, 2, i16::MAX] {
+            let topic = NewTopic {
+                replication_factor,
+                ..wanted("a", 1)
+            };
+            let result = &create(&mut Metadata::default(), &[topic])[0];
+            assert_eq!(result.error_code, ErrorCode::InvalidReplicationFactor);
+            if replication_factor > 0 {
+                let message = result.error_message.as_deref().expect("a message");
+                assert!(message.contains("127.0.0.1 (node.id 1)"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_go_round_the_shards_from_the_least_loaded() {
+        let mut metadata = Metadata::default();
+        create(&mut metadata, &[wanted("a", 3), wanted("b", 1), wanted("c", 4)]);
+        let leaders = |name: &str| -> Vec<i32> {
+            let partitions = metadata.topics_by_name[name].partitions.iter();
+            partitions.map(|partition| partition.leader).collect()
+        };
+        assert_eq!(leaders("a"), [1000, 1001, 1000]);
+        assert_eq!(leaders("b"), [1001]);
+        assert_eq!(leaders("c"), [1000, 1001, 1000, 1001]);
+    }
+
+    #[test]
+    fn assignments_are_checked() {
+        let assigned = |assignments: &[(i32, &[i32])]| NewTopic {
+            assignments: assignments
+                .iter()
+                .map(|(number, nodes)| (*number, nodes.to_vec()))
+                .collect(),
+            ..wanted("a", -1)
+        };
+        use ErrorCode::{InvalidReplicaAssignment, InvalidRequest, None};
+        assert_eq!(code(assigned(&[(1, &[1000]), (0, &[1001])])), None);
+        for wrong in [
+            &[(1, &[1000][..])][..],
+            &[(0, &[1000]), (0, &[1001])],
+            &[(0, &[])],
+            &[(0, &[1007])],
+            &[(0, &[1000, 1000])],
+            &[(0, &[1000, 1001])],
+            &[(-1, &[1000])],
+        ] {
+            assert_eq!(code(assigned(wrong)), InvalidReplicaAssignment, "{wrong:?}");
+        }
+        let both = NewTopic {
+            partitions: 1,
+            ..assigned(&[(0, &[1000])])
+        };
+        assert_eq!(code(both), InvalidRequest);
+    }
+
+    #[test]
+    fn configs_are_checked() {
+        let with = |name: &str, value: Option<&str>| NewTopic {
+            configs: vec![(name.into(), value.map(str::to_owned))],
+            ..wanted("a", 1)
+        };
+        use ErrorCode::{InvalidConfig, None};
+        assert_eq!(code(with("segment.bytes", Some("1048576"))), None);
+        assert_eq!(code(with("segment.bytes", Some("many"))), InvalidConfig);
+        assert_eq!(code(with("segment.bytes", Option::None)), InvalidConfig);
+        assert_eq!(code(with("segment.byte", Some("1"))), InvalidConfig);
+        assert_eq!(code(with("cleanup.policy", Some("compact"))), InvalidConfig);
+    }
+
+    #[test]
+    fn topics_are_ensured_once() {
+        let mut metadata = Metadata::default();
+        create(&mut metadata, &[wanted("there", 1)]);
+        let settings = Settings::default();
+        let cluster = Cluster {
+            nodes: &nodes(2),
+            settings: &settings,
+        };
+        let names = ["there", OFFSETS_TOPIC, "not valid", OFFSETS_TOPIC].map(str::to_owned);
+        let (records, results) = ensure_topics(&metadata, &cluster, &names, || 9);
+        let codes: Vec<_> = results.iter().map(|(_, code)| *code).collect();
+        use ErrorCode::{InvalidTopicException, None};
+        assert_eq!(codes, [None, None, InvalidTopicException, None]);
+        let [MetadataRecord::TopicCreated(topic)] = &records[..] else {
+            panic!("one topic is created: {records:?}");
+        };
+        assert_eq!((topic.partitions.len(), topic.is_internal), (50, true));
+    }
+
+    #[test]
+    fn deletions_find_topics_by_name_and_by_id() {
+        let mut metadata = Metadata::default();
+        create(&mut metadata, &[wanted("a", 1)]);
+        let id = metadata.topics_by_name["a"].id;
+        let (records, results) = delete_topics(
+            &metadata,
+            &[
+                TopicReference::Name("a".into()),
+                TopicReference::Id(id),
+                TopicReference::Name("b".into()),
+                TopicReference::Id(77),
+            ],
+        );
+        assert_eq!(records, [MetadataRecord::TopicDeleted { id }]);
+        let codes: Vec<_> = results.iter().map(|result| result.error_code).collect();
+        use ErrorCode::{None, UnknownTopicId, UnknownTopicOrPartition};
+        assert_eq!(codes, [None, None, UnknownTopicOrPartition, UnknownTopicId]);
+    }
+
+    #[test]
+    fn producer_ids_are_never_leased_twice() {
+        let mut metadata = Metadata::default();
+        let mut ends = 0;
+        for _ in 0..3 {
+            let (record, block) = lease_producer_ids(&metadata).expect("ids are left");
+            assert_eq!(block, ends..ends + 1_000);
+            ends = block.end;
+            metadata.apply(&record).expect("applied");
+        }
+        metadata.next_producer_id = i64::MAX - 5;
+        assert!(lease_producer_ids(&metadata).is_none());
+    }
+
+    #[test]
+    fn another_number_of_shards_moves_partitions_and_another_host_is_refused() {
+        let mut metadata = Metadata::default();
+        for record in start(&metadata.clone(), 1, 2).expect("a first start") {
+            metadata.apply(&record).expect("applied");
+        }
+        create(&mut metadata, &[wanted("a", 8)]);
+        for shards in [4, 1, 3] {
+            for record in start(&metadata.clone(), 1, shards).expect("a start") {
+                metadata.apply(&record).expect("applied");
+            }
+            let mut loads = BTreeMap::new();
+            for partition in &metadata.topics_by_name["a"].partitions {
+                assert_eq!(partition.replicas, [partition.leader]);
+                *loads.entry(partition.leader).or_insert(0) += 1;
+            }
+            assert_eq!(loads.len(), shards as usize, "{loads:?}");
+            let (least, most) = (loads.values().min(), loads.values().max());
+            assert!(most.expect("some") - least.expect("some") <= 1, "{loads:?}");
+            assert!(
+                loads
+                    .keys()
+                    .all(|node| (0..shards as i32).contains(&(node - 1000)))
+            );
+        }
+        assert_eq!(metadata.topics_by_name["a"].partitions[0].leader_epoch, 3);
+        let same = start(&metadata, 1, 3).expect("a start");
+        assert_eq!(same, [MetadataRecord::LeaderEpochsRaised { host_id: 1 }]);
+        assert!(start(&metadata, 2, 3).expect_err("refused").contains("node.id 1"));
+    }
+}

@@ -1,0 +1,20 @@
+//! The control plane: what the cluster is, and who may change it.
+//!
+//! Owns the metadata log, its state machine, and the control thread, which starts the shards and gives them image
+//! after image. Promises that an answer is given only after what it says is durable and installed on every shard.
+//! Must never touch a client's data, and no shard ever waits for it on the data path.
+//!
+//! | file | what |
+//! |---|---|
+//! | `record` | what the metadata log holds |
+//! | `state`, `decide`, `placement` | pure: records in, image out; requests in, records and answers out |
+//! | `raft` | the log itself |
+//! | `image`, `request` | what is told to shards, and asked by them |
+
+mod bytes;
+pub mod decide;
+pub mod image;
+mod placement;
+pub mod record;
+pub mod request;
+pub mod state;

@@ -1,0 +1,340 @@
+//! The records of the metadata log: what happened to the cluster, one fact each, and their bytes.
+//!
+//! A batch of records is one entry of the log: all of it is applied, or none. Layout, little-endian:
+//!
+//! ```text
+//! batch   count u32, then the records
+//! record  kind u8, version u8, length u32 of what follows, fields
+//! ```
+//!
+//! A kind or a version that is not known is an error: a record that is skipped is a cluster that differs.
+
+use std::collections::BTreeMap;
+
+use crate::controller::bytes::{Malformed, Reader, put_count, put_string};
+use crate::controller::image::{PartitionState, Topic};
+
+/// The largest batch, in bytes: a topic of the most partitions, or a move of all there may be, fits many times.
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// The version of every kind that is written.
+const VERSION: u8 = 1;
+/// kind, version, length.
+const RECORD_HEADER_BYTES: usize = 6;
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataRecord {
+    /// The host that this log belongs to, and how many shards it was last started with.
+    HostRegistered {
+        /// `node.id`.
+        host_id: i32,
+        /// How many.
+        shards: u32,
+    },
+    /// The host started: the leader epoch of every partition that it leads is raised by one.
+    LeaderEpochsRaised {
+        /// The host.
+        host_id: i32,
+    },
+    /// A topic is there, with all its state.
+    TopicCreated(Topic),
+    /// A topic is gone; shards have yet to drop it.
+    TopicDeleted {
+        /// Its id.
+        id: u128,
+    },
+    /// Every shard has dropped a deleted topic.
+    TopicDropped {
+        /// Its id.
+        id: u128,
+    },
+    /// Partitions have other nodes, as after a start with another number of shards.
+    PartitionsMoved(Vec<PartitionMove>),
+    /// Every producer id below this one is taken.
+    ProducerIdsLeased {
+        /// The first that is free.
+        next: i64,
+    },
+}
+
+/// A partition whose single replica goes to another shard of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionMove {
+    /// Its topic.
+    pub topic_id: u128,
+    /// Its number.
+    pub partition: i32,
+    /// The node that led it.
+    pub from: i32,
+    /// The node that leads it now.
+    pub to: i32,
+}
+
+/// The bytes of a batch.
+pub fn encode(records: &[MetadataRecord]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_count(&mut out, records.len());
+    for record in records {
+        let start = out.len();
+        out.extend_from_slice(&[record.kind(), VERSION, 0, 0, 0, 0]);
+        record.put_fields(&mut out);
+        let length = u32::try_from(out.len() - start - RECORD_HEADER_BYTES).expect("a bounded record");
+        out[start + 2..start + RECORD_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
+    }
+    out
+}
+
+/// The records of a batch.
+///
+/// # Errors
+/// Whatever is not exactly what [`encode`] writes.
+pub fn decode(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.count(RECORD_HEADER_BYTES, "record count")?;
+    let mut records = Vec::with_capacity(count.min(1_024));
+    for _ in 0..count {
+        let kind = reader.u8("record kind")?;
+        if reader.u8("record version")? != VERSION {
+            return Err(Malformed {
+                what: "record version",
+            });
+        }
+        let length = reader.u32("record length")?;
+        let length = usize::try_from(length).map_err(|_| Malformed {
+            what: "record length",
+        })?;
+        let mut fields = Reader::new(reader.bytes(length, "record length")?);
+        records.push(MetadataRecord::take_fields(kind, &mut fields)?);
+        fields.end("record length")?;
+    }
+    reader.end("end of the records")?;
+    Ok(records)
+}
+
+impl MetadataRecord {
+    fn kind(&self) -> u8 {
+        match self {
+            MetadataRecord::HostRegistered { .. } => 1,
+            MetadataRecord::LeaderEpochsRaised { .. } => 2,
+            MetadataRecord::TopicCreated(_) => 3,
+            MetadataRecord::TopicDeleted { .. } => 4,
+            MetadataRecord::TopicDropped { .. } => 5,
+            MetadataRecord::PartitionsMoved(_) => 6,
+            MetadataRecord::ProducerIdsLeased { .. } => 7,
+        }
+    }
+
+    fn put_fields(&self, out: &mut Vec<u8>) {
+        match self {
+            MetadataRecord::HostRegistered { host_id, shards } => {
+                out.extend_from_slice(&host_id.to_le_bytes());
+                out.extend_from_slice(&shards.to_le_bytes());
+            }
+            MetadataRecord::LeaderEpochsRaised { host_id } => {
+                out.extend_from_slice(&host_id.to_le_bytes());
+            }
+            MetadataRecord::TopicCreated(topic) => put_topic(out, topic),
+            MetadataRecord::TopicDeleted { id } | MetadataRecord::TopicDropped { id } => {
+                out.extend_from_slice(&id.to_le_bytes());
+            }
+            MetadataRecord::PartitionsMoved(moves) => {
+                put_count(out, moves.len());
+                for moved in moves {
+                    out.extend_from_slice(&moved.topic_id.to_le_bytes());
+                    for field in [moved.partition, moved.from, moved.to] {
+                        out.extend_from_slice(&field.to_le_bytes());
+                    }
+                }
+            }
+            MetadataRecord::ProducerIdsLeased { next } => out.extend_from_slice(&next.to_le_bytes()),
+        }
+    }
+
+    fn take_fields(kind: u8, reader: &mut Reader<'_>) -> Result<MetadataRecord, Malformed> {
+        Ok(match kind {
+            1 => MetadataRecord::HostRegistered {
+                host_id: reader.i32("host id")?,
+                shards: reader.u32("shards")?,
+            },
+            2 => MetadataRecord::LeaderEpochsRaised {
+                host_id: reader.i32("host id")?,
+            },
+            3 => MetadataRecord::TopicCreated(take_topic(reader)?),
+            4 => MetadataRecord::TopicDeleted {
+                id: reader.u128("topic id")?,
+            },
+            5 => MetadataRecord::TopicDropped {
+                id: reader.u128("topic id")?,
+            },
+            6 => {
+                let count = reader.count(28, "moves")?;
+                let moves = (0..count).map(|_| {
+                    Ok(PartitionMove {
+                        topic_id: reader.u128("topic id")?,
+                        partition: reader.i32("partition")?,
+                        from: reader.i32("node id")?,
+                        to: reader.i32("node id")?,
+                    })
+                });
+                MetadataRecord::PartitionsMoved(moves.collect::<Result<_, _>>()?)
+            }
+            7 => MetadataRecord::ProducerIdsLeased {
+                next: reader.i64("producer id")?,
+            },
+            _ => return Err(Malformed { what: "record kind" }),
+        })
+    }
+}
+
+fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
+    out.extend_from_slice(&topic.id.to_le_bytes());
+    put_string(out, &topic.name);
+    out.push(topic.is_internal.into());
+    put_count(out, topic.partitions.len());
+    for partition in &topic.partitions {
+        out.extend_from_slice(&partition.leader.to_le_bytes());
+        out.extend_from_slice(&partition.leader_epoch.to_le_bytes());
+        for nodes in [&partition.replicas, &partition.isr] {
+            put_count(out, nodes.len());
+            nodes
+                .iter()
+                .for_each(|node| out.extend_from_slice(&node.to_le_bytes()));
+        }
+    }
+    put_count(out, topic.configs.len());
+    for (name, value) in &topic.configs {
+        put_string(out, name);
+        put_string(out, value);
+    }
+}
+
+fn take_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
+    let id = reader.u128("topic id")?;
+    let name = reader.string("topic name")?;
+    let is_internal = reader.bool("internal flag")?;
+    let count = reader.count(16, "partitions")?;
+    let mut partitions = Vec::with_capacity(count);
+    for _ in 0..count {
+        partitions.push(PartitionState {
+            leader: reader.i32("leader")?,
+            leader_epoch: reader.i32("leader epoch")?,
+            replicas: take_nodes(reader)?,
+            isr: take_nodes(reader)?,
+        });
+    }
+    let count = reader.count(4, "configs")?;
+    let mut configs = BTreeMap::new();
+    for _ in 0..count {
+        let name = reader.string("config name")?;
+        let value = reader.string("config value")?;
+        if configs.insert(name, value).is_some() {
+            return Err(Malformed { what: "configs" });
+        }
+    }
+    Ok(Topic {
+        name,
+        id,
+        is_internal,
+        partitions,
+        configs,
+    })
+}
+
+fn take_nodes(reader: &mut Reader<'_>) -> Result<Vec<i32>, Malformed> {
+    let count = reader.count(4, "node ids")?;
+    (0..count).map(|_| reader.i32("node id")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn one_of_each() -> Vec<MetadataRecord> {
+        vec![
+            MetadataRecord::HostRegistered {
+                host_id: 1,
+                shards: 2,
+            },
+            MetadataRecord::LeaderEpochsRaised { host_id: 1 },
+            MetadataRecord::TopicCreated(Topic {
+                name: "words".into(),
+                id: 7,
+                is_internal: false,
+                partitions: vec![PartitionState {
+                    leader: 1000,
+                    leader_epoch: 3,
+                    replicas: vec![1000],
+                    isr: vec![1000],
+                }],
+                configs: BTreeMap::from([("segment.bytes".into(), "1048576".into())]),
+            }),
+            MetadataRecord::TopicDeleted { id: 7 },
+            MetadataRecord::TopicDropped { id: 7 },
+            MetadataRecord::PartitionsMoved(vec![PartitionMove {
+                topic_id: 7,
+                partition: 0,
+                from: 1001,
+                to: 1000,
+            }]),
+            MetadataRecord::ProducerIdsLeased { next: 2_000 },
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let records = one_of_each();
+        assert_eq!(decode(&encode(&records)), Ok(records));
+        assert_eq!(decode(&encode(&[])), Ok(vec![]));
+    }
+
+    #[test]
+    fn every_cut_and_every_extension_is_refused() {
+        let bytes = encode(&one_of_each());
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err(), "cut to {length}");
+        }
+        assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn unknown_kinds_and_versions_are_refused() {
+        let mut bytes = encode(&[MetadataRecord::TopicDeleted { id: 7 }]);
+        bytes[4] = 99;
+        assert_eq!(decode(&bytes), Err(Malformed { what: "record kind" }));
+        bytes[4] = 4;
+        bytes[5] = 2;
+        assert_eq!(
+            decode(&bytes),
+            Err(Malformed {
+                what: "record version"
+            })
+        );
+    }
+
+    #[test]
+    fn a_huge_count_allocates_nothing() {
+        let mut bytes = encode(&one_of_each());
+        bytes[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(decode(&bytes), Err(Malformed { what: "record count" }));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_give_an_error_or_records_that_write_back(
+            at in 0_usize..400,
+            value: u8,
+            noise in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let _any_answer_but_a_panic = decode(&noise);
+            let mut bytes = encode(&one_of_each());
+            let at = at % bytes.len();
+            bytes[at] = value;
+            if let Ok(records) = decode(&bytes) {
+                prop_assert_eq!(decode(&encode(&records)), Ok(records));
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The cluster's metadata as a pure state machine: records in, image out.
+//!
+//! Owns what the metadata log says. Promises that the same records give the same state on every node. Must never look
+//! at a clock, at chance, or at anything that is not in a record. Decisions are in [`crate::controller::decide`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
+use crate::controller::record::{MetadataRecord, PartitionMove};
+
+/// The metadata after some entry of the log.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata {
+    /// The host that the log belongs to and its number of shards; none before the first start.
+    pub(crate) host: Option<Host>,
+    pub(crate) topics_by_id: BTreeMap<u128, Arc<Topic>>,
+    pub(crate) topics_by_name: BTreeMap<String, Arc<Topic>>,
+    pub(crate) deleted_topics: BTreeSet<u128>,
+    pub(crate) next_producer_id: i64,
+}
+
+/// A host, as registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Host {
+    /// `node.id`.
+    pub id: i32,
+    /// How many shards it was last started with.
+    pub shards: u32,
+}
+
+/// A record that cannot follow what came before it: the log is not the one that this code wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a metadata record contradicts those before it: {why}")]
+pub struct Contradiction {
+    /// What does not fit.
+    pub why: String,
+}
+
+impl Metadata {
+    /// Applies one record. After an error the state must not be used any more.
+    ///
+    /// # Errors
+    /// [`Contradiction`].
+    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), Contradiction> {
+        match record {
+            &MetadataRecord::HostRegistered { host_id: id, shards } => {
+                self.host = Some(Host { id, shards });
+            }
+            MetadataRecord::LeaderEpochsRaised { host_id } => self.raise_leader_epochs(*host_id)?,
+            MetadataRecord::TopicCreated(topic) => {
+                let known = self.topics_by_id.contains_key(&topic.id)
+                    || self.topics_by_name.contains_key(&topic.name)
+                    || self.deleted_topics.contains(&topic.id);
+                if known {
+                    return contradiction(format!("topic '{}' is created twice", topic.name));
+                }
+                self.put(topic.clone());
+            }
+            MetadataRecord::TopicDeleted { id } => {
+                // A snapshot tells of deleted topics without having told of their creation.
+                if let Some(topic) = self.topics_by_id.remove(id) {
+                    self.topics_by_name.remove(&topic.name);
+                }
+                if !self.deleted_topics.insert(*id) {
+                    return contradiction(format!("topic {id:032x} is deleted twice"));
+                }
+            }
+            MetadataRecord::TopicDropped { id } => {
+                if !self.deleted_topics.remove(id) {
+                    return contradiction(format!("topic {id:032x} is dropped, and was not deleted"));
+                }
+            }
+            MetadataRecord::PartitionsMoved(moves) => self.move_partitions(moves)?,
+            &MetadataRecord::ProducerIdsLeased { next } => {
+                if next < self.next_producer_id {
+                    return contradiction(format!("producer ids from {next} on are leased twice"));
+                }
+                self.next_producer_id = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records that give this state to an empty one.
+    pub fn records(&self) -> Vec<MetadataRecord> {
+        let host = self.host.map(|host| MetadataRecord::HostRegistered {
+            host_id: host.id,
+            shards: host.shards,
+        });
+        let topics = self.topics_by_id.values();
+        let deleted = self.deleted_topics.iter();
+        host.into_iter()
+            .chain(topics.map(|topic| MetadataRecord::TopicCreated(Topic::clone(topic))))
+            .chain(deleted.map(|&id| MetadataRecord::TopicDeleted { id }))
+            .chain([MetadataRecord::ProducerIdsLeased {
+                next: self.next_producer_id,
+            }])
+            .collect()
+    }
+
+    /// The image of this state, as of entry `version` of the log.
+    pub fn image(&self, version: u64, cluster_id: u128, nodes: &[Node]) -> Image {
+        Image {
+            version,
+            cluster_id,
+            controller_id: nodes.first().map_or(-1, |node| node.id),
+            nodes: nodes.to_vec(),
+            topics_by_name: self.topics_by_name.clone(),
+            topics_by_id: self.topics_by_id.clone(),
+            deleted_topics: self.deleted_topics.clone(),
+            next_producer_id: self.next_producer_id,
+        }
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn partitions(&self) -> usize {
+        self.topics_by_id
+            .values()
+            .map(|topic| topic.partitions.len())
+            .sum()
+    }
+
+    fn put(&mut self, topic: Topic) {
+        let topic = Arc::new(topic);
+        self.topics_by_name.insert(topic.name.clone(), topic.clone());
+        self.topics_by_id.insert(topic.id, topic);
+    }
+
+    fn raise_leader_epochs(&mut self, host_id: i32) -> Result<(), Contradiction> {
+        let led_here = |leader: i32| leader / NODES_PER_HOST == host_id;
+        let topics: Vec<_> = self.topics_by_id.values().cloned().collect();
+        for topic in topics {
+            if !topic
+                .partitions
+                .iter()
+                .any(|partition| led_here(partition.leader))
+            {
+                continue;
+            }
+            let mut raised = Topic::clone(&topic);
+            for partition in &mut raised.partitions {
+                if led_here(partition.leader) {
+                    partition.leader_epoch = match partition.leader_epoch.checked_add(1) {
+                        Some(epoch) => epoch,
+                        None => {
+                            return contradiction(format!("topic '{}' has no leader epoch left", topic.name));
+                        }
+                    };
+                }
+            }
+            self.put(raised);
+        }
+        Ok(())
+    }
+
+    fn move_partitions(&mut self, moves: &[PartitionMove]) -> Result<(), Contradiction> {
+        let mut changed: BTreeMap<u128, Topic> = BTreeMap::new();
+        for moved in moves {
+            let id = moved.topic_id;
+            if let Some(topic) = self.topics_by_id.get(&id) {
+                changed.entry(id).or_insert_with(|| Topic::clone(topic));
+            }
+            let partition = changed.get_mut(&id).and_then(|topic| {
+                let number = usize::try_from(moved.partition).ok()?;
+                topic.partitions.get_mut(number)
+            });
+            let Some(partition) = partition.filter(|partition| partition.leader == moved.from) else {
+                return contradiction(format!(
+                    "partition {} of topic {id:032x} is moved from node {}, which does not lead it",
+                    moved.partition, moved.from
+                ));
+            };
+            partition.leader = moved.to;
+            for node in partition.replicas.iter_mut().chain(&mut partition.isr) {
+                if *node == moved.from {
+                    *node = moved.to;
+                }
+            }
+        }
+        changed.into_values().for_each(|topic| self.put(topic));
+        Ok(())
+    }
+}
+
+fn contradiction(why: String) -> Result<(), Contradiction> {
+    Err(Contradiction { why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::image::PartitionState;
+
+    fn topic(id: u128, name: &str, leaders: &[i32]) -> Topic {
+        Topic {
+            name: name.into(),
+            id,
+            partitions: leaders
+                .iter()
+                .map(|&leader| PartitionState {
+                    leader,
+                    leader_epoch: 0,
+                    replicas: vec![leader],
+                    isr: vec![leader],
+                })
+                .collect(),
+            ..Topic::default()
+        }
+    }
+
+    fn after(records: &[MetadataRecord]) -> Metadata {
+        let mut metadata = Metadata::default();
+        for record in records {
+            metadata.apply(record).expect("a record that follows");
+        }
+        metadata
+    }
+
+    fn created() -> Vec<MetadataRecord> {
+        vec![
+            MetadataRecord::HostRegistered {
+                host_id: 1,
+                shards: 2,
+            },
+            MetadataRecord::TopicCreated(topic(1, "a", &[1000, 1001])),
+            MetadataRecord::TopicCreated(topic(2, "b", &[2000])),
+        ]
+    }
+
+    #[test]
+    fn a_start_raises_the_epochs_of_what_the_host_leads_and_of_nothing_else() {
+        let mut metadata = after(&created());
+        let other = metadata.topics_by_id[&2].clone();
+        metadata
+            .apply(&MetadataRecord::LeaderEpochsRaised { host_id: 1 })
+            .expect("applied");
+        let epochs = metadata.topics_by_name["a"]
+            .partitions
+            .iter()
+            .map(|partition| partition.leader_epoch);
+        assert_eq!(epochs.collect::<Vec<_>>(), [1, 1]);
+        assert!(Arc::ptr_eq(&metadata.topics_by_id[&2], &other));
+    }
+
+    #[test]
+    fn a_deleted_topic_is_remembered_until_it_is_dropped() {
+        let mut metadata = after(&created());
+        metadata
+            .apply(&MetadataRecord::TopicDeleted { id: 1 })
+            .expect("applied");
+        assert!(!metadata.topics_by_name.contains_key("a"));
+        assert!(metadata.image(9, 0, &[]).deleted_topics.contains(&1));
+        metadata
+            .apply(&MetadataRecord::TopicDropped { id: 1 })
+            .expect("applied");
+        assert!(metadata.deleted_topics.is_empty());
+        assert!(metadata.apply(&MetadataRecord::TopicDropped { id: 1 }).is_err());
+    }
+
+    #[test]
+    fn a_move_renames_leader_and_replicas() {
+        let mut metadata = after(&created());
+        let moved = PartitionMove {
+            topic_id: 1,
+            partition: 1,
+            from: 1001,
+            to: 1000,
+        };
+        metadata
+            .apply(&MetadataRecord::PartitionsMoved(vec![moved]))
+            .expect("applied");
+        let partition = &metadata.topics_by_id[&1].partitions[1];
+        assert_eq!((partition.leader, &*partition.replicas), (1000, &[1000][..]));
+        assert_eq!(metadata.topics_by_name["a"], metadata.topics_by_id[&1]);
+        let again = metadata.apply(&MetadataRecord::PartitionsMoved(vec![moved]));
+        assert!(again.is_err(), "the node does not lead it any more");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let mut metadata = after(&created());
+        let twice = [topic(1, "c", &[1000]), topic(3, "a", &[1000])];
+        for topic in twice {
+            assert!(metadata.apply(&MetadataRecord::TopicCreated(topic)).is_err());
+        }
+        let mut metadata = after(&[MetadataRecord::ProducerIdsLeased { next: 1_000 }]);
+        assert!(
+            metadata
+                .apply(&MetadataRecord::ProducerIdsLeased { next: 999 })
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_snapshots_records_give_the_same_state() {
+        let mut records = created();
+        records.extend([
+            MetadataRecord::LeaderEpochsRaised { host_id: 1 },
+            MetadataRecord::TopicDeleted { id: 2 },
+            MetadataRecord::ProducerIdsLeased { next: 3_000 },
+        ]);
+        let metadata = after(&records);
+        assert_eq!(after(&metadata.records()), metadata);
+    }
+}
