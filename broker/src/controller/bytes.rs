@@ -91,8 +91,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.left.is_empty()
+    /// All that is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.left
     }
 }
 

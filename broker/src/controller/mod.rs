@@ -15,6 +15,7 @@ mod bytes;
 pub mod decide;
 pub mod image;
 mod placement;
+pub mod raft;
 pub mod record;
 pub mod request;
 pub mod state;

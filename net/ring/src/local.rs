@@ -104,7 +104,7 @@ impl Drop for SignalWait {
 }
 
 /// A value that one task gives another, once.
-pub fn oneshot<T: 'static>() -> (Giver<T>, Taker<T>) {
+pub fn oneshot<T>() -> (Giver<T>, Taker<T>) {
     let cell = Rc::new(RefCell::new(OneshotCell {
         value: None,
         giver_gone: false,
