@@ -2,10 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-<<<<<<< HEAD
+mod api;
 pub mod cli;
-=======
 pub mod config;
 pub mod controller;
->>>>>>> 7d66f84 (Decide on topics and producer ids in a pure state machine, and read one table of settings)
 mod partition;
+pub mod shard;

@@ -1,2 +1,134 @@
-//! The broker.
-fn main() {}
+//! `millstream`: the process. Reads the command line, starts the control thread, and turns signals into a clean stop.
+//!
+//! Everything that may block an ordinary thread is here. Must never touch the log.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use clap::Parser;
+use millstream::cli::{Command, CommandLine, StartArguments, run_topic};
+use millstream::config::{FILE_BYTES_MAX, Settings, table};
+use millstream::controller::host::{self, HostOptions};
+use ring::channel::{Sender, bounded, oneshot};
+use ring::thread::ThreadOptions;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let ran = match CommandLine::parse().command() {
+        Command::Start(arguments) => prepare(&arguments).and_then(serve),
+        Command::Topic(arguments) => run_topic(arguments).map_err(|error| error.to_string()),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millstream: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The settings, from defaults, file, `--set` and flags; a later source wins.
+fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
+    let mut settings = Settings::default();
+    if let Some(path) = &arguments.config {
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        #[expect(clippy::disallowed_methods, reason = "before any ring thread is there")]
+        let bytes = std::fs::read(path).map_err(|error| named(&error))?;
+        if bytes.len() > FILE_BYTES_MAX {
+            return Err(named(&format!(
+                "a configuration file has at most {FILE_BYTES_MAX} bytes"
+            )));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| named(&"it is not UTF-8 text"))?;
+        settings.take_file(&text).map_err(|error| named(&error))?;
+    }
+    for assignment in &arguments.set {
+        settings
+            .take_assignment(assignment)
+            .map_err(|error| error.to_string())?;
+    }
+    let flags = [
+        (&table::HOST, arguments.host.clone()),
+        (&table::PORT, arguments.port.map(|port| port.to_string())),
+        (&table::SHARDS, arguments.shards.map(|shards| shards.to_string())),
+    ];
+    for (setting, value) in flags {
+        if let Some(value) = value {
+            settings
+                .take_flag(setting, &value)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    settings.check().map_err(|error| error.to_string())?;
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    Ok(HostOptions {
+        settings,
+        data_directory: arguments.data_dir.clone().unwrap_or_else(|| "data".into()),
+        cpus: (0..cpus).collect(),
+    })
+}
+
+/// Starts the control thread, says when clients can connect, and waits for its end.
+fn serve(options: HostOptions) -> Result<(), String> {
+    let (stop, stopped) = bounded(1);
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let (ready, is_ready) = oneshot();
+    let outcome: Arc<OnceLock<Result<Vec<String>, String>>> = Arc::default();
+    let told = outcome.clone();
+    let thread = ThreadOptions {
+        name: "control".to_owned(),
+        cpu: None,
+        memory_bytes: options.control_memory_bytes(),
+    };
+    let control = ring::thread::spawn(thread, move || async move {
+        let ended = host::run(options, stopped, ready).await;
+        let _set_once = told.set(ended);
+    });
+    let control = control.map_err(|error| error.to_string())?;
+    watch_signals(signals, stop);
+    if let Ok(addresses) = is_ready.wait_blocking() {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut out = std::io::stdout();
+        let first = &addresses[0];
+        // Nobody may be reading, which is no reason not to serve.
+        let _ = writeln!(out, "millstream ready {}", addresses.join(","));
+        let _ = writeln!(out, "try: echo hello | kcat -b {first} -P -t greetings");
+        let _ = out.flush();
+    }
+    control.join_blocking();
+    match outcome.get() {
+        Some(Ok(lines)) => {
+            for line in lines {
+                eprintln!("millstream stopped {line}");
+            }
+            Ok(())
+        }
+        Some(Err(error)) => Err(error.clone()),
+        None => Err("the control thread ended without a word".to_owned()),
+    }
+}
+
+/// The first SIGTERM or SIGINT asks for a clean stop, the second ends the process as the signal would have.
+fn watch_signals(mut signals: Signals, stop: Sender<()>) {
+    /// What shells add to a signal's number.
+    const BY_SIGNAL: i32 = 128;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it blocks for signals, which no ring thread may"
+    )]
+    std::thread::spawn(move || {
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            if is_stopping {
+                std::process::exit(BY_SIGNAL + signal);
+            }
+            is_stopping = true;
+            // Full or gone means that it is ending already.
+            let _ = stop.try_send(());
+        }
+    });
+}

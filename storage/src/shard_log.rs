@@ -24,8 +24,6 @@ use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
 use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
 
-/// `file.delete.delay.ms`, Kafka's default: a dropped partition's files are removed after it.
-const DELETE_DELAY: Duration = Duration::from_secs(60);
 /// A wait for room is looked at again after this: memory that readers hold comes back without a word.
 const ROOM_RETRY: Duration = Duration::from_millis(20);
 
@@ -38,6 +36,8 @@ pub struct ShardOptions {
     pub shard: u32,
     /// Memory for the log, in bytes, out of the thread's budget.
     pub memory_bytes: usize,
+    /// `file.delete.delay.ms`: a dropped partition's files are removed after it.
+    pub file_delete_delay: Duration,
 }
 
 /// A shard's log. Cheap to clone.
@@ -51,6 +51,7 @@ struct Inner {
     committer: Committer,
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
     migration: Migration,
+    file_delete_delay: Duration,
 }
 
 impl ShardLog {
@@ -72,7 +73,7 @@ impl ShardLog {
         })?;
         let place = journal_place(&options.directory, options.shard, &pool).await?;
         let memory = Memory::of(options.memory_bytes.saturating_sub(PLACE_BYTES));
-        let mut recovered = recover(options.directory, &place, &specs, memory).await?;
+        let mut recovered = recover(options.directory.clone(), &place, &specs, memory).await?;
         let end_seq = recovered.end.seq - 1;
         let dropped = separate_unknown_after(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
@@ -111,6 +112,7 @@ impl ShardLog {
                 committer,
                 partitions,
                 migration,
+                file_delete_delay: options.file_delete_delay,
             }),
         };
         for (id, owner_epoch) in dropped {
@@ -207,8 +209,9 @@ impl ShardLog {
         self.inner.partitions.borrow_mut().remove(&id);
         let aside = log.set_aside().await?;
         if let Some(path) = aside {
+            let delay = self.inner.file_delete_delay;
             spawn(Class::Background, async move {
-                ring::timer::sleep(DELETE_DELAY).await;
+                ring::timer::sleep(delay).await;
                 // What cannot be removed now is removed at the next start.
                 let _ = directory::remove_all(&path).await;
             })
@@ -222,9 +225,18 @@ impl ShardLog {
         self.inner.committer.room().clone()
     }
 
-    /// Why the log takes nothing any more, if so.
-    pub fn failure(&self) -> Option<StorageError> {
-        self.inner.committer.failure()
+    /// Waits until the log takes nothing any more because something failed, and says what.
+    pub async fn failed(&self) -> StorageError {
+        let committer = &self.inner.committer;
+        loop {
+            let moved = committer.room().wait();
+            match committer.failure() {
+                None => moved.await,
+                // A log that was stopped has not failed, and never will.
+                Some(StorageError::Stopped) => std::future::pending().await,
+                Some(error) => return error,
+            }
+        }
     }
 
     /// Waits until everything is durable, and leaves the directory as other tools expect it: every batch in its

@@ -353,7 +353,7 @@ async fn read(
         response.high_watermark,
     ) {
         Ok(extent) => extent,
-        Err(error) => return failed(partition, code_of(&error, terms.caller.version)),
+        Err(ReadError::OffsetOutOfRange { .. }) => return failed(partition, ErrorCode::OffsetOutOfRange),
     };
     match log.load(extent).await {
         Ok(slices) => response.records = slices.into(),
@@ -380,13 +380,6 @@ fn failed(partition: i32, error_code: ErrorCode) -> FetchPartitionResponse<Slice
         error_code,
         high_watermark: -1,
         ..FetchPartitionResponse::default()
-    }
-}
-
-fn code_of(error: &ReadError, version: i16) -> ErrorCode {
-    match error {
-        ReadError::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
-        _ => storage_error(version),
     }
 }
 

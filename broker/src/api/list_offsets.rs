@@ -112,6 +112,7 @@ async fn find(
         }),
         EARLIEST_TIMESTAMP => Ok(Found {
             offset: log.log_start_offset(),
+            leader_epoch: log.epoch_of(log.log_start_offset()),
             ..NOTHING
         }),
         MAX_TIMESTAMP if version >= FIRST_MAX_TIMESTAMP_VERSION => {

@@ -6,6 +6,7 @@
 //! acks=0 asks for no answer; if anything failed its connection is closed, as in Kafka, because silence would lose data.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use net::Reply;
 use storage::{AppendError, Appended, CommitTicket, PartitionLog, ProducerCheck, StorageError};
@@ -21,6 +22,10 @@ use crate::shard::{LocalTopic, Place, Shard, World};
 
 /// The client id of Kafka's own tools: it alone may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+/// How long a batch waits for room in the journal: less than the time after which clients give up on a request.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// How soon a wait for room looks again.
+const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// The first version whose answer names the new leader (KIP-951).
 const FIRST_LEADER_VERSION: i16 = 10;
 
@@ -174,32 +179,7 @@ async fn append_here(
     partition: i32,
     batch: &RecordBatch<'_>,
 ) -> Part {
-    let header = batch.header();
-    let outcome = match log.check_producer(header) {
-        ProducerCheck::Duplicate {
-            base_offset,
-            log_append_time_ms,
-            ticket,
-            ..
-        } => {
-            shard.counters.duplicate_batches.add(1);
-            Ok((base_offset, log_append_time_ms, ticket))
-        }
-        ProducerCheck::OutOfOrder => Err(ErrorCode::OutOfOrderSequenceNumber),
-        ProducerCheck::EpochFenced => Err(ErrorCode::InvalidProducerEpoch),
-        ProducerCheck::Append => match log.append(batch.bytes(), header) {
-            Ok(Appended {
-                base_offset,
-                log_append_time_ms,
-                ticket,
-            }) => {
-                shard.counters.produced_batches.add(1);
-                shard.counters.produced_bytes.add(batch.bytes().len() as u64);
-                Ok((base_offset, log_append_time_ms, ticket))
-            }
-            Err(error) => Err(code_of(&error)),
-        },
-    };
+    let outcome = append_when_there_is_room(shard, log, batch).await;
     let log_start_offset = log.log_start_offset();
     match outcome {
         Ok((base_offset, log_append_time_ms, ticket)) => Part {
@@ -224,10 +204,57 @@ async fn append_here(
     }
 }
 
-fn code_of(error: &AppendError) -> ErrorCode {
-    match error {
-        AppendError::TooLarge => ErrorCode::MessageTooLarge,
-        _ => ErrorCode::KafkaStorageError,
+/// The batch's first offset, the broker's time, and what to wait for.
+type Placed = (i64, i64, CommitTicket);
+
+/// Appends, waiting for the journal if that is full: the connection is not read meanwhile.
+async fn append_when_there_is_room(
+    shard: &Shard,
+    log: &PartitionLog,
+    batch: &RecordBatch<'_>,
+) -> Result<Placed, ErrorCode> {
+    let header = batch.header();
+    let deadline = ring::clock::now() + ROOM_WAIT;
+    loop {
+        let room = shard.room().wait();
+        // Judged again each time: others may have appended meanwhile.
+        match log.check_producer(header) {
+            ProducerCheck::Append => {}
+            ProducerCheck::OutOfOrder => return Err(ErrorCode::OutOfOrderSequenceNumber),
+            ProducerCheck::EpochFenced => return Err(ErrorCode::InvalidProducerEpoch),
+            ProducerCheck::Duplicate {
+                base_offset,
+                log_append_time_ms,
+                ticket,
+                ..
+            } => {
+                shard.counters.duplicate_batches.add(1);
+                return Ok((base_offset, log_append_time_ms, ticket));
+            }
+        }
+        match log.append(batch.bytes(), header) {
+            Ok(appended) => {
+                let Appended {
+                    base_offset,
+                    log_append_time_ms,
+                    ticket,
+                } = appended;
+                shard.counters.produced_batches.add(1);
+                shard.counters.produced_bytes.add(batch.bytes().len() as u64);
+                return Ok((base_offset, log_append_time_ms, ticket));
+            }
+            Err(AppendError::JournalFull) => {
+                let left = deadline - ring::clock::now();
+                if left.is_zero() {
+                    return Err(ErrorCode::RequestTimedOut);
+                }
+                // Memory that readers hold comes back without a word: looked at again soon.
+                let _ = ring::timer::timeout(left.min(ROOM_RETRY), room).await;
+            }
+            Err(AppendError::TooLarge { .. }) => return Err(ErrorCode::MessageTooLarge),
+            Err(AppendError::Malformed) => return Err(ErrorCode::InvalidRecord),
+            Err(AppendError::Fenced(_)) => return Err(ErrorCode::KafkaStorageError),
+        }
     }
 }
 
@@ -236,6 +263,7 @@ fn cause_of(code: ErrorCode) -> &'static str {
         ErrorCode::OutOfOrderSequenceNumber => "the batch does not follow the producer's last one",
         ErrorCode::InvalidProducerEpoch => "a producer of a newer epoch has written",
         ErrorCode::MessageTooLarge => "the batch is larger than the log takes",
+        ErrorCode::RequestTimedOut => "the disk is behind: the journal was full for too long",
         _ => "the log does not take batches now",
     }
 }

@@ -44,7 +44,7 @@ pub enum Command {
 /// `millstream start`. What is not given comes from the configuration file, then from the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct StartArguments {
-    /// Configuration file (TOML, or Kafka's server.properties)
+    /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Directory of the log and everything else that must survive [default: ./data]

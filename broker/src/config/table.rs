@@ -124,8 +124,6 @@ settings! {
         "Connections of a shard at most.";
     MAX_CONNECTIONS_PER_IP: Kafka "max.connections.per.ip", Kind::Integer(1..=I32_MAX), "2147483647",
         "Connections of a shard from one address at most.";
-    PRODUCER_ID_EXPIRATION_MS: Kafka "producer.id.expiration.ms", Kind::Integer(1_000..=I32_MAX), "86400000",
-        "An idempotent producer that was silent for so many milliseconds is forgotten.";
     FILE_DELETE_DELAY_MS: Kafka "file.delete.delay.ms", Kind::Integer(0..=I32_MAX), "60000",
         "Files of a deleted topic are removed after so many milliseconds.";
     FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), "1000",
@@ -199,6 +197,7 @@ pub static NOT_HONOURED: &[&str] = &[
     "offsets.topic.replication.factor",
     "offsets.topic.segment.bytes",
     "process.roles",
+    "producer.id.expiration.ms",
     "queued.max.requests",
     "replica.lag.time.max.ms",
     "sasl.enabled.mechanisms",

@@ -9,10 +9,12 @@
 //! | `record` | what the metadata log holds |
 //! | `state`, `decide`, `placement` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
+//! | `host` | the control thread: starts shards, carries decisions out |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
 mod bytes;
 pub mod decide;
+pub mod host;
 pub mod image;
 mod placement;
 pub mod raft;

@@ -33,6 +33,13 @@ pub enum ControllerRequest {
         /// The results.
         answer: Answer<Vec<(String, ErrorCode)>>,
     },
+    /// A shard's log takes no more writes.
+    ShardFailed {
+        /// Which shard.
+        shard: u32,
+        /// Why.
+        reason: String,
+    },
     /// Leases a block of producer ids, which nobody ever had.
     ProducerIds {
         /// The block.

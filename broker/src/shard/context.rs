@@ -94,6 +94,7 @@ impl TopicSettings {
             _ => append.timestamp_type,
         };
         let partition = &mut settings.partition;
+        partition.is_log_append_time = append.timestamp_type == TimestampType::LogAppend;
         partition.segment_bytes = number(topic, "segment.bytes", partition.segment_bytes);
         partition.index_interval_bytes =
             number(topic, "index.interval.bytes", partition.index_interval_bytes);

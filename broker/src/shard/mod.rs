@@ -57,6 +57,11 @@ impl Shard {
         self.world.borrow().clone()
     }
 
+    /// Notified when a batch that did not fit the journal may fit.
+    pub(crate) fn room(&self) -> Signal {
+        self.log.room()
+    }
+
     /// Notified when a newer image is installed, and when the shard stops.
     pub(crate) fn world_moved(&self) -> &Signal {
         &self.world_moved

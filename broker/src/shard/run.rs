@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ring::channel::Answer;
+use ring::channel::{Answer, Sender};
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 use ring::socket::TcpListener;
 use storage::{PartitionSpec, ShardLog, TopicPartition};
 
 use crate::controller::image::{Image, Topic};
+use crate::controller::request::ControllerRequest;
 use crate::shard::context::{ShardCommand, ShardContext, ShardSettings, TopicSettings};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
@@ -37,12 +38,14 @@ pub async fn run(context: ShardContext) {
     let parts = Parts {
         node_id: context.node_id,
         settings: context.settings,
-        control: Control::new(context.controller),
+        control: Control::new(context.controller.clone()),
         announced: context.announced,
     };
     let Some(ShardCommand::Open { image, done }) = commands.receive().await else {
         return; // stopped before it began
     };
+    let number = context.storage.shard;
+    let controller = context.controller.clone();
     let shard = match open(parts, context.storage, image).await {
         Ok(shard) => shard,
         Err(error) => {
@@ -51,6 +54,11 @@ pub async fn run(context: ShardContext) {
         }
     };
     let _nobody_asks = done.give(Ok(()));
+    spawn(
+        Class::Background,
+        report_failure(shard.log.clone(), number, controller),
+    )
+    .detach();
 
     let mut listener = Some(listener);
     let mut serving = None;
@@ -81,6 +89,14 @@ pub async fn run(context: ShardContext) {
             }
         }
     }
+}
+
+/// Tells the control thread when the log takes no more: nothing that this shard leads can be written then.
+async fn report_failure(log: ShardLog, shard: u32, controller: Sender<ControllerRequest>) {
+    let reason = log.failed().await.to_string();
+    let _stopping = controller
+        .send(ControllerRequest::ShardFailed { shard, reason })
+        .await;
 }
 
 async fn stop(
@@ -116,9 +132,14 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         .values()
         .flat_map(|topic| specs(topic, parts.node_id, &parts.settings));
     let deleted = image.deleted_topics.clone();
-    let (log, _report) = ShardLog::open(storage, specs.collect(), move |id| deleted.contains(&id))
+    let (log, report) = ShardLog::open(storage, specs.collect(), move |id| deleted.contains(&id))
         .await
         .map_err(|error| error.to_string())?;
+    for stray in report.strays {
+        eprintln!(
+            "millstream: no metadata knows the partition in {stray}: its directory was set aside as a stray"
+        );
+    }
     let world = world(image, parts.node_id, None, &parts.settings, &log);
     Ok(Rc::new(Shard {
         node_id: parts.node_id,
@@ -167,10 +188,10 @@ impl Shard {
             }
             for spec in specs(topic, self.node_id, &self.settings) {
                 match self.log.partition(spec.id) {
-                    Some(partition) if partition.leader_epoch() < spec.leader_epoch => {
+                    Some(partition) => {
                         partition.set_leader_epoch(spec.leader_epoch);
+                        partition.set_config(spec.config);
                     }
-                    Some(_) => {}
                     None => {
                         let log = self.log.clone();
                         opening.push(spawn(Class::Latency, async move {

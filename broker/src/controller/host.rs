@@ -1,0 +1,514 @@
+//! The control thread: starts the host's shards, and gives them image after image.
+//!
+//! Owns the data directory's lock, the metadata log and the shards' threads. The order of a start: directory, metadata
+//! log, journals as many as shards, listeners, one record that raises every leader epoch, logs, clients. Promises that
+//! a request is answered only when what it did is durable and installed on every shard.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use ring::channel::{Answer, Receiver, Sender, bounded, oneshot};
+use ring::thread::ThreadOptions;
+use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, TopicPartition};
+use wire::ErrorCode;
+
+use crate::config::{Settings, table};
+use crate::controller::decide::{self, Cluster};
+use crate::controller::image::{Image, NODES_PER_HOST, Node};
+use crate::controller::raft::{MetadataError, MetadataLog};
+use crate::controller::record::MetadataRecord;
+use crate::controller::request::{ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference};
+use crate::shard::context::{
+    AnnouncedVersion, COMMANDS_MAX, ShardCommand, ShardContext, ShardSettings, TopicSettings,
+};
+
+/// Requests of all shards that may wait: more are told to come again.
+const REQUESTS_MAX: usize = 1_024;
+/// Memory of the control thread beside a shard's log, which it needs to change the number of shards, in bytes.
+const CONTROL_MEMORY_BYTES: usize = 32 << 20;
+/// Memory of a shard for neither its listener nor its log, in bytes.
+const SHARD_SPARE_BYTES: usize = 2 << 20;
+
+/// What a host is started with.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// All settings, checked.
+    pub settings: Settings,
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// CPUs to pin shards to, one after the other; none are pinned when there are fewer than shards.
+    pub cpus: Vec<usize>,
+}
+
+impl HostOptions {
+    /// Memory that the control thread needs, in bytes.
+    pub fn control_memory_bytes(&self) -> usize {
+        CONTROL_MEMORY_BYTES + self.log_memory_bytes()
+    }
+
+    fn shard_memory_bytes(&self) -> usize {
+        self.settings.usize(&table::MEMORY_BYTES) / self.shards() as usize
+    }
+
+    /// The listener's bounds: at most three eighths of a shard's memory.
+    fn limits(&self) -> net::Limits {
+        let memory = self.shard_memory_bytes();
+        let defaults = net::Limits::default();
+        let settings = &self.settings;
+        net::Limits {
+            frame_bytes_max: settings.usize(&table::SOCKET_REQUEST_MAX_BYTES),
+            frame_pool_bytes: defaults.frame_pool_bytes.min(memory / 4),
+            receive_pool_bytes: defaults.receive_pool_bytes.min(memory / 8),
+            unsent_bytes: defaults.unsent_bytes.min(memory / 4),
+            connections_max: settings.usize(&table::MAX_CONNECTIONS),
+            connections_per_address_max: settings.usize(&table::MAX_CONNECTIONS_PER_IP),
+            idle_ms: settings.integer(&table::CONNECTIONS_MAX_IDLE_MS).unsigned_abs(),
+            ..defaults
+        }
+    }
+
+    fn log_memory_bytes(&self) -> usize {
+        self.shard_memory_bytes() - self.limits().memory_bytes() - SHARD_SPARE_BYTES
+    }
+
+    fn shards(&self) -> u32 {
+        self.settings.i32(&table::SHARDS).unsigned_abs()
+    }
+
+    fn shard_settings(&self) -> ShardSettings {
+        let settings = &self.settings;
+        let append = settings.append_rules();
+        ShardSettings {
+            auto_create_topics_enable: settings.boolean(&table::AUTO_CREATE_TOPICS_ENABLE),
+            offsets_topic_num_partitions: settings.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS),
+            fetch_max_bytes: settings.i32(&table::FETCH_MAX_BYTES),
+            fetch_session_slots: settings.usize(&table::FETCH_SESSION_SLOTS),
+            topic_defaults: TopicSettings {
+                append,
+                partition: storage::PartitionConfig {
+                    segment_bytes: settings.i32(&table::LOG_SEGMENT_BYTES).unsigned_abs(),
+                    index_interval_bytes: settings.i32(&table::LOG_INDEX_INTERVAL_BYTES).unsigned_abs(),
+                    ..storage::PartitionConfig::default()
+                },
+            },
+            limits: self.limits(),
+        }
+    }
+}
+
+/// Runs a host until `stop` says so. `ready` is given the addresses when clients can connect; a clean stop returns
+/// each shard's line of counters.
+///
+/// # Errors
+/// What kept it from starting, or from going on; in words for its operator.
+pub async fn run(
+    options: HostOptions,
+    mut stop: Receiver<()>,
+    ready: Answer<Vec<SocketAddr>>,
+) -> Result<Vec<String>, String> {
+    let (to_host, mut requests) = bounded(REQUESTS_MAX);
+    let mut host = Host::start(options, to_host).await?;
+    let _nobody_asks = ready.give(host.addresses.clone());
+    loop {
+        match next(&mut requests, &mut stop).await {
+            Some(ControllerRequest::ShardFailed { shard, reason }) => {
+                return Err(format!("shard {shard} cannot go on: {reason}"));
+            }
+            Some(request) => host.handle(request).await?,
+            None => return host.stop().await,
+        }
+    }
+}
+
+/// The next request; `None` when it is time to stop.
+async fn next(
+    requests: &mut Receiver<ControllerRequest>,
+    stop: &mut Receiver<()>,
+) -> Option<ControllerRequest> {
+    let mut request = pin!(requests.receive());
+    let mut stopped = pin!(stop.receive());
+    poll_fn(|context| {
+        if stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        request.as_mut().poll(context)
+    })
+    .await
+}
+
+struct Host {
+    options: HostOptions,
+    metadata: MetadataLog,
+    /// Held for its lock.
+    directory: LogDirectory,
+    nodes: Vec<Node>,
+    addresses: Vec<SocketAddr>,
+    shards: Vec<Sender<ShardCommand>>,
+    announced: AnnouncedVersion,
+}
+
+impl Host {
+    async fn start(options: HostOptions, requests: Sender<ControllerRequest>) -> Result<Host, String> {
+        let settings = &options.settings;
+        let directory = LogDirectory::open(
+            &options.data_directory,
+            DirectoryOptions {
+                journal_bytes: settings.integer(&table::JOURNAL_BYTES).unsigned_abs(),
+                new_cluster_id: ring::random::next_u128(),
+                new_directory_id: ring::random::next_u128(),
+                memory_bytes: options.log_memory_bytes(),
+            },
+        )
+        .await
+        .map_err(|error| error.to_string())?;
+        let host_id = settings.i32(&table::NODE_ID);
+        let metadata = MetadataLog::open(&options.data_directory, host_id.unsigned_abs().into())
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut host = Host {
+            metadata,
+            directory,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
+            shards: Vec::new(),
+            announced: AnnouncedVersion::default(),
+            options,
+        };
+        let shards = host.options.shards();
+        let records = host
+            .metadata
+            .with(|metadata| decide::start(metadata, host_id, shards))?;
+        host.propose(records).await?;
+        host.prepare_journals(host_id).await?;
+        host.start_shards(host_id, &requests).await?;
+        host.open_shards().await?;
+        Ok(host)
+    }
+
+    /// As many journals as shards, each with the partitions that the metadata gives its shard.
+    async fn prepare_journals(&mut self, host_id: i32) -> Result<(), String> {
+        let image = self.image();
+        let defaults = self.options.shard_settings().topic_defaults;
+        let live: Vec<PartitionSpec> = image
+            .topics_by_id
+            .values()
+            .flat_map(|topic| {
+                let config = TopicSettings::of(topic, &defaults).partition;
+                (0..)
+                    .zip(&topic.partitions)
+                    .map(move |(partition, state)| PartitionSpec {
+                        id: TopicPartition {
+                            topic_id: topic.id,
+                            partition,
+                        },
+                        topic: topic.name.clone(),
+                        leader_epoch: state.leader_epoch,
+                        config,
+                    })
+            })
+            .collect();
+        let shard_of = |id: TopicPartition| {
+            let topic = image.topics_by_id.get(&id.topic_id);
+            let state = topic.and_then(|topic| topic.partitions.get(usize::try_from(id.partition).ok()?));
+            state.map_or(0, |state| {
+                (state.leader - host_id * NODES_PER_HOST).unsigned_abs()
+            })
+        };
+        let is_deleted = |topic_id| image.deleted_topics.contains(&topic_id);
+        let prepared = self
+            .directory
+            .prepare_shards(self.options.shards(), &live, is_deleted, shard_of)
+            .await;
+        prepared.map_err(|error| error.to_string())
+    }
+
+    /// Starts the shards' threads, and learns where they listen.
+    async fn start_shards(
+        &mut self,
+        host_id: i32,
+        requests: &Sender<ControllerRequest>,
+    ) -> Result<(), String> {
+        let settings = &self.options.settings;
+        let address = settings.listen_address().map_err(|error| error.to_string())?;
+        let ports = settings.shard_ports().map_err(|error| error.to_string())?;
+        let advertised = match settings.text(&table::ADVERTISED_HOST) {
+            "" if address.is_unspecified() => {
+                return Err(format!(
+                    "host={address} is no address that clients can connect to: set advertised.host"
+                ));
+            }
+            "" => settings.text(&table::HOST).to_owned(),
+            name => name.to_owned(),
+        };
+        let rack = Some(settings.text(&table::BROKER_RACK)).filter(|rack| !rack.is_empty());
+        let shard_settings = Arc::new(self.options.shard_settings());
+        let delay_ms = settings.integer(&table::FILE_DELETE_DELAY_MS).unsigned_abs();
+        let is_pinned = self.options.cpus.len() >= ports.len();
+        let mut bound = Vec::with_capacity(ports.len());
+        for (shard, port) in (0..).zip(ports) {
+            let (commands, receiver) = bounded(COMMANDS_MAX);
+            let (bind, awaited) = oneshot();
+            let context = ShardContext {
+                shard,
+                node_id: host_id * NODES_PER_HOST + shard as i32,
+                settings: shard_settings.clone(),
+                listen: SocketAddr::new(address, port),
+                storage: ShardOptions {
+                    directory: self.options.data_directory.clone(),
+                    shard,
+                    memory_bytes: self.options.log_memory_bytes(),
+                    file_delete_delay: Duration::from_millis(delay_ms),
+                },
+                bound: bind,
+                commands: receiver,
+                controller: requests.clone(),
+                announced: self.announced.clone(),
+            };
+            let options = ThreadOptions {
+                name: format!("shard-{shard}"),
+                cpu: is_pinned.then(|| self.options.cpus[shard as usize]),
+                memory_bytes: self.options.shard_memory_bytes(),
+            };
+            let thread = ring::thread::spawn(options, move || crate::shard::run(context));
+            thread.map_err(|error| error.to_string())?;
+            self.shards.push(commands);
+            bound.push(awaited);
+        }
+        for (shard, awaited) in (0..).zip(bound) {
+            let listening = awaited
+                .await
+                .map_err(|_| format!("shard {shard} ended while it started"))??;
+            self.addresses.push(listening);
+            self.nodes.push(Node {
+                id: host_id * NODES_PER_HOST + shard,
+                host: advertised.clone(),
+                port: listening.port(),
+                rack: Some(rack.unwrap_or(&advertised).to_owned()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Opens every shard's log, and then every listener.
+    async fn open_shards(&mut self) -> Result<(), String> {
+        let image = Arc::new(self.image());
+        self.announced.announce(image.version);
+        self.tell_all(|done| ShardCommand::Open {
+            image: image.clone(),
+            done,
+        })
+        .await?;
+        // Every journal has dropped what was deleted.
+        let dropped = self.metadata.with(decide::forget_dropped);
+        if !dropped.is_empty() {
+            self.propose(dropped).await?;
+        }
+        let mut serving = Vec::new();
+        for shard in &self.shards {
+            let (done, awaited) = oneshot();
+            let sent = shard.send(ShardCommand::Serve { done }).await;
+            sent.map_err(|_| "a shard ended while it started".to_owned())?;
+            serving.push(awaited);
+        }
+        for awaited in serving {
+            awaited
+                .await
+                .map_err(|_| "a shard ended while it started".to_owned())?;
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, request: ControllerRequest) -> Result<(), String> {
+        match request {
+            ControllerRequest::CreateTopics {
+                topics,
+                validate_only,
+                answer,
+            } => {
+                let results = self.create_topics(&topics, validate_only).await?;
+                let _nobody_waits = answer.give(results);
+            }
+            ControllerRequest::EnsureTopics { names, answer } => {
+                let results = self.ensure_topics(&names).await?;
+                let _nobody_waits = answer.give(results);
+            }
+            ControllerRequest::DeleteTopics { topics, answer } => {
+                let results = self.delete_topics(&topics).await?;
+                let _nobody_waits = answer.give(results);
+            }
+            ControllerRequest::ProducerIds { answer } => {
+                let block = match self.metadata.with(decide::lease_producer_ids) {
+                    None => Err(ErrorCode::UnknownServerError),
+                    Some((record, block)) => {
+                        self.propose(vec![record]).await?;
+                        Ok(block)
+                    }
+                };
+                let _nobody_waits = answer.give(block);
+            }
+            ControllerRequest::ShardFailed { shard, reason } => {
+                return Err(format!("shard {shard} cannot go on: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_topics(
+        &mut self,
+        topics: &[NewTopic],
+        validate_only: bool,
+    ) -> Result<Vec<CreatedTopic>, String> {
+        let cluster = Cluster {
+            nodes: &self.nodes,
+            settings: &self.options.settings,
+        };
+        let (records, mut results) = self
+            .metadata
+            .with(|metadata| decide::create_topics(metadata, &cluster, topics, new_topic_id));
+        if validate_only {
+            results.iter_mut().for_each(|result| result.id = 0);
+        } else if !self.change(records).await? {
+            for result in results
+                .iter_mut()
+                .filter(|result| result.error_code == ErrorCode::None)
+            {
+                result.error_code = ErrorCode::PolicyViolation;
+                result.error_message = Some(TOO_LARGE.to_owned());
+            }
+        }
+        Ok(results)
+    }
+
+    async fn ensure_topics(&mut self, names: &[String]) -> Result<Vec<(String, ErrorCode)>, String> {
+        let cluster = Cluster {
+            nodes: &self.nodes,
+            settings: &self.options.settings,
+        };
+        let (records, mut results) = self
+            .metadata
+            .with(|metadata| decide::ensure_topics(metadata, &cluster, names, new_topic_id));
+        if !self.change(records).await? {
+            results
+                .iter_mut()
+                .for_each(|(_, error)| *error = ErrorCode::PolicyViolation);
+        }
+        Ok(results)
+    }
+
+    async fn delete_topics(&mut self, topics: &[TopicReference]) -> Result<Vec<DeletedTopic>, String> {
+        let (records, mut results) = self
+            .metadata
+            .with(|metadata| decide::delete_topics(metadata, topics));
+        if self.change(records).await? {
+            // Every shard has dropped them, or the host has stopped.
+            let dropped = self.metadata.with(decide::forget_dropped);
+            if !dropped.is_empty() {
+                self.propose(dropped).await?;
+            }
+        } else {
+            for result in results
+                .iter_mut()
+                .filter(|result| result.error_code == ErrorCode::None)
+            {
+                result.error_code = ErrorCode::PolicyViolation;
+                result.error_message = Some(TOO_LARGE.to_owned());
+            }
+        }
+        Ok(results)
+    }
+
+    /// Writes records and installs what comes of them on every shard. `false`: they are too many for one entry, and
+    /// nothing was written.
+    async fn change(&mut self, records: Vec<MetadataRecord>) -> Result<bool, String> {
+        if records.is_empty() {
+            return Ok(true);
+        }
+        match self.metadata.propose(records).await {
+            Ok(()) => {}
+            Err(MetadataError::TooLarge { .. }) => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+        }
+        let image = Arc::new(self.image());
+        // Before the image is sent, so that a shard that is behind another knows that it is.
+        self.announced.announce(image.version);
+        self.tell_all(|done| ShardCommand::Install {
+            image: image.clone(),
+            done,
+        })
+        .await?;
+        Ok(true)
+    }
+
+    async fn propose(&self, records: Vec<MetadataRecord>) -> Result<(), String> {
+        self.metadata
+            .propose(records)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Gives every shard the command, and waits for all of them.
+    async fn tell_all(
+        &self,
+        command: impl Fn(Answer<Result<(), String>>) -> ShardCommand,
+    ) -> Result<(), String> {
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for (number, shard) in self.shards.iter().enumerate() {
+            let (done, awaited) = oneshot();
+            let sent = shard.send(command(done)).await;
+            sent.map_err(|_| format!("shard {number} has ended"))?;
+            answers.push(awaited);
+        }
+        for (number, awaited) in answers.into_iter().enumerate() {
+            let done = awaited.await.map_err(|_| format!("shard {number} has ended"))?;
+            done.map_err(|error| format!("shard {number}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn image(&self) -> Image {
+        let version = self.metadata.version();
+        let cluster_id = self.directory.cluster_id();
+        self.metadata
+            .with(|metadata| metadata.image(version, cluster_id, &self.nodes))
+    }
+
+    /// Every shard finishes what is in flight and seals its log.
+    async fn stop(self) -> Result<Vec<String>, String> {
+        let mut stopping = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (done, awaited) = oneshot();
+            // One that has ended already is found below.
+            let _ended = shard.send(ShardCommand::Stop { done }).await;
+            stopping.push(awaited);
+        }
+        let mut lines = Vec::with_capacity(stopping.len());
+        for (number, awaited) in stopping.into_iter().enumerate() {
+            let stopped = awaited
+                .await
+                .map_err(|_| format!("shard {number} ended before it was stopped"))?;
+            let counters = stopped.map_err(|error| format!("shard {number}: {error}"))?;
+            lines.push(format!("shard={number} {counters}"));
+        }
+        self.metadata.close().await;
+        Ok(lines)
+    }
+}
+
+const TOO_LARGE: &str =
+    "the request asks for more than one entry of the metadata log holds: ask for fewer at once";
+
+/// An id that no topic ever had.
+fn new_topic_id() -> u128 {
+    loop {
+        let id = ring::random::next_u128();
+        // Kafka keeps the first ids for itself.
+        if id > 100 {
+            return id;
+        }
+    }
+}
