@@ -20,7 +20,10 @@ use signal_hook::iterator::Signals;
 fn main() -> ExitCode {
     let ran = match CommandLine::parse().command() {
         Command::Start(arguments) => prepare(&arguments).and_then(serve),
-        Command::Topic(arguments) => run_topic(arguments).map_err(|error| error.to_string()),
+        Command::Topic(arguments) => match run_topic(arguments) {
+            Ok(()) => Ok(()),
+            Err(error) => return error.report(),
+        },
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

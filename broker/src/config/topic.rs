@@ -57,26 +57,57 @@ static TOPIC_CONFIGS: [TopicConfig; 6] = [
     },
 ];
 
-/// Configs of Kafka's topics that do nothing here yet, with the one value that describes what is done: it is taken.
-static FIXED: [(&str, &str); 18] = [
-    ("cleanup.policy", "delete"),
-    ("compression.type", "producer"),
-    ("delete.retention.ms", "86400000"),
-    ("file.delete.delay.ms", "60000"),
-    ("flush.messages", "1"),
-    ("flush.ms", "9223372036854775807"),
-    ("max.compaction.lag.ms", "9223372036854775807"),
-    ("min.cleanable.dirty.ratio", "0.5"),
-    ("min.compaction.lag.ms", "0"),
-    ("min.insync.replicas", "1"),
-    ("preallocate", "false"),
-    ("remote.storage.enable", "false"),
-    ("retention.bytes", "-1"),
-    ("retention.ms", "-1"),
-    ("segment.index.bytes", "10485760"),
-    ("segment.jitter.ms", "0"),
-    ("segment.ms", "9223372036854775807"),
-    ("unclean.leader.election.enable", "false"),
+/// A config of Kafka's topics that is kept and shown, and does nothing here yet. None of these can lose data by doing
+/// nothing: what should be removed stays.
+struct KeptConfig {
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+}
+
+const fn kept(name: &'static str, kind: Kind, default: &'static str) -> KeptConfig {
+    KeptConfig { name, kind, default }
+}
+
+const ANY: Kind = Kind::Integer(0..=i64::MAX);
+const ANY_OR_NONE: Kind = Kind::Integer(-1..=i64::MAX);
+
+static KEPT: [KeptConfig; 18] = [
+    kept(
+        "cleanup.policy",
+        Kind::OneOf(&["delete", "compact", "compact,delete", "delete,compact"]),
+        "delete",
+    ),
+    kept(
+        "compression.type",
+        Kind::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
+        "producer",
+    ),
+    kept("delete.retention.ms", ANY, "86400000"),
+    kept("file.delete.delay.ms", ANY, "60000"),
+    kept("flush.messages", Kind::Integer(1..=i64::MAX), "1"),
+    kept("flush.ms", ANY, "9223372036854775807"),
+    kept(
+        "max.compaction.lag.ms",
+        Kind::Integer(1..=i64::MAX),
+        "9223372036854775807",
+    ),
+    kept("min.cleanable.dirty.ratio", Kind::Text, "0.5"),
+    kept("min.compaction.lag.ms", ANY, "0"),
+    // With one replica anything else would refuse every write.
+    kept("min.insync.replicas", Kind::Integer(1..=1), "1"),
+    kept("preallocate", Kind::Boolean, "false"),
+    kept("remote.storage.enable", Kind::OneOf(&["false"]), "false"),
+    kept("retention.bytes", ANY_OR_NONE, "-1"),
+    kept("retention.ms", ANY_OR_NONE, "-1"),
+    kept(
+        "segment.index.bytes",
+        Kind::Integer(4..=i32::MAX as i64),
+        "10485760",
+    ),
+    kept("segment.jitter.ms", ANY, "0"),
+    kept("segment.ms", Kind::Integer(1..=i64::MAX), "9223372036854775807"),
+    kept("unclean.leader.election.enable", Kind::Boolean, "false"),
 ];
 
 /// Whether a topic may have this config.
@@ -85,22 +116,18 @@ static FIXED: [(&str, &str); 18] = [
 /// Why not.
 pub fn check(name: &str, value: &str, settings: &Settings) -> Result<(), String> {
     let value = value.trim();
-    if let Some((_, fixed)) = FIXED.iter().find(|(known, _)| *known == name) {
-        return match value == *fixed {
-            true => Ok(()),
-            false => Err(format!(
-                "topic config {name} is known but not honoured yet: only {fixed}, which is what is done, is taken"
-            )),
-        };
+    let wrong = |why| format!("topic config {name}={value}: {why}");
+    if let Some(kept) = KEPT.iter().find(|kept| kept.name == name) {
+        return kept.kind.check(value).map_err(wrong);
     }
     let Some(config) = TOPIC_CONFIGS.iter().find(|config| config.name == name) else {
         let names = TOPIC_CONFIGS.iter().map(|config| config.name);
-        let names = names.chain(FIXED.iter().map(|(name, _)| *name));
+        let names = names.chain(KEPT.iter().map(|kept| kept.name));
         let meant = nearest::nearest(name, names);
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
         return Err(format!("unknown topic config '{name}'{meant}"));
     };
-    (config.kind.check(value)).map_err(|why| format!("topic config {name}={value}: {why}"))?;
+    config.kind.check(value).map_err(wrong)?;
     if name == "max.message.bytes" {
         let bytes = value.parse().expect("checked to be an integer");
         settings.fits_journal(name, bytes)?;
@@ -124,14 +151,12 @@ pub fn effective(configs: &BTreeMap<String, String>, settings: &Settings) -> Vec
         };
         (config.name, value, source, false)
     });
-    let fixed = FIXED
-        .iter()
-        .map(|&(name, value)| match configs.contains_key(name) {
-            true => (name, value, SOURCE_TOPIC, true),
-            false => (name, value, SOURCE_DEFAULT, true),
-        });
+    let kept = KEPT.iter().map(|kept| match configs.get(kept.name) {
+        Some(value) => (kept.name, value.as_str(), SOURCE_TOPIC, false),
+        None => (kept.name, kept.default, SOURCE_DEFAULT, false),
+    });
     let mut all: Vec<CreatedConfig> = honoured
-        .chain(fixed)
+        .chain(kept)
         .map(|(name, value, source, read_only)| CreatedConfig {
             name: name.to_owned(),
             value: Some(value.to_owned()),
@@ -149,16 +174,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn configs_are_honoured_or_refused() {
+    fn configs_are_taken_by_name_and_kind() {
         let settings = Settings::default();
         let ok = |name: &str, value: &str| check(name, value, &settings);
         assert_eq!(ok("segment.bytes", "1048576"), Ok(()));
         assert_eq!(ok("retention.ms", "-1"), Ok(()));
-        assert!(
-            ok("retention.ms", "1000")
-                .expect_err("refused")
-                .contains("not honoured")
-        );
+        assert_eq!(ok("retention.ms", "1000"), Ok(()));
+        assert!(ok("retention.ms", "soon").is_err());
+        assert!(ok("min.insync.replicas", "2").is_err());
         assert!(
             ok("segment.byte", "1")
                 .expect_err("refused")

@@ -574,7 +574,8 @@ mod tests {
         assert_eq!(code(with("segment.bytes", Some("many"))), InvalidConfig);
         assert_eq!(code(with("segment.bytes", Option::None)), InvalidConfig);
         assert_eq!(code(with("segment.byte", Some("1"))), InvalidConfig);
-        assert_eq!(code(with("cleanup.policy", Some("compact"))), InvalidConfig);
+        assert_eq!(code(with("cleanup.policy", Some("compact"))), None);
+        assert_eq!(code(with("cleanup.policy", Some("shred"))), InvalidConfig);
     }
 
     #[test]
