@@ -77,6 +77,13 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
 
 /// Starts the control thread, says when clients can connect, and waits for its end.
 fn serve(options: HostOptions) -> Result<(), String> {
+    // What goes wrong outside (clients, accepts) is told in lines on standard error, whose writers bound their rate.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let (stop, stopped) = bounded(1);
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
     let (ready, is_ready) = oneshot();
