@@ -3,6 +3,7 @@
     missing_docs,
     unreachable_pub,
     dead_code,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a test crate: its items are nobody's interface, and a failed unwrap is a failed test"
 )]
@@ -11,6 +12,7 @@ mod process;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use process::Broker;
 
@@ -189,6 +191,38 @@ fn what_is_typed_arrives_line_by_line() {
         (output.status.code(), output.stderr.as_slice()),
         (Some(0), &b""[..])
     );
+}
+
+#[test]
+fn a_producer_and_a_consumer_outlive_clean_and_unclean_restarts() {
+    let mut broker = Broker::start_restartable();
+    let t = name("live");
+    printed(&broker, &format!("create {t} --partitions 3"), b"");
+    let mut producer = command(&broker, &format!("produce {t}")).spawn().unwrap();
+    let consumer = command(&broker, &format!("consume {t} --max-messages 1000"))
+        .spawn()
+        .unwrap();
+    let mut typed = producer.stdin.take().unwrap();
+    let typist = std::thread::spawn(move || {
+        for number in 0..1_000 {
+            writeln!(typed, "{number}").unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    for signal in ["-TERM", "-KILL", "-TERM", "-KILL"] {
+        std::thread::sleep(Duration::from_millis(300));
+        broker.restart(signal);
+    }
+    typist.join().unwrap();
+    assert!(producer.wait().unwrap().success());
+    let output = consumer.wait_with_output().unwrap();
+    let mut seen: Vec<u32> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..1_000).collect::<Vec<_>>(), "each once");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod consuming;
 mod hostile;
+#[allow(dead_code, reason = "the tests of the command line use the rest")]
 #[path = "../process/mod.rs"]
 mod process;
 mod producing;
