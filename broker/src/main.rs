@@ -72,6 +72,8 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
         settings,
         data_directory: arguments.data_dir.clone().unwrap_or_else(|| "data".into()),
         cpus: (0..cpus).collect(),
+        descriptors: ring::descriptors::raise_limit()
+            .map_err(|error| format!("cannot raise the limit of open files: {error}"))?,
     })
 }
 

@@ -43,6 +43,8 @@ pub struct HostOptions {
     pub data_directory: PathBuf,
     /// CPUs to pin shards to, one after the other; none are pinned when there are fewer than shards.
     pub cpus: Vec<usize>,
+    /// Files and sockets that the process may have open.
+    pub descriptors: u64,
 }
 
 impl HostOptions {
@@ -65,11 +67,19 @@ impl HostOptions {
             frame_pool_bytes: defaults.frame_pool_bytes.min(memory / 4),
             receive_pool_bytes: defaults.receive_pool_bytes.min(memory / 8),
             unsent_bytes: defaults.unsent_bytes.min(memory / 4),
-            connections_max: settings.usize(&table::MAX_CONNECTIONS),
+            bytes_in_flight: defaults.bytes_in_flight.min(memory / 4),
+            connections_max: settings.usize(&table::MAX_CONNECTIONS).min(self.connections_max()),
             connections_per_address_max: settings.usize(&table::MAX_CONNECTIONS_PER_IP),
             idle_ms: settings.integer(&table::CONNECTIONS_MAX_IDLE_MS).unsigned_abs(),
             ..defaults
         }
+    }
+
+    /// Half of the descriptors are for the shards' connections, so that clients cannot take those that the log opens its
+    /// files with.
+    fn connections_max(&self) -> usize {
+        let half = usize::try_from(self.descriptors / 2).unwrap_or(usize::MAX);
+        (half / self.shards() as usize).max(1)
     }
 
     fn log_memory_bytes(&self) -> usize {

@@ -13,6 +13,7 @@
 //! | [`clock`], [`timer`], [`random`] | time and chance, which the simulator drives |
 //! | [`channel`] | bounded queues between threads |
 //! | [`local`] | signals and one-shot cells between tasks of one thread |
+//! | [`descriptors`] | how many files and sockets the process may have open |
 //! | [`simulator`] | a whole cluster in one process: seeded order, virtual time, faulty disks and network |
 //!
 //! Inside, the shared half of a thread (`core`, `executor`, `timer`, `operation`, `buffer`) stands on one small trait,
@@ -28,6 +29,7 @@ pub mod buffer;
 pub mod channel;
 pub mod clock;
 mod core;
+pub mod descriptors;
 pub mod directory;
 mod driver;
 pub mod executor;
