@@ -28,7 +28,8 @@ pub struct Limits {
     pub bytes_in_flight: usize,
     /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early.
     pub unsent_bytes: usize,
-    /// Connections (Kafka's `max.connections`). At the limit the next one waits to be accepted.
+    /// Connections (Kafka's `max.connections`). At the limit the next one waits to be accepted, and those that have been
+    /// idle for `stalled_ms` are closed one after the other, the longest first.
     pub connections_max: usize,
     /// Connections from one address (Kafka's `max.connections.per.ip`). One more is closed at once.
     pub connections_per_address_max: usize,

@@ -21,6 +21,8 @@ use crate::{Limits, Peer, Service};
 
 /// How often connections are looked at for those that stand still.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The part of the connections that may go at once to make room for others: one in so many.
+const ROOM_PART: usize = 16;
 /// The wait after an accept that failed (descriptors or memory ran out), and the longest after several.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
@@ -52,6 +54,7 @@ pub fn serve<S: Service>(
             next_number: Cell::new(0),
             by_address: RefCell::default(),
             left: Signal::new(),
+            is_full: Cell::new(false),
             log: Log::default(),
         });
         let _cut = CutAll(house.clone());
@@ -79,6 +82,8 @@ struct House {
     by_address: RefCell<BTreeMap<IpAddr, usize>>,
     /// Notified when a connection has ended.
     left: Signal,
+    /// One waits to be accepted until another has ended.
+    is_full: Cell<bool>,
     log: Log,
 }
 
@@ -131,6 +136,9 @@ async fn watch(house: Rc<House>) {
                 connection.cut("the client stands still, and others wait for the memory that it holds");
             }
         });
+        if house.is_full.get() {
+            house.make_room(now, stalled);
+        }
     }
 }
 
@@ -140,7 +148,8 @@ impl House {
         let most = self.limits.connections();
         loop {
             let left = self.left.wait();
-            if self.connections.borrow().len() < most {
+            self.is_full.set(self.connections.borrow().len() >= most);
+            if !self.is_full.get() {
                 return;
             }
             self.log.warn(format_args!(
@@ -181,6 +190,19 @@ impl House {
 
     fn each(&self, with: impl FnMut(&Rc<Connection>)) {
         self.connections.borrow().values().for_each(with);
+    }
+
+    /// Ends some of the connections that have been idle for at least `idle`, the longest first.
+    fn make_room(&self, now: Instant, idle: Duration) {
+        let connections = self.connections.borrow();
+        let mut idle: Vec<_> = connections
+            .values()
+            .filter(|connection| connection.is_idle(now, idle))
+            .collect();
+        idle.sort_by_key(|connection| connection.progress.moved.get());
+        for connection in idle.into_iter().take(connections.len().div_ceil(ROOM_PART)) {
+            connection.cut("it was idle, and others wait to be accepted");
+        }
     }
 
     async fn empty(&self) {

@@ -144,7 +144,7 @@ fn long_requests_in_flight_share_a_limit_and_small_ones_pass() {
 }
 
 #[test]
-fn a_full_house_lets_nobody_in_until_one_leaves() {
+fn a_full_house_lets_nobody_in_until_one_leaves_or_has_long_been_idle() {
     let mut simulator = Simulator::new(1);
     let limits = Limits {
         connections_max: 3,
@@ -165,6 +165,17 @@ fn a_full_house_lets_nobody_in_until_one_leaves() {
         assert!(waited.is_err());
         connections.pop();
         assert_echo(&answer.await.unwrap(), 1, 0);
+
+        // One of the first two polls, the other is idle; so the other goes.
+        let poll = ask(&connections[0], 2, Ask::Later(20_000), 0).await.unwrap();
+        let before = clock::now();
+        let fifth = ask(&connect(address).await, 3, Ask::Echo, 0).await.unwrap();
+        assert_echo(&fifth.await.unwrap(), 3, 0);
+        let seconds = (clock::now() - before).as_secs();
+        assert!((4..=7).contains(&seconds), "{seconds}");
+        timer::sleep(Duration::from_millis(100)).await;
+        assert!(!connections[1].is_open() && fourth.is_open());
+        assert_echo(&poll.await.unwrap(), 2, 0);
     });
     server.ends(&mut simulator);
 }
