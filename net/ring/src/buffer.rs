@@ -92,20 +92,20 @@ impl Pool {
         })
     }
 
-    /// A buffer of at least `capacity` bytes (rounded up to whole pages), or a refusal at once. Also refused while
+    /// A buffer of at least `capacity` bytes (rounded up to whole pages, by an eighth at most), or a refusal at once. Also refused while
     /// others wait, who came first.
     pub fn try_take(&self, capacity: usize) -> Result<Buffer, OutOfBudget> {
-        let pages = pages_of(capacity);
+        let pages = self.pages_for(capacity);
         let permit = (self.share.pages.try_acquire(pages)).ok_or_else(|| self.refusal(pages))?;
         Ok(self.buffer(pages, permit))
     }
 
-    /// A buffer of at least `capacity` bytes; waits, first come first served, until the pool has room.
+    /// A buffer of at least `capacity` bytes, rounded up as in [`Pool::try_take`]; waits, first come first served, until the pool has room.
     ///
     /// # Errors
     /// [`OutOfBudget`] if the whole pool is smaller than `capacity`: waiting would never end.
     pub async fn take(&self, capacity: usize) -> Result<Buffer, OutOfBudget> {
-        let pages = pages_of(capacity);
+        let pages = self.pages_for(capacity);
         if pages > self.share.bytes / PAGE_SIZE {
             return Err(self.refusal(pages));
         }
@@ -128,6 +128,17 @@ impl Pool {
         self.share.pages.available() * PAGE_SIZE
     }
 
+    /// Pages of a buffer of `capacity` bytes. Rounded up, so that what comes back fits the next taker, whose size is
+    /// seldom the same to the page: memory that is new to the process costs more than writing to it.
+    fn pages_for(&self, capacity: usize) -> usize {
+        let pages = size_class(capacity);
+        if pages <= self.share.bytes / PAGE_SIZE {
+            pages
+        } else {
+            capacity.div_ceil(PAGE_SIZE)
+        }
+    }
+
     fn refusal(&self, pages: usize) -> OutOfBudget {
         OutOfBudget {
             wanted: pages.saturating_mul(PAGE_SIZE),
@@ -144,9 +155,12 @@ impl Pool {
     }
 }
 
-/// A buffer has at least one page.
-fn pages_of(capacity: usize) -> usize {
-    capacity.div_ceil(PAGE_SIZE).max(1)
+/// A buffer has at least one page; up to 16 it has as many as are needed, and beyond, one of eight sizes for each
+/// doubling.
+fn size_class(capacity: usize) -> usize {
+    let pages = capacity.div_ceil(PAGE_SIZE).max(1);
+    let step = (pages.next_power_of_two() / 16).max(1);
+    pages.next_multiple_of(step)
 }
 
 impl Share {
@@ -258,7 +272,7 @@ struct Memory {
 impl Memory {
     fn new(pages: usize) -> Memory {
         let layout = Memory::layout(pages * PAGE_SIZE);
-        // SAFETY: the layout is not empty: `pages_of` gives at least one page.
+        // SAFETY: the layout is not empty: `size_class` gives at least one page.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) });
         Memory {
             start: start.unwrap_or_else(|| handle_alloc_error(layout)),
@@ -356,3 +370,41 @@ impl PartialEq for Slice {
 }
 
 impl Eq for Slice {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_rounded_up_by_an_eighth_at_most() {
+        for pages in 1..5_000 {
+            let class = size_class(pages * PAGE_SIZE);
+            assert!(
+                pages <= class && class <= pages + pages / 8,
+                "{pages} became {class}"
+            );
+            assert_eq!(size_class(pages * PAGE_SIZE - 1), class);
+            assert_eq!(size_class(class * PAGE_SIZE), class);
+            assert!(pages > 16 || class == pages);
+        }
+    }
+
+    #[test]
+    fn memory_that_comes_back_serves_the_next_taker_of_about_its_size() {
+        let pool = Pool::of_budget(&Budget::new(1 << 20), "test", 1 << 20).unwrap();
+        let mut buffer = pool.try_take(70 * PAGE_SIZE).unwrap();
+        assert_eq!(buffer.capacity(), 72 * PAGE_SIZE);
+        buffer[0] = 7;
+        drop(buffer);
+        let again = pool.try_take(66 * PAGE_SIZE).unwrap();
+        assert_eq!((again.capacity(), again[0]), (72 * PAGE_SIZE, 7));
+    }
+
+    #[test]
+    fn rounding_does_not_refuse_what_the_pool_can_hold() {
+        let bytes = 33 * PAGE_SIZE;
+        let pool = Pool::of_budget(&Budget::new(bytes), "test", bytes).unwrap();
+        assert_eq!(pool.try_take(bytes).unwrap().capacity(), bytes);
+        assert!(pool.try_take(bytes + 1).is_err());
+    }
+}
