@@ -106,7 +106,12 @@ impl Inner {
     }
 
     fn is_due(&self) -> bool {
-        let since = self.committer.bytes_since(self.newest.get());
+        let newest = self.newest.get();
+        let since = self.committer.bytes_since(newest);
+        // Two checkpoints that are far apart can leave less room than what makes a migration due.
+        if self.committer.take_shortage() && (since > 0 || self.committer.keeps_more_than(newest)) {
+            return true;
+        }
         let memory = self.committer.memory_bytes() as u64;
         since >= (self.committer.ring_bytes() / RING_PART).min(memory / MEMORY_PART)
     }

@@ -9,7 +9,7 @@
 mod group;
 mod run;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,8 +65,10 @@ struct Shared {
     work: Signal,
     /// The ring or the memory has room again.
     room: Signal,
-    /// Something has become durable, or nothing will any more.
+    /// Something has become durable, or was refused, or nothing will be taken any more.
     progress: Signal,
+    /// Something was refused for want of ring or memory.
+    is_short: Cell<bool>,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -148,6 +150,7 @@ impl Committer {
             work: Signal::new(),
             room: Signal::new(),
             progress: Signal::new(),
+            is_short: Cell::new(false),
             task: RefCell::default(),
         });
         let task = spawn(Class::Latency, run::run(shared.clone()));
@@ -178,6 +181,7 @@ impl Committer {
         }
         let worst = (HEAD_ROOM + bytes.len()).next_multiple_of(block_bytes) + 2 * block_bytes;
         if self.used(&state) + state.pending_bytes + worst as u64 > limits.data {
+            self.fall_short(state);
             return Err(AppendError::JournalFull);
         }
         state.close_if(|open| {
@@ -189,12 +193,14 @@ impl Committer {
             .as_ref()
             .is_none_or(|open| open.needs_chunk(bytes.len()))
         {
-            let wanted = (HEAD_ROOM + bytes.len()).max(state.usual_bytes.min(limits.group));
-            let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
             let least = HEAD_ROOM + bytes.len();
+            // Few sizes, so that evicted memory fits.
+            let wanted = least.max(largest_power_of_two(state.usual_bytes.min(limits.group)));
+            let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
             while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
                 if !state.evict_oldest() {
                     state.put_back(open);
+                    self.fall_short(state);
                     return Err(AppendError::JournalFull);
                 }
             }
@@ -224,6 +230,7 @@ impl Committer {
             return Err(AppendError::Fenced(error.clone()));
         }
         if self.used(&state) + state.pending_bytes + 3 * block_bytes as u64 > limits.control {
+            self.fall_short(state);
             return Err(AppendError::JournalFull);
         }
         state.close_if(|open| {
@@ -234,6 +241,7 @@ impl Committer {
         while !bytes.is_empty() && open.needs_chunk(bytes.len()) && !open.add_chunk(memory, CHUNK_BYTES_MIN) {
             if !state.evict_oldest() {
                 state.put_back(open);
+                self.fall_short(state);
                 return Err(AppendError::JournalFull);
             }
         }
@@ -266,6 +274,16 @@ impl Committer {
         self.distance(from.position, self.shared.state.borrow().durable.position)
     }
 
+    /// Whether something was refused for want of ring or memory since the last call.
+    pub(crate) fn take_shortage(&self) -> bool {
+        self.shared.is_short.take()
+    }
+
+    /// Whether the ring keeps what only the checkpoint before the newest needs; that begins to replay at `newest`.
+    pub(crate) fn keeps_more_than(&self, newest: ReplayStart) -> bool {
+        self.shared.journal.superblock().tail.seq < newest.seq
+    }
+
     /// Bytes of the ring.
     pub(crate) fn ring_bytes(&self) -> u64 {
         self.shared.journal.superblock().ring_bytes
@@ -281,7 +299,7 @@ impl Committer {
         &self.shared.room
     }
 
-    /// Notified when something has become durable, and when nothing will any more.
+    /// Notified when something has become durable or was refused, and when nothing will be taken any more.
     pub(crate) fn progress(&self) -> &Signal {
         &self.shared.progress
     }
@@ -344,6 +362,14 @@ impl Committer {
         Ok(())
     }
 
+    /// Asks for a migration, however little there is to migrate.
+    fn fall_short(&self, state: RefMut<'_, State>) {
+        drop(state);
+        if !self.shared.is_short.replace(true) {
+            self.shared.progress.notify_all();
+        }
+    }
+
     fn used(&self, state: &State) -> u64 {
         let tail = self.shared.journal.superblock().tail;
         self.distance(tail.position, state.head.position)
@@ -374,6 +400,11 @@ impl Shared {
         self.room.notify_all();
         self.progress.notify_all();
     }
+}
+
+/// 0 for 0.
+fn largest_power_of_two(most: usize) -> usize {
+    most.checked_ilog2().map_or(0, |power| 1 << power)
 }
 
 impl State {

@@ -1,0 +1,103 @@
+//! A journal that producers fill faster than it is emptied.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use ring::simulator::Simulator;
+use ring::timer::timeout;
+use storage::{
+    AppendError, Appended, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec,
+    ShardLog, ShardOptions, TopicPartition,
+};
+use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
+
+const JOURNAL_BYTES: u64 = 8 << 20;
+const MEMORY_BYTES: usize = 64 << 20;
+/// Migrating these takes longer than filling the journal.
+const PARTITIONS: i32 = 30;
+const BATCH_BYTES: usize = 100 << 10;
+/// Far more than a journal holds.
+const LAPS: u64 = 6;
+
+fn batch() -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord {
+        value: Some(&vec![7; BATCH_BYTES - 100]),
+        ..Default::default()
+    });
+    builder.build()
+}
+
+async fn open() -> ShardLog {
+    let directory = Path::new("/data");
+    let options = DirectoryOptions {
+        journal_bytes: JOURNAL_BYTES,
+        new_cluster_id: 1,
+        new_directory_id: 2,
+        memory_bytes: MEMORY_BYTES,
+    };
+    let mut opened = LogDirectory::open(directory, options).await.unwrap();
+    opened.prepare_shards(1, &[], |_| false, |_| 0).await.unwrap();
+    let options = ShardOptions {
+        directory: directory.to_owned(),
+        shard: 0,
+        memory_bytes: MEMORY_BYTES,
+        file_delete_delay: Duration::ZERO,
+    };
+    ShardLog::open(options, Vec::new(), |_| false).await.unwrap().0
+}
+
+/// As a producer's request does: waits for room, but not for ever.
+async fn append(log: &ShardLog, partition: &PartitionLog, batch: &RecordBatch<'_>) -> Appended {
+    loop {
+        let room = log.room().wait();
+        match partition.append(batch.bytes(), batch.header()) {
+            Ok(appended) => return appended,
+            Err(AppendError::JournalFull) => {
+                let waited = timeout(Duration::from_secs(20), room).await;
+                assert!(waited.is_ok(), "the journal stays full");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_journal_is_emptied_again_and_again() {
+    let mut simulator = Simulator::new(3);
+    let host = simulator.host(1 << 30);
+    let limit = Duration::from_secs(600);
+    let ended = simulator.run(host, 256 << 20, limit, || async {
+        let log = open().await;
+        let mut partitions = Vec::new();
+        for partition in 0..PARTITIONS {
+            let spec = PartitionSpec {
+                id: TopicPartition {
+                    topic_id: 5,
+                    partition,
+                },
+                topic: "orders".to_owned(),
+                leader_epoch: 0,
+                config: PartitionConfig::default(),
+            };
+            partitions.push(log.create_partition(spec).await.unwrap());
+        }
+        let bytes = batch();
+        let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+        // Nobody waits for a batch before the next one: the journal is full again as soon as there is room.
+        let batches = LAPS * JOURNAL_BYTES / bytes.len() as u64;
+        let mut turn = partitions.iter().cycle();
+        let mut last = None;
+        for _ in 0..batches {
+            let partition = turn.next().unwrap();
+            last = Some(append(&log, partition, &batch).await);
+        }
+        last.unwrap().ticket.durable().await.unwrap();
+        log.stop().await.unwrap();
+        partitions.iter().map(PartitionLog::high_watermark).sum::<i64>()
+    });
+    let appended = LAPS * JOURNAL_BYTES / batch().len() as u64;
+    assert_eq!(ended, Some(appended.cast_signed()));
+}
