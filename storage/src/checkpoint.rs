@@ -6,11 +6,10 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use ring::buffer::Slice;
-use ring::directory;
-use ring::file::{Durability, File, OpenOptions};
+use ring::file::{File, OpenOptions};
 
 use crate::error::StorageError;
+use crate::files::replace;
 use crate::id::TopicPartition;
 use crate::journal::superblock::{ReplayStart, Superblock};
 use crate::leader_epochs::LeaderEpochs;
@@ -69,26 +68,10 @@ pub(crate) fn path(directory: &Path, generation: u64) -> PathBuf {
     directory.join(format!("checkpoint-{}", generation % 2))
 }
 
-/// Writes the checkpoint over the one before the last. Durable when it returns.
+/// Puts the checkpoint in the place of the one before the last. Durable when it returns; a crash in it leaves both as
+/// they were.
 pub(crate) async fn write(directory: &Path, checkpoint: &Checkpoint) -> Result<(), StorageError> {
-    let path = path(directory, checkpoint.generation);
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        truncate: true,
-        ..OpenOptions::default()
-    };
-    let file = File::open(&path, options)
-        .await
-        .map_err(StorageError::io("create", &path))?;
-    let bytes = Slice::from(encode(checkpoint));
-    file.write_all_at(vec![bytes], 0, Durability::Completed)
-        .await
-        .map_err(StorageError::io("write", &path))?;
-    file.sync_all().await.map_err(StorageError::io("flush", &path))?;
-    directory::sync(directory)
-        .await
-        .map_err(StorageError::io("flush", directory))
+    replace(&path(directory, checkpoint.generation), encode(checkpoint)).await
 }
 
 /// The checkpoint that the superblock names; or, if that is damaged, the one before it: the journal reaches back far

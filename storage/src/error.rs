@@ -45,6 +45,9 @@ pub enum StorageError {
     /// An earlier failure ended all writing.
     #[error("the log takes no more writes since this happened: {0}")]
     Fenced(Box<StorageError>),
+    /// The partition was deleted.
+    #[error("the partition was deleted")]
+    Dropped,
     /// The log was stopped.
     #[error("the log is stopped")]
     Stopped,

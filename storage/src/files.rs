@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ring::buffer::Pool;
-use ring::file::{File, OpenOptions};
+use ring::buffer::{Pool, Slice};
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
 
 use crate::error::StorageError;
 use crate::id::TopicPartition;
@@ -130,6 +131,31 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
         }
     }
     Ok(bytes)
+}
+
+/// Puts a file in the place of another, whole or not at all. Durable when it returns.
+pub(crate) async fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
+    let new = path.with_extension("new");
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        truncate: true,
+        ..OpenOptions::default()
+    };
+    let file = File::open(&new, options)
+        .await
+        .map_err(StorageError::io("create", &new))?;
+    file.write_all_at(vec![Slice::from(bytes)], 0, Durability::Completed)
+        .await
+        .map_err(StorageError::io("write", &new))?;
+    file.sync_all().await.map_err(StorageError::io("flush", &new))?;
+    directory::rename(&new, path)
+        .await
+        .map_err(StorageError::io("rename", &new))?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    directory::sync(parent)
+        .await
+        .map_err(StorageError::io("flush", parent))
 }
 
 /// The most recently used values.

@@ -43,6 +43,8 @@ struct Inner {
     next_generation: Cell<u64>,
     /// One at a time.
     one: Semaphore,
+    /// The first error: a flush that failed once proves nothing when it is tried again.
+    failure: RefCell<Option<StorageError>>,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -65,6 +67,7 @@ impl Migration {
                 newest: Cell::new(newest),
                 next_generation: Cell::new(next_generation),
                 one: Semaphore::new(1),
+                failure: RefCell::default(),
                 task: RefCell::default(),
             }),
         };
@@ -116,8 +119,19 @@ impl Inner {
         since >= (self.committer.ring_bytes() / RING_PART).min(memory / MEMORY_PART)
     }
 
-    /// Everything that is durable now: to the segments, into a checkpoint, out of the journal.
     async fn migrate(&self, is_last: bool) -> Result<(), StorageError> {
+        if let Some(error) = &*self.failure.borrow() {
+            return Err(error.clone());
+        }
+        let migrated = self.empty_journal(is_last).await;
+        if let Err(error) = &migrated {
+            *self.failure.borrow_mut() = Some(error.clone());
+        }
+        migrated
+    }
+
+    /// Everything that is durable now: to the segments, into a checkpoint, out of the journal.
+    async fn empty_journal(&self, is_last: bool) -> Result<(), StorageError> {
         let replay = self.committer.durable();
         let up_to_seq = replay.seq - 1;
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();

@@ -23,6 +23,10 @@ pub(crate) struct Segment {
     pub(crate) index_entries: u32,
     /// Entries of the time index that are in its file, or were when it was sealed.
     pub(crate) time_entries: u32,
+    /// How many of the entries in memory are in the files: fewer than there, before the index was loaded.
+    pub(crate) offsets_written: usize,
+    /// The same of the time index.
+    pub(crate) times_written: usize,
 }
 
 impl Segment {
@@ -36,6 +40,8 @@ impl Segment {
             index: SegmentIndex::new(),
             index_entries: 0,
             time_entries: 0,
+            offsets_written: 0,
+            times_written: 0,
         }
     }
 

@@ -75,7 +75,7 @@ impl ShardLog {
         let memory = Memory::of(options.memory_bytes.saturating_sub(PLACE_BYTES));
         let mut recovered = recover(options.directory.clone(), &place, &specs, memory).await?;
         let end_seq = recovered.end.seq - 1;
-        let dropped = separate_unknown_after(&mut recovered, &specs, &is_deleted, end_seq).await?;
+        let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
         }
@@ -202,6 +202,7 @@ impl ShardLog {
         };
         // No migration may be writing its files while they get another name.
         let _no_migration = self.inner.migration.pause().await;
+        log.close();
         self.commit(drop_entry(id, log.owner_epoch()), &[])
             .await?
             .durable()
@@ -268,17 +269,20 @@ impl ShardLog {
     }
 }
 
-/// Takes the partitions out that the metadata does not know: a deleted topic's are set aside to be removed, others as
-/// strays. Everything that is recovered must be migrated.
+/// Takes the partitions out that the metadata does not know, and returns them: a deleted topic's directory is set aside
+/// to be removed, another's as a stray, with everything up to `end_seq` in its segments. A crash in the middle is no
+/// matter: what was set aside already is left alone.
 pub(crate) async fn separate_unknown(
     recovered: &mut Recovered,
     specs: &[PartitionSpec],
     is_deleted: &impl Fn(u128) -> bool,
+    end_seq: u64,
 ) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
+    let is_known = |id: &TopicPartition| specs.iter().any(|spec| spec.id == *id);
     let unknown: Vec<TopicPartition> = recovered
         .partitions
         .keys()
-        .filter(|id| !specs.iter().any(|spec| spec.id == **id))
+        .filter(|id| !is_known(id))
         .copied()
         .collect();
     let mut dropped = Vec::with_capacity(unknown.len());
@@ -286,39 +290,21 @@ pub(crate) async fn separate_unknown(
         let Some(log) = recovered.partitions.remove(&id) else {
             continue;
         };
-        let suffix = if is_deleted(id.topic_id) {
-            "delete"
-        } else {
-            "stray"
-        };
         let path = log.directory();
+        let is_deleted = is_deleted(id.topic_id);
         // Another incarnation may have the name by now.
-        if topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id) {
-            set_aside(&path, id, suffix).await?;
-            if suffix == "stray" {
-                recovered.report.strays.push(path.display().to_string());
-            }
+        let is_there = topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id);
+        if !is_deleted && (is_there || log.is_only_in_memory()) {
+            log.migrate(end_seq).await?;
+            log.finish().await?;
+            recovered.report.strays.push(path.display().to_string());
+            set_aside(&path, id, "stray").await?;
+        } else if is_there {
+            set_aside(&path, id, "delete").await?;
         }
         dropped.push((id, log.owner_epoch()));
     }
     Ok(dropped)
-}
-
-/// Like [`separate_unknown`], after writing those partitions' batches to their segments.
-async fn separate_unknown_after(
-    recovered: &mut Recovered,
-    specs: &[PartitionSpec],
-    is_deleted: &impl Fn(u128) -> bool,
-    end_seq: u64,
-) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
-    for (id, log) in &recovered.partitions {
-        let is_stray = !is_deleted(id.topic_id) && !specs.iter().any(|spec| spec.id == *id);
-        if is_stray {
-            log.migrate(end_seq).await?;
-            log.finish().await?;
-        }
-    }
-    separate_unknown(recovered, specs, is_deleted).await
 }
 
 async fn holds_data(path: &std::path::Path) -> Result<bool, StorageError> {

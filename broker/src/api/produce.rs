@@ -253,6 +253,9 @@ async fn append_when_there_is_room(
             }
             Err(AppendError::TooLarge { .. }) => return Err(ErrorCode::MessageTooLarge),
             Err(AppendError::Malformed) => return Err(ErrorCode::InvalidRecord),
+            Err(AppendError::Fenced(StorageError::Dropped)) => {
+                return Err(ErrorCode::UnknownTopicOrPartition);
+            }
             Err(AppendError::Fenced(_)) => return Err(ErrorCode::KafkaStorageError),
         }
     }

@@ -68,7 +68,9 @@ impl HostOptions {
             receive_pool_bytes: defaults.receive_pool_bytes.min(memory / 8),
             unsent_bytes: defaults.unsent_bytes.min(memory / 4),
             bytes_in_flight: defaults.bytes_in_flight.min(memory / 4),
-            connections_max: settings.usize(&table::MAX_CONNECTIONS).min(self.connections_max()),
+            connections_max: settings
+                .usize(&table::MAX_CONNECTIONS)
+                .min(self.connections_max()),
             connections_per_address_max: settings.usize(&table::MAX_CONNECTIONS_PER_IP),
             idle_ms: settings.integer(&table::CONNECTIONS_MAX_IDLE_MS).unsigned_abs(),
             ..defaults

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use ring::buffer::Pool;
 
-use super::replace;
 use crate::error::StorageError;
-use crate::files::read_small;
+use crate::files::{read_small, replace};
 
 /// More journals than any host has cores.
 const JOURNALS_MAX: usize = 1_024;
@@ -35,7 +34,7 @@ impl Manifest {
     }
 
     pub(super) async fn write(&self, path: &Path) -> Result<(), StorageError> {
-        replace(path, encode(self)).await
+        replace(path, encode(self).into_bytes()).await
     }
 
     /// Whether the directory `name` holds one of its journals.

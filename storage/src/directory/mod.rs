@@ -25,7 +25,7 @@ use ring::file::{Durability, File, OpenOptions};
 pub(crate) use self::manifest::Manifest;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::StorageError;
-use crate::files::read_small;
+use crate::files::{read_small, replace};
 use crate::id::{TopicPartition, from_base64, to_base64};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
@@ -366,33 +366,8 @@ async fn properties(
         to_base64(cluster_id),
         to_base64(directory_id)
     );
-    replace(&file, text).await?;
+    replace(&file, text.into_bytes()).await?;
     Ok((cluster_id, directory_id))
-}
-
-/// Puts a file in the place of another, whole or not at all. Durable when it returns.
-async fn replace(path: &Path, text: String) -> Result<(), StorageError> {
-    let new = path.with_extension("new");
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        truncate: true,
-        ..OpenOptions::default()
-    };
-    let file = File::open(&new, options)
-        .await
-        .map_err(StorageError::io("create", &new))?;
-    file.write_all_at(vec![Slice::from(text.into_bytes())], 0, Durability::Completed)
-        .await
-        .map_err(StorageError::io("write", &new))?;
-    file.sync_all().await.map_err(StorageError::io("flush", &new))?;
-    directory::rename(&new, path)
-        .await
-        .map_err(StorageError::io("rename", &new))?;
-    let parent = path.parent().unwrap_or(Path::new("."));
-    directory::sync(parent)
-        .await
-        .map_err(StorageError::io("flush", parent))
 }
 
 #[cfg(test)]

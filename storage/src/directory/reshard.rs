@@ -68,13 +68,12 @@ impl LogDirectory {
         let place = journal_place(&self.path, shard, &self.pool).await?;
         let memory = Memory::of(self.options.memory_bytes);
         let mut recovered = recover(self.path.clone(), &place, live, memory).await?;
-        for log in recovered.partitions.values() {
-            log.migrate(recovered.end.seq - 1).await?;
-            log.finish().await?;
-        }
-        separate_unknown(&mut recovered, live, is_deleted).await?;
+        let end_seq = recovered.end.seq - 1;
+        separate_unknown(&mut recovered, live, is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
+            log.migrate(end_seq).await?;
+            log.finish().await?;
         }
         Ok(recovered
             .partitions

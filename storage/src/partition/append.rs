@@ -7,7 +7,7 @@ use wire::record_batch::{self, BATCH_HEADER_BYTES};
 
 use super::{PartitionLog, Piece};
 use crate::commit::{CommitObserver, CommitTicket, Placed};
-use crate::error::AppendError;
+use crate::error::{AppendError, StorageError};
 use crate::journal::record::{Entry, Kind};
 use crate::producer_state::Verdict;
 
@@ -77,6 +77,9 @@ impl PartitionLog {
     /// [`AppendError`]; nothing was appended then.
     pub fn append(&self, batch: &[u8], header: &BatchHeader) -> Result<Appended, AppendError> {
         let partition = &self.partition;
+        if partition.is_dropped.get() {
+            return Err(AppendError::Fenced(StorageError::Dropped));
+        }
         let config = partition.config.get();
         let mut state = partition.state.borrow_mut();
         let base_offset = state.next_offset;

@@ -204,8 +204,8 @@ impl PartitionLog {
             };
             let segment = &state.segments.all[at];
             let (from, time_from) = (segment.index_entries as usize, segment.time_entries as usize);
-            let offsets = index::encode_offsets(&segment.index.offsets[from..]);
-            let times = index::encode_times(&segment.index.times[time_from..]);
+            let offsets = index::encode_offsets(&segment.index.offsets[segment.offsets_written..]);
+            let times = index::encode_times(&segment.index.times[segment.times_written..]);
             (offsets, times, from, time_from)
         };
         let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
@@ -232,6 +232,8 @@ impl PartitionLog {
             segment.index.offsets = Vec::new();
             segment.index.times = Vec::new();
         }
+        segment.offsets_written = segment.index.offsets.len();
+        segment.times_written = segment.index.times.len();
         Ok(())
     }
 
@@ -297,17 +299,30 @@ impl PartitionLog {
         file.set_len(u64::from(end))
             .await
             .map_err(StorageError::io("cut", &path))?;
-        let stem = directory.join(file_stem(segment_base));
-        let (offsets, times) = {
-            let state = self.partition.state.borrow();
-            let index = &state.segments.all.last().expect("it is there").index;
-            (
-                index::encode_offsets(&index.offsets),
-                index::encode_times(&index.times),
+        for extension in ["index", "timeindex"] {
+            // What an earlier, longer life left behind its entries is cut off; an empty file is made.
+            let count = self.index_file_bytes(segment_base, extension);
+            write_at(
+                &directory.join(file_stem(segment_base)).with_extension(extension),
+                Vec::new(),
+                count,
             )
-        };
-        write_at(&stem.with_extension("index"), offsets, 0).await?;
-        write_at(&stem.with_extension("timeindex"), times, 0).await
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of a segment's index file.
+    fn index_file_bytes(&self, segment_base: i64, extension: &str) -> usize {
+        let state = self.partition.state.borrow();
+        let segment = state
+            .segments
+            .index_of(segment_base)
+            .map(|at| &state.segments.all[at]);
+        segment.map_or(0, |segment| match extension {
+            "index" => segment.index_entries as usize * INDEX_ENTRY_BYTES,
+            _ => segment.time_entries as usize * TIME_ENTRY_BYTES,
+        })
     }
 
     /// Checks after a start that the segments' files hold what the checkpoint says, and loads the active one's index.
@@ -372,6 +387,7 @@ impl PartitionLog {
                 .and_then(index::decode_times);
             match (offsets, times) {
                 (Some(offsets), Some(times)) => {
+                    (segment.offsets_written, segment.times_written) = (offsets.len(), times.len());
                     (segment.index.offsets, segment.index.times) = (offsets, times);
                     true
                 }
@@ -398,6 +414,7 @@ impl PartitionLog {
             let segment = &mut state.segments.all[at];
             segment.index = index;
             (segment.index_entries, segment.time_entries) = (0, 0);
+            (segment.offsets_written, segment.times_written) = (0, 0);
         }
         Ok(())
     }

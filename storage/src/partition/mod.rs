@@ -94,6 +94,7 @@ struct Partition {
     log_start_offset: Cell<i64>,
     high_watermark: Cell<i64>,
     moved: Signal,
+    is_dropped: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -193,6 +194,22 @@ impl PartitionLog {
     /// The epoch that wrote `offset`; -1 if none did.
     pub fn epoch_of(&self, offset: i64) -> i32 {
         self.partition.state.borrow().leader_epochs.of(offset)
+    }
+
+    /// Nothing is appended from now on: the partition's end in the journal must be the last of it.
+    pub(crate) fn close(&self) {
+        self.partition.is_dropped.set(true);
+    }
+
+    /// Whether nothing of it was written to a segment yet.
+    pub(crate) fn is_only_in_memory(&self) -> bool {
+        self.partition
+            .state
+            .borrow()
+            .segments
+            .all
+            .iter()
+            .all(|segment| segment.migrated == 0)
     }
 
     pub(crate) fn owner_epoch(&self) -> u32 {

@@ -65,6 +65,7 @@ impl PartitionLog {
                 log_start_offset: Cell::new(saved.log_start_offset),
                 high_watermark: Cell::new(saved.next_offset),
                 moved: Signal::new(),
+                is_dropped: Cell::new(false),
                 state: RefCell::new(state),
             }),
         }

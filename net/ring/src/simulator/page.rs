@@ -95,6 +95,14 @@ struct Version {
     content: Content,
 }
 
+impl Version {
+    /// Whether the page has bytes of its own afterwards. A truncation takes it away unless it kept its beginning, or
+    /// something later was written to it.
+    fn leaves_page(&self) -> bool {
+        self.cause == Cause::Write || self.sectors != ALL_SECTORS || !matches!(self.content, Content::Zeroes)
+    }
+}
+
 /// How a power cut treats what was not flushed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tear {
@@ -220,7 +228,7 @@ impl Page {
             }
             self.durable = self.durable.with_sectors(&version.content, version.sectors);
             self.unreadable &= !version.sectors;
-            self.is_on_disk = version.cause == Cause::Write || version.sectors != ALL_SECTORS;
+            self.is_on_disk = version.leaves_page();
             settled |= version.sectors;
             version.sectors = 0;
         }
@@ -242,7 +250,7 @@ impl Page {
         }
         self.durable = self.durable.with_sectors(&truncation.content, truncation.sectors);
         self.unreadable &= !truncation.sectors;
-        self.is_on_disk = truncation.sectors != ALL_SECTORS;
+        self.is_on_disk = truncation.leaves_page();
         self.versions.retain(|version| version.sectors != 0);
     }
 
@@ -294,7 +302,7 @@ impl Page {
                 lost &= !version.sectors;
                 unreadable &= !version.sectors;
                 self.unreadable &= !version.sectors;
-                self.is_on_disk = version.sectors != ALL_SECTORS;
+                self.is_on_disk = version.leaves_page();
                 continue;
             }
             let new = version.sectors & chance.mask(tear.new);

@@ -539,3 +539,25 @@ fn a_read_over_a_bad_sector_fails_or_stops_before_it() {
         [None, Some(2 * PAGE_SIZE)]
     );
 }
+
+#[test]
+fn a_cut_within_a_page_keeps_the_bytes_before_it_through_a_flush_and_a_power_cut() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 20);
+    simulator.run(host, 1 << 20, Duration::from_secs(1), || async {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open("/f".as_ref(), options).await.unwrap();
+        let bytes = vec![7; 8192].into();
+        file.write_all_at(vec![bytes], 0, Durability::Completed)
+            .await
+            .unwrap();
+        file.set_len(4096 + 238).await.unwrap();
+        directory::sync_file_system("/".as_ref()).await.unwrap();
+    });
+    simulator.power_cut(host);
+    assert_eq!(simulator.read_file(host, "/f").unwrap(), vec![7; 4096 + 238]);
+}

@@ -1,0 +1,138 @@
+//! The log under power cuts, kills and restarts with another number of shards, against a model of what was promised.
+//!
+//! `cargo test --release -p millstream-storage --test simulation`; `MILLSTREAM_SEEDS=1000` for the long form,
+//! `MILLSTREAM_SEED=N` to repeat one run.
+
+mod life;
+mod model;
+mod rot;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ring::simulator::{DiskFaults, HostId, Simulator, for_each_seed};
+
+use crate::life::{LOG_MEMORY_BYTES, Plan, RING_BYTES, Shared, live, lock};
+use crate::model::Model;
+
+/// Of virtual time, for anything that must end.
+const LIMIT: Duration = Duration::from_secs(600);
+const DISK_BYTES: u64 = 1 << 30;
+/// Batches that a run acknowledges at least.
+const BATCHES: u64 = 2_000;
+/// Crashes that a run has at least.
+const CRASHES: u32 = 3;
+const TOPICS: usize = 3;
+
+fn seeds() -> Range<u64> {
+    let count = std::env::var("MILLSTREAM_SEEDS")
+        .ok()
+        .and_then(|count| count.parse().ok());
+    0..count.unwrap_or(if cfg!(debug_assertions) { 16 } else { 200 })
+}
+
+pub(crate) fn memory_bytes(shards: u32) -> usize {
+    (shards as usize + 1) * LOG_MEMORY_BYTES + (8 << 20)
+}
+
+/// A host with an empty data directory's parent, and a model with a few topics.
+pub(crate) fn begin(seed: u64) -> (Simulator, HostId, Shared) {
+    let mut simulator = Simulator::new(seed);
+    let host = simulator.host(DISK_BYTES);
+    let mut model = Model::default();
+    for _ in 0..TOPICS {
+        model.add_topic();
+    }
+    (simulator, host, Arc::new(Mutex::new(model)))
+}
+
+/// One run; its trace.
+fn run(seed: u64) -> u64 {
+    let (mut simulator, host, model) = begin(seed);
+    let mut crashes = 0;
+    let mut number = 0;
+    let mut shards = 2;
+    loop {
+        number += 1;
+        assert!(number < 500, "no progress: {:?}", lock(&model).acknowledged);
+        disturb(&mut simulator, host);
+        let is_enough = lock(&model).acknowledged >= BATCHES && crashes >= CRASHES;
+        if simulator.random_u64().is_multiple_of(6) {
+            shards = 1 + (simulator.random_u64() % 3) as u32;
+        }
+        let plan = Plan {
+            number,
+            shards,
+            stops_at: is_enough.then_some(BATCHES + 20),
+            topics_change: simulator.random_u64().is_multiple_of(2),
+        };
+        let (before, shared) = (lock(&model).lives, model.clone());
+        if is_enough {
+            let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
+            ended.expect("it ends").expect("a good disk");
+            break;
+        }
+        simulator.start(host, memory_bytes(shards), move || async move {
+            // Ends only with an error, which this disk has no reason for.
+            live(shared, plan).await.expect("a good disk");
+        });
+        let longest_us = [500, 5_000, 60_000, 400_000][(simulator.random_u64() % 4) as usize];
+        let lives_us = simulator.random_u64() % longest_us;
+        simulator.run_for(Duration::from_micros(lives_us));
+        assert!(simulator.is_running(host), "it ended by itself");
+        if simulator.random_u64().is_multiple_of(4) {
+            simulator.kill(host);
+        } else {
+            simulator.power_cut(host);
+        }
+        crashes += 1;
+        if lock(&model).lives == before {
+            lock(&model).crashes_in_recovery += 1;
+        }
+    }
+    // After the clean stop everything is in the segments: once more, from them alone.
+    number += 1;
+    let plan = Plan {
+        number,
+        shards,
+        stops_at: Some(0),
+        topics_change: false,
+    };
+    let shared = model.clone();
+    let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
+    ended.expect("it ends").expect("a good disk");
+    let model = lock(&model);
+    assert!(
+        model.acknowledged_bytes >= 2 * RING_BYTES,
+        "less than two laps of a journal"
+    );
+    simulator.trace_hash()
+}
+
+/// Short and interrupted operations are no faults: every life has some.
+fn disturb(simulator: &mut Simulator, host: HostId) {
+    let often = [0.0, 0.0, 0.02][(simulator.random_u64() % 3) as usize];
+    simulator.set_disk_faults(
+        host,
+        DiskFaults {
+            short_read: often,
+            short_write: often,
+            would_block: often,
+            interrupted: often,
+            ..DiskFaults::default()
+        },
+    );
+}
+
+#[test]
+fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
+    for_each_seed(seeds(), |seed| {
+        run(seed);
+    });
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    assert_eq!(run(7), run(7));
+}

@@ -1,0 +1,109 @@
+//! What was promised: the truth that a log is held against.
+
+use std::collections::BTreeMap;
+
+use storage::TopicPartition;
+
+/// A batch as its producer knows it, in every life of the broker.
+pub(crate) type BatchKey = (i64, i32); // producer id, first sequence
+
+/// A batch that was sent at least once.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    /// Its CRC: covers everything but the base offset and the leader epoch.
+    pub(crate) crc: u32,
+    /// How many records it has.
+    pub(crate) records: i32,
+    /// Its bytes, to send it again.
+    pub(crate) bytes: Vec<u8>,
+    /// The offset that was acknowledged, or seen by a reader.
+    pub(crate) promised: Option<i64>,
+}
+
+/// A batch that the log gave back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    pub(crate) base_offset: i64,
+    pub(crate) next_offset: i64,
+    pub(crate) key: BatchKey,
+    pub(crate) crc: u32,
+    pub(crate) records: i32,
+}
+
+/// A partition and its one producer.
+#[derive(Debug, Default)]
+pub(crate) struct PartitionModel {
+    pub(crate) topic: String,
+    pub(crate) producer_id: i64,
+    pub(crate) next_sequence: i32,
+    pub(crate) sent: BTreeMap<BatchKey, Sent>,
+    /// Sent and not acknowledged, oldest first.
+    pub(crate) outstanding: Vec<BatchKey>,
+}
+
+/// All topics, and what happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) partitions: BTreeMap<TopicPartition, PartitionModel>,
+    pub(crate) deleted: Vec<u128>,
+    pub(crate) next_topic: u128,
+    pub(crate) acknowledged: u64,
+    pub(crate) acknowledged_bytes: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) rolls: u64,
+    /// Of each life: whether it got as far as serving.
+    pub(crate) lives: u32,
+    pub(crate) crashes_in_recovery: u32,
+}
+
+impl PartitionModel {
+    /// An acknowledgement: the offset can never change again.
+    pub(crate) fn promise(&mut self, key: BatchKey, base_offset: i64) {
+        let sent = self.sent.get_mut(&key).expect("only what was sent is promised");
+        if let Some(before) = sent.promised {
+            assert_eq!(
+                before, base_offset,
+                "batch {key:?} was promised at another offset"
+            );
+        }
+        sent.promised = Some(base_offset);
+    }
+
+    /// Everything in the log from its beginning must be what was sent, once each, without a gap; and everything that
+    /// was promised must be there.
+    pub(crate) fn check(&mut self, id: TopicPartition, log: &[Read], high_watermark: i64) {
+        let mut next = 0;
+        let mut found = BTreeMap::new();
+        for read in log {
+            assert_eq!(read.base_offset, next, "{id}: offsets have a gap or go back");
+            assert_eq!(read.next_offset, next + i64::from(read.records));
+            next = read.next_offset;
+            let sent = self.sent.get(&read.key);
+            let sent = sent.unwrap_or_else(|| panic!("{id}: offset {} was never sent", read.base_offset));
+            assert_eq!(
+                (sent.crc, sent.records),
+                (read.crc, read.records),
+                "{id}: other bytes than were sent"
+            );
+            let twice = found.insert(read.key, read.base_offset);
+            assert_eq!(twice, None, "{id}: batch {:?} is there twice", read.key);
+        }
+        assert_eq!(
+            next, high_watermark,
+            "{id}: the log ends before its high watermark"
+        );
+        for (key, sent) in &self.sent {
+            if let Some(offset) = sent.promised {
+                assert_eq!(
+                    found.get(key),
+                    Some(&offset),
+                    "{id}: batch {key:?} was promised at {offset}"
+                );
+            }
+        }
+        // A reader has seen all of it now.
+        for (key, offset) in found {
+            self.promise(key, offset);
+        }
+    }
+}

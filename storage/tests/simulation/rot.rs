@@ -1,0 +1,140 @@
+//! Rot and I/O errors: what was acknowledged is there, or the start says that it is not. Never less, in silence.
+
+use std::time::Duration;
+
+use ring::simulator::{DiskOperation, HostId, Injection, Simulator, for_each_seed};
+use storage::StorageError;
+
+use crate::life::{Plan, Shared, live, lock, open};
+use crate::{LIMIT, begin, memory_bytes, seeds};
+
+const SHARDS: u32 = 1;
+
+fn plan(number: u32) -> Plan {
+    Plan {
+        number,
+        shards: SHARDS,
+        stops_at: None,
+        topics_change: false,
+    }
+}
+
+/// A life that ends in a kill, long after its last batch was published.
+fn filled(seed: u64) -> (Simulator, HostId, Shared) {
+    let (mut simulator, host, model) = begin(seed);
+    let shared = model.clone();
+    simulator.start(host, memory_bytes(SHARDS), move || async move {
+        live(shared, plan(1)).await.expect("a good disk");
+    });
+    let is_full = |_: &Simulator| lock(&model).acknowledged >= 300;
+    assert!(simulator.run_until(LIMIT, is_full));
+    simulator.power_cut(host);
+    (simulator, host, model)
+}
+
+/// Opens and checks everything, and stays long enough to vouch for it.
+fn reopen(simulator: &mut Simulator, host: HostId, model: &Shared, number: u32) -> Result<(), StorageError> {
+    let shared = model.clone();
+    let opened = simulator.run(host, memory_bytes(SHARDS), LIMIT, move || async move {
+        let opened = open(&shared, plan(number)).await;
+        ring::timer::sleep(Duration::from_millis(20)).await;
+        opened.map(drop)
+    });
+    opened.expect("it ends")
+}
+
+fn path_of(simulator: &Simulator, host: HostId, name: &str) -> String {
+    let files = simulator.files(host);
+    let found = files.into_iter().find(|(path, _)| path.ends_with(name));
+    found.unwrap_or_else(|| panic!("no file {name}")).0
+}
+
+#[test]
+fn a_rotten_bit_in_the_journal_is_reported_or_was_not_needed() {
+    let reported = std::sync::atomic::AtomicU32::new(0);
+    for_each_seed(seeds(), |seed| {
+        let (mut simulator, host, model) = filled(seed);
+        // Vouched for by now: a whole start, and the record that it publishes.
+        reopen(&mut simulator, host, &model, 2).expect("a good disk");
+        let path = path_of(&simulator, host, "/journal");
+        let length = simulator
+            .files(host)
+            .into_iter()
+            .find(|(name, _)| *name == path)
+            .expect("a file")
+            .1;
+        let at = simulator.random_u64() % length;
+        if simulator.random_u64().is_multiple_of(2) {
+            let bit = (simulator.random_u64() % 8) as u8;
+            simulator.flip_bit(host, &path, at, bit).expect("a file");
+        } else {
+            simulator
+                .make_unreadable(host, &path, at - at % 512)
+                .expect("a file");
+        }
+        match reopen(&mut simulator, host, &model, 3) {
+            Ok(()) => {}
+            Err(error @ StorageError::Corrupt { .. }) => {
+                assert!(error.to_string().contains("journal"), "{error}");
+                reported.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                // It is no different when it is asked again: nothing was changed.
+                assert!(reopen(&mut simulator, host, &model, 3).is_err());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(reported.into_inner() > 0, "no run has hit what was acknowledged");
+}
+
+#[test]
+fn one_rotten_superblock_or_checkpoint_costs_nothing() {
+    for_each_seed(seeds(), |seed| {
+        let (mut simulator, host, model) = filled(seed);
+        reopen(&mut simulator, host, &model, 2).expect("a good disk");
+        let (name, at) = match simulator.random_u64() % 4 {
+            0 => ("/journal", simulator.random_u64() % 128),
+            1 => ("/journal", 4_096 + simulator.random_u64() % 128),
+            2 => ("/checkpoint-0", simulator.random_u64() % 64),
+            _ => ("/checkpoint-1", simulator.random_u64() % 64),
+        };
+        let path = path_of(&simulator, host, name);
+        assert!(simulator.flip_bit(host, &path, at, 3).expect("a file"));
+        reopen(&mut simulator, host, &model, 3).unwrap_or_else(|error| panic!("{name} at {at}: {error}"));
+        let shared = model.clone();
+        let mut more = plan(4);
+        more.stops_at = Some(lock(&model).acknowledged + 300);
+        let ran = simulator.run(host, memory_bytes(SHARDS), LIMIT, move || live(shared, more));
+        ran.expect("it ends").expect("it goes on");
+        reopen(&mut simulator, host, &model, 5).expect("still whole");
+    });
+}
+
+#[test]
+fn after_an_io_error_nothing_more_is_acknowledged_and_nothing_promised_is_lost() {
+    for_each_seed(seeds(), |seed| {
+        let (mut simulator, host, model) = filled(seed);
+        let operation = [DiskOperation::Write, DiskOperation::Sync, DiskOperation::Name]
+            [(simulator.random_u64() % 3) as usize];
+        let after = (simulator.random_u64() % 200) as u32;
+        simulator.inject(
+            host,
+            Injection {
+                operation,
+                path_contains: String::new(),
+                after,
+                times: 1,
+                errno: 5,
+            },
+        );
+        let shared = model.clone();
+        let mut until = plan(2);
+        until.stops_at = Some(lock(&model).acknowledged + 400);
+        // It may end well (the error came too late, or where it could be borne), with the error, or stand still.
+        let _ = simulator.run(host, memory_bytes(SHARDS), Duration::from_secs(2), move || {
+            live(shared, until)
+        });
+        simulator.power_cut(host);
+        simulator.heal_disk(host);
+        reopen(&mut simulator, host, &model, 3).expect("a healed disk");
+    });
+}
