@@ -81,7 +81,7 @@ stop_all() {
 trap stop_all EXIT
 
 # What the last system left in the page cache must not be written while the next is measured.
-settle() { sync -f "$data"; sleep 1; }
+settle() { sync -f "$data"; sleep 2; }
 
 note() { # KEY=VALUE... : adds them to the JSON object on standard input, and the result to the results
   python3 -c '

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use net::client::{ClientError, Connection, ConnectionOptions};
 use ring::clock;
 use ring::executor::{self, Class, Task};
+use ring::timer::sleep_until;
 use wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::record_batch::batches;
 use wire::{ApiKey, Array, ErrorCode, Request, Response, Uuid, decode_response_header};
@@ -107,6 +108,8 @@ struct Got {
 
 impl Reading {
     async fn read_until_the_end(self, mut positions: Vec<Position>) {
+        // What is answered before is not measured.
+        sleep_until(self.start.at).await;
         while !positions.is_empty() {
             let asked = clock::now();
             if asked >= self.start.window.to {

@@ -128,6 +128,8 @@ impl Sending {
     async fn send_until_the_end(self: Rc<Self>) {
         let end = self.start.window.to;
         let places = self.partitions.len() as u64;
+        // All connections at once, however soon each stands.
+        sleep_until(self.start.at).await;
         loop {
             let number = self.next.get();
             self.next.set(number + 1);

@@ -30,6 +30,8 @@ use crate::worker::{Lines, Load, Start, Told, work};
 const WATCH_MEMORY_BYTES: usize = 1 << 30;
 /// Messages that wait to be read, from all workers: a few seconds of them.
 const TOLD_MAX: usize = 256;
+/// A run that ends at once has lasted this long, so that it has a rate.
+const SHORTEST_RUN: Duration = Duration::from_micros(1);
 /// From the last connection that stands to the first batch that is due.
 const START_DELAY: Duration = Duration::from_millis(50);
 
@@ -234,7 +236,7 @@ async fn measure(
     )
     .await?;
     Ok(Measured {
-        seconds: (end.at.min(to) - from).as_secs_f64(),
+        seconds: (end.at.min(to) - from).max(SHORTEST_RUN).as_secs_f64(),
         threads,
         sample,
         server_cpu_s: end.server_cpu_s,

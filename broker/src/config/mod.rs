@@ -373,6 +373,18 @@ mod tests {
     }
 
     #[test]
+    fn the_profiles_that_we_ship_are_good() {
+        for text in [
+            include_str!("../../../tuning/dev.toml"),
+            include_str!("../../../tuning/dedicated.toml"),
+        ] {
+            let mut settings = Settings::default();
+            settings.take_file(text).expect("a profile of ours");
+            settings.check().expect("settings that go together");
+        }
+    }
+
+    #[test]
     fn a_later_source_wins() {
         let mut settings = Settings::default();
         settings
