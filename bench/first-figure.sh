@@ -108,9 +108,21 @@ measure() { # SYSTEM BATCH_SIZE ROUND
   sleep 3
 }
 
+# A JVM compiles what runs often: a first run of each kind is not counted.
+warm_up() { # SYSTEM
+  local batch
+  for batch in "${batch_sizes[@]}"; do
+    echo "== warm-up, $1, batches of $batch bytes" >&2
+    "$target/bench" produce --brokers "127.0.0.1:${port[$1]}" --topic warm-up --partitions 6 --batch-size "$batch" \
+      --connections 6 --seconds "$seconds" >/dev/null || fail "bench failed"
+  done
+  python3 "$tools/rawkafka.py" --brokers "127.0.0.1:${port[$1]}" delete warm-up >/dev/null
+}
+
 reversed() { local item list=(); for item in "$@"; do list=("$item" "${list[@]}"); done; echo "${list[@]}"; }
 
-for system in "${systems[@]}"; do start "$system"; done
+for system in "${systems[@]}"; do start "$system"; warm_up "$system"; done
+sleep 3
 for round in $(seq "$rounds"); do
   if [ $((round % 2)) = 1 ]; then
     order=("${systems[@]}") sizes=("${batch_sizes[@]}")
@@ -122,7 +134,7 @@ for round in $(seq "$rounds"); do
   done
   if [ $fio = yes ]; then
     settle
-    "$tools/fio-flush.sh" "$data/fio" --seconds 2 | while read -r line; do note "system=fio" "round=$round" <<<"$line"; done
+    "$tools/fio-flush.sh" "$data/fio" --seconds 1 | while read -r line; do note "system=fio" "round=$round" <<<"$line"; done
   fi
 done
 python3 "$here/figure_table.py" "$results"
