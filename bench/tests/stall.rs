@@ -197,8 +197,9 @@ fn a_stall_is_charged_to_every_batch_that_was_due_meanwhile() {
     let report = produce(None, "--rate 1000 --seconds 2 --connections 2 --threads 2");
     assert!(report.is_clean(), "{report}");
     // Batches of one record: 2,000 were due. A quarter of them while the broker stood still, the last of these with
-    // nearly no wait: so a tenth of all waited for longer than 300 ms, and some more while the rest was caught up with. A client that stops its clock while it waits
-    // would have seen the stall only as often as it has requests in flight.
+    // nearly no wait: so a tenth of all waited for longer than 300 ms, and some more while the rest was caught up with.
+    // A client that stops its clock while it waits would have seen the stall only as often as it has requests in
+    // flight.
     let latency_ns = &report.sample.latency_ns;
     assert_eq!(latency_ns.len(), 2_000, "{report}");
     let stalled = latency_ns.count_between(300_000_000, 520_000_000);
