@@ -93,18 +93,10 @@ fn did_you_mean(name: Option<&str>) -> String {
 }
 
 /// All settings with their values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// What differs from the defaults.
     values: BTreeMap<&'static str, (String, Origin)>,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            values: BTreeMap::new(),
-        }
-    }
 }
 
 impl Settings {

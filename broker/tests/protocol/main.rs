@@ -3,6 +3,7 @@
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     reason = "a test crate: its items are nobody's interface, and a failed unwrap is a failed test"
 )]
 

@@ -11,7 +11,7 @@ use super::{JOURNALS, LogDirectory, journal_place};
 use crate::checkpoint::PartitionCheckpoint;
 use crate::error::StorageError;
 use crate::id::TopicPartition;
-use crate::partition::PartitionSpec;
+use crate::partition::{PartitionLog, PartitionSpec};
 use crate::recovery::{Memory, recover};
 use crate::shard_log::separate_unknown;
 
@@ -78,7 +78,7 @@ impl LogDirectory {
         Ok(recovered
             .partitions
             .values()
-            .map(|log| log.checkpoint())
+            .map(PartitionLog::checkpoint)
             .collect())
     }
 }

@@ -212,7 +212,7 @@ impl PartitionLog {
                 if found.is_none() && header.base_offset > cold.offset {
                     return Err(self.corrupt(view, here, "the batch that holds an offset is not there"));
                 }
-                let collected = found.as_ref().map_or(0, |found| found.len());
+                let collected = found.as_ref().map_or(0, ExactSizeIterator::len);
                 let may_be_larger = found.is_none() && cold.at_least_one;
                 if collected + length > max_bytes && !may_be_larger {
                     break;

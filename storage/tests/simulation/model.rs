@@ -50,7 +50,6 @@ pub(crate) struct Model {
     pub(crate) acknowledged: u64,
     pub(crate) acknowledged_bytes: u64,
     pub(crate) duplicates: u64,
-    pub(crate) rolls: u64,
     /// Of each life: whether it got as far as serving.
     pub(crate) lives: u32,
     pub(crate) crashes_in_recovery: u32,
