@@ -1,8 +1,11 @@
 //! A shard's life: bind, open, serve, install image after image, stop.
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::channel::{Answer, Sender};
 use ring::executor::{Class, Task, spawn};
@@ -18,6 +21,10 @@ use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
+/// How long a port may be in use before that is an error: far longer than the kernel needs after a kill.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+/// How soon it is tried again.
+const PORT_RETRY: Duration = Duration::from_millis(10);
 
 /// Runs a shard to its end: the body of its thread.
 pub async fn run(context: ShardContext) {
@@ -27,7 +34,7 @@ pub async fn run(context: ShardContext) {
         mut commands,
         ..
     } = context;
-    let listener = match TcpListener::bind(listen, BACKLOG).await {
+    let listener = match bind(listen).await {
         Ok(listener) => listener,
         Err(error) => {
             let _nobody_asks = bound.give(Err(format!("cannot listen on {listen}: {error}")));
@@ -97,6 +104,20 @@ async fn report_failure(log: ShardLog, shard: u32, controller: Sender<Controller
     let _stopping = controller
         .send(ControllerRequest::ShardFailed { shard, reason })
         .await;
+}
+
+/// Listens on `address`. A process that was killed leaves its port a moment after its end: the kernel takes its ring
+/// apart in the background, and the listener with it.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = ring::clock::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(address, BACKLOG).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && ring::clock::now() < deadline => {
+                ring::timer::sleep(PORT_RETRY).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn stop(
