@@ -172,20 +172,8 @@ pub fn lease_producer_ids(metadata: &Metadata) -> Option<(MetadataRecord, Range<
 
 /// What is written when the host starts with `shards` shards: its registration when that is new, moves when the
 /// shards are others, and always new leader epochs, by one record for all.
-///
-/// # Errors
-/// The data belongs to a host of another `node.id`.
-pub fn start(metadata: &Metadata, host_id: i32, shards: u32) -> Result<Vec<MetadataRecord>, String> {
+pub fn start(metadata: &Metadata, host_id: i32, shards: u32) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
-    if let Some(host) = metadata.host
-        && host.id != host_id
-    {
-        return Err(format!(
-            "this data directory belongs to node.id {}, and the configuration says node.id {host_id}: \
-             start with node.id={}, or with another --data-dir",
-            host.id, host.id
-        ));
-    }
     if metadata.host.is_none_or(|host| host.shards != shards) {
         records.push(MetadataRecord::HostRegistered { host_id, shards });
         let moves = crate::controller::placement::spread(metadata, host_id, shards);
@@ -194,7 +182,7 @@ pub fn start(metadata: &Metadata, host_id: i32, shards: u32) -> Result<Vec<Metad
         }
     }
     records.push(MetadataRecord::LeaderEpochsRaised { host_id });
-    Ok(records)
+    records
 }
 
 /// Once every shard has opened its log or installed the image without them, deleted topics are forgotten.
@@ -633,14 +621,14 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_shards_moves_partitions_and_another_host_is_refused() {
+    fn another_number_of_shards_moves_partitions_and_every_start_raises_epochs() {
         let mut metadata = Metadata::default();
-        for record in start(&metadata.clone(), 1, 2).expect("a first start") {
+        for record in start(&metadata.clone(), 1, 2) {
             metadata.apply(&record).expect("applied");
         }
         create(&mut metadata, &[wanted("a", 8)]);
         for shards in [4, 1, 3] {
-            for record in start(&metadata.clone(), 1, shards).expect("a start") {
+            for record in start(&metadata.clone(), 1, shards) {
                 metadata.apply(&record).expect("applied");
             }
             let mut loads = BTreeMap::new();
@@ -658,8 +646,7 @@ mod tests {
             );
         }
         assert_eq!(metadata.topics_by_name["a"].partitions[0].leader_epoch, 3);
-        let same = start(&metadata, 1, 3).expect("a start");
+        let same = start(&metadata, 1, 3);
         assert_eq!(same, [MetadataRecord::LeaderEpochsRaised { host_id: 1 }]);
-        assert!(start(&metadata, 2, 3).expect_err("refused").contains("node.id 1"));
     }
 }

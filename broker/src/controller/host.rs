@@ -27,6 +27,9 @@ use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Requests of all shards that may wait: more are told to come again.
 const REQUESTS_MAX: usize = 1_024;
 /// Memory of the control thread beside a shard's log, which it needs to change the number of shards, in bytes.
@@ -132,7 +135,11 @@ pub async fn run(
                 return Err(format!("shard {shard} cannot go on: {reason}"));
             }
             Some(request) => host.handle(request).await?,
-            None => return host.stop().await,
+            None => {
+                // Those that wait in it learn that nobody answers them: shards do not stop before they have.
+                drop(requests);
+                return host.stop().await;
+            }
         }
     }
 }
@@ -166,6 +173,21 @@ struct Host {
 
 impl Host {
     async fn start(options: HostOptions, requests: Sender<ControllerRequest>) -> Result<Host, String> {
+        let mut host = Host::open(options).await?;
+        let host_id = host.options.settings.i32(&table::NODE_ID);
+        let shards = host.options.shards();
+        let records = host
+            .metadata
+            .with(|metadata| decide::start(metadata, host_id, shards));
+        host.propose(records).await?;
+        host.prepare_journals(host_id).await?;
+        host.start_shards(host_id, &requests).await?;
+        host.open_shards().await?;
+        Ok(host)
+    }
+
+    /// Takes the directory and reads the metadata log. There are no shards yet.
+    async fn open(options: HostOptions) -> Result<Host, String> {
         let settings = &options.settings;
         let directory = LogDirectory::open(
             &options.data_directory,
@@ -178,11 +200,11 @@ impl Host {
         )
         .await
         .map_err(|error| error.to_string())?;
-        let host_id = settings.i32(&table::NODE_ID);
-        let metadata = MetadataLog::open(&options.data_directory, host_id.unsigned_abs().into())
+        let member = settings.i32(&table::NODE_ID).unsigned_abs().into();
+        let metadata = MetadataLog::open(&options.data_directory, member)
             .await
             .map_err(|error| error.to_string())?;
-        let mut host = Host {
+        Ok(Host {
             metadata,
             directory,
             nodes: Vec::new(),
@@ -190,16 +212,7 @@ impl Host {
             shards: Vec::new(),
             announced: AnnouncedVersion::default(),
             options,
-        };
-        let shards = host.options.shards();
-        let records = host
-            .metadata
-            .with(|metadata| decide::start(metadata, host_id, shards))?;
-        host.propose(records).await?;
-        host.prepare_journals(host_id).await?;
-        host.start_shards(host_id, &requests).await?;
-        host.open_shards().await?;
-        Ok(host)
+        })
     }
 
     /// As many journals as shards, each with the partitions that the metadata gives its shard.

@@ -97,6 +97,17 @@ pub enum MetadataError {
         /// What is wrong.
         why: String,
     },
+    /// The log is another host's.
+    #[error(
+        "this data directory belongs to node.id {owners}, and the configuration says node.id {member}: start with \
+         node.id={owners}, or with another --data-dir"
+    )]
+    OtherMember {
+        /// Whose it is.
+        owners: String,
+        /// Who asked.
+        member: u64,
+    },
     /// An earlier write or flush failed: what is on disk is not known, so nothing more is acknowledged.
     #[error("the metadata log stopped after an error, restart the broker: {0}")]
     Stopped(String),
@@ -160,7 +171,7 @@ impl MetadataLog {
     /// number in the quorum.
     ///
     /// # Errors
-    /// Files that cannot be read, or that are damaged: then nothing is changed.
+    /// Files that cannot be read, that are damaged, or that are another host's: then nothing is changed.
     pub async fn open(data_dir: &Path, member: u64) -> Result<MetadataLog, MetadataError> {
         let fence = Fence::default();
         let files = Files::open(data_dir.join("metadata")).await?;
@@ -209,6 +220,18 @@ impl MetadataLog {
             .await
             .map_err(|error| stopped(&error))?
         {
+            // Before it asks to be elected: nobody else is there to say no, and it would wait for ever.
+            let owners: Vec<u64> = {
+                let metrics = opened.raft.metrics();
+                let metrics = metrics.borrow();
+                metrics.membership_config.membership().voter_ids().collect()
+            };
+            if !owners.contains(&member) {
+                let owners: Vec<String> = owners.iter().map(u64::to_string).collect();
+                let owners = owners.join(", ");
+                opened.close().await;
+                return Err(MetadataError::OtherMember { owners, member });
+            }
             // A vote is read as not yet won (see `vote`): every start is a term of its own.
             let elected = opened.raft.trigger().elect().await;
             elected.map_err(|error| stopped(&error))?;
