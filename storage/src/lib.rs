@@ -30,6 +30,7 @@ pub use commit::CommitTicket;
 pub use directory::{DirectoryOptions, LogDirectory};
 pub use error::{AppendError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
+pub use journal::LARGEST_RECORD_MAX;
 pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};
 pub use recovery::RecoveryReport;
 pub use shard_log::{ShardLog, ShardOptions};

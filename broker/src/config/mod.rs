@@ -165,6 +165,7 @@ impl Settings {
             )));
         }
         self.listen_address()?;
+        self.advertised_host()?;
         self.shard_ports().map(drop)
     }
 
@@ -183,6 +184,25 @@ impl Settings {
                  (advertised.host takes a name)"
             ))
         })
+    }
+
+    /// The host that clients are told to connect to.
+    ///
+    /// # Errors
+    /// `host` stands for all addresses, and `advertised.host` names none of them.
+    pub fn advertised_host(&self) -> Result<&str, ConfigError> {
+        match self.text(&table::ADVERTISED_HOST) {
+            "" => {}
+            name => return Ok(name),
+        }
+        let address = self.listen_address()?;
+        if address.is_unspecified() {
+            return Err(ConfigError::Conflict(format!(
+                "host={address} is no address that clients can connect to: set advertised.host to a name or address \
+                 by which they reach this host"
+            )));
+        }
+        Ok(self.text(&table::HOST))
     }
 
     /// The port of each shard: `port` for the first, `shard.port.base` and its number for the others; all 0 (any free
@@ -277,6 +297,12 @@ impl Settings {
     pub(crate) fn fits_journal(&self, name: &str, batch_bytes: i64) -> Result<(), String> {
         let journal = self.integer(&table::JOURNAL_BYTES);
         let most = journal / JOURNAL_BATCHES_MIN + LOG_OVERHEAD_BYTES;
+        let most_of_any = storage::LARGEST_RECORD_MAX as i64 + LOG_OVERHEAD_BYTES;
+        if batch_bytes > most_of_any {
+            return Err(format!(
+                "{name}={batch_bytes} is more than {most_of_any}, the most that any journal takes: lower {name}"
+            ));
+        }
         if batch_bytes > most {
             return Err(format!(
                 "{name}={batch_bytes} is more than {most}, an eighth of journal.bytes={journal}: \
@@ -306,7 +332,9 @@ impl Settings {
         })?;
         let value = match setting.kind {
             Kind::Boolean => value.to_ascii_lowercase(),
-            Kind::Integer(_) | Kind::Text | Kind::OneOf(_) => value.to_owned(),
+            Kind::Integer(_) | Kind::Text | Kind::OneOf(_) | Kind::Fraction | Kind::Replicas => {
+                value.to_owned()
+            }
         };
         self.values.insert(setting.name, (value, origin));
         Ok(())
@@ -362,6 +390,23 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn the_book_has_every_setting_as_it_is() {
+        let book = include_str!("../../../docs/run.md");
+        for setting in SETTINGS {
+            let (name, default, what) = (setting.name, setting.default, setting.documentation);
+            let row = format!("| `{name}` | {default} | {what} |\n");
+            assert!(book.contains(&row), "docs/run.md lacks this row:\n{row}");
+        }
+        for config in topic::effective(&BTreeMap::new(), &Settings::default()) {
+            let name = format!("`{}`", config.name);
+            assert!(
+                book.contains(&name),
+                "docs/run.md does not name the topic config {name}"
+            );
+        }
     }
 
     #[test]
@@ -421,6 +466,7 @@ mod tests {
             "port=70000",
             "host=",
             "host=somewhere",
+            "host=0.0.0.0",
             "num.partitions",
         ] {
             assert!(settings(&[wrong]).is_err(), "{wrong}");
@@ -433,6 +479,9 @@ mod tests {
         let error = settings(&["journal.bytes=8388608", "message.max.bytes=2000000"]);
         let error = error.expect_err("refused").to_string();
         assert!(error.contains("2000000") && error.contains("8388608"), "{error}");
+        let large = ["journal.bytes=268435456", "message.max.bytes=16777229"];
+        let error = settings(&large).expect_err("refused").to_string();
+        assert!(error.contains("16777228") && !error.contains("raise"), "{error}");
     }
 
     #[test]

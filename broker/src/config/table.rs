@@ -45,6 +45,10 @@ pub enum Kind {
     Text,
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// A number from 0 to 1.
+    Fraction,
+    /// `partition:node` of some replicas, separated by commas; `*` for all, or nothing.
+    Replicas,
 }
 
 impl Kind {
@@ -75,6 +79,28 @@ impl Kind {
             Kind::Text => Ok(()),
             Kind::OneOf(values) if values.contains(&value) => Ok(()),
             Kind::OneOf(values) => Err(format!("one of {} is wanted", values.join(", "))),
+            Kind::Fraction => match value.parse::<f64>() {
+                Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
+                _ => Err("a number from 0 to 1 is wanted".to_owned()),
+            },
+            Kind::Replicas if value.len() > TEXT_BYTES_MAX => {
+                Err(format!("at most {TEXT_BYTES_MAX} characters are wanted"))
+            }
+            Kind::Replicas if value.is_empty() || value == "*" => Ok(()),
+            Kind::Replicas => {
+                let is_number = |part: &str| {
+                    part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<i32>().is_ok()
+                };
+                let is_replica = |one: &str| {
+                    one.split_once(':')
+                        .is_some_and(|(partition, node)| is_number(partition) && is_number(node))
+                };
+                let mut replicas = value.split(',').map(str::trim);
+                replicas
+                    .all(is_replica)
+                    .then_some(())
+                    .ok_or_else(|| "partition:node,partition:node,... or * is wanted".to_owned())
+            }
         }
     }
 }
@@ -107,7 +133,7 @@ settings! {
     AUTO_CREATE_TOPICS_ENABLE: Kafka "auto.create.topics.enable", Kind::Boolean, "true",
         "Whether a topic that a producer or consumer asks for is created.";
     MESSAGE_MAX_BYTES: Kafka "message.max.bytes", Kind::Integer(1_024..=I32_MAX), "1048588",
-        "The largest record batch, in bytes. At most an eighth of journal.bytes.";
+        "The largest record batch, in bytes. At most an eighth of journal.bytes, and 16 MiB.";
     LOG_SEGMENT_BYTES: Kafka "log.segment.bytes", Kind::Integer(1_048_576..=I32_MAX), "1073741824",
         "The size at which a log begins a new segment, in bytes.";
     LOG_INDEX_INTERVAL_BYTES: Kafka "log.index.interval.bytes", Kind::Integer(0..=I32_MAX), "4096",

@@ -72,31 +72,44 @@ const fn kept(name: &'static str, kind: Kind, default: &'static str) -> KeptConf
 const ANY: Kind = Kind::Integer(0..=i64::MAX);
 const ANY_OR_NONE: Kind = Kind::Integer(-1..=i64::MAX);
 
-static KEPT: [KeptConfig; 18] = [
+static KEPT: [KeptConfig; 27] = [
     kept(
         "cleanup.policy",
         Kind::OneOf(&["delete", "compact", "compact,delete", "delete,compact"]),
         "delete",
     ),
     kept(
+        "compression.gzip.level",
+        Kind::OneOf(&["-1", "1", "2", "3", "4", "5", "6", "7", "8", "9"]),
+        "-1",
+    ),
+    kept("compression.lz4.level", Kind::Integer(1..=17), "9"),
+    kept(
         "compression.type",
         Kind::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
         "producer",
     ),
+    kept("compression.zstd.level", Kind::Integer(-131_072..=22), "3"),
     kept("delete.retention.ms", ANY, "86400000"),
     kept("file.delete.delay.ms", ANY, "60000"),
     kept("flush.messages", Kind::Integer(1..=i64::MAX), "1"),
     kept("flush.ms", ANY, "9223372036854775807"),
+    kept("follower.replication.throttled.replicas", Kind::Replicas, ""),
+    kept("leader.replication.throttled.replicas", Kind::Replicas, ""),
+    kept("local.retention.bytes", Kind::Integer(-2..=i64::MAX), "-2"),
+    kept("local.retention.ms", Kind::Integer(-2..=i64::MAX), "-2"),
     kept(
         "max.compaction.lag.ms",
         Kind::Integer(1..=i64::MAX),
         "9223372036854775807",
     ),
-    kept("min.cleanable.dirty.ratio", Kind::Text, "0.5"),
+    kept("min.cleanable.dirty.ratio", Kind::Fraction, "0.5"),
     kept("min.compaction.lag.ms", ANY, "0"),
     // With one replica anything else would refuse every write.
     kept("min.insync.replicas", Kind::Integer(1..=1), "1"),
     kept("preallocate", Kind::Boolean, "false"),
+    kept("remote.log.copy.disable", Kind::Boolean, "false"),
+    kept("remote.log.delete.on.disable", Kind::Boolean, "false"),
     kept("remote.storage.enable", Kind::OneOf(&["false"]), "false"),
     kept("retention.bytes", ANY_OR_NONE, "-1"),
     kept("retention.ms", ANY_OR_NONE, "-1"),
@@ -191,6 +204,71 @@ mod tests {
         let error = ok("max.message.bytes", "100000000").expect_err("refused");
         assert!(error.contains("journal.bytes"), "{error}");
     }
+
+    #[test]
+    fn every_config_of_kafka_4_is_known_and_takes_its_default() {
+        let settings = Settings::default();
+        let all = effective(&BTreeMap::new(), &settings);
+        assert_eq!(all.len(), KAFKA_4.len());
+        for (config, name) in all.iter().zip(KAFKA_4) {
+            assert_eq!(config.name, name);
+            let default = config.value.as_deref().expect("a default");
+            assert_eq!(check(name, default, &settings), Ok(()), "{name}");
+            for wrong in ["\u{7f}", "nan", "-3.5"] {
+                assert!(check(name, wrong, &settings).is_err(), "{name}={wrong}");
+            }
+        }
+        for (name, value, is_good) in [
+            ("min.cleanable.dirty.ratio", "1", true),
+            ("min.cleanable.dirty.ratio", "1.1", false),
+            ("compression.gzip.level", "0", false),
+            ("compression.zstd.level", "-5", true),
+            ("leader.replication.throttled.replicas", "*", true),
+            ("leader.replication.throttled.replicas", "0:1000, 1:1001", true),
+            ("leader.replication.throttled.replicas", "0:1000,", false),
+            ("leader.replication.throttled.replicas", "0:+1", false),
+        ] {
+            let checked = check(name, value, &settings);
+            assert_eq!(checked.is_ok(), is_good, "{name}={value}");
+        }
+    }
+
+    /// The topic configs of Apache Kafka 4.x, as its documentation lists them.
+    const KAFKA_4: [&str; 33] = [
+        "cleanup.policy",
+        "compression.gzip.level",
+        "compression.lz4.level",
+        "compression.type",
+        "compression.zstd.level",
+        "delete.retention.ms",
+        "file.delete.delay.ms",
+        "flush.messages",
+        "flush.ms",
+        "follower.replication.throttled.replicas",
+        "index.interval.bytes",
+        "leader.replication.throttled.replicas",
+        "local.retention.bytes",
+        "local.retention.ms",
+        "max.compaction.lag.ms",
+        "max.message.bytes",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
+        "message.timestamp.type",
+        "min.cleanable.dirty.ratio",
+        "min.compaction.lag.ms",
+        "min.insync.replicas",
+        "preallocate",
+        "remote.log.copy.disable",
+        "remote.log.delete.on.disable",
+        "remote.storage.enable",
+        "retention.bytes",
+        "retention.ms",
+        "segment.bytes",
+        "segment.index.bytes",
+        "segment.jitter.ms",
+        "segment.ms",
+        "unclean.leader.election.enable",
+    ];
 
     #[test]
     fn a_topics_own_config_is_told_from_the_brokers_and_the_default() {

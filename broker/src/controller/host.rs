@@ -126,22 +126,17 @@ pub async fn run(
     mut stop: Receiver<()>,
     ready: Answer<Vec<SocketAddr>>,
 ) -> Result<Vec<String>, String> {
-    let (to_host, mut requests) = bounded(REQUESTS_MAX);
-    let mut host = Host::start(options, to_host).await?;
-    let _nobody_asks = ready.give(host.addresses.clone());
-    loop {
-        match next(&mut requests, &mut stop).await {
-            Some(ControllerRequest::ShardFailed { shard, reason }) => {
-                return Err(format!("shard {shard} cannot go on: {reason}"));
-            }
-            Some(request) => host.handle(request).await?,
-            None => {
-                // Those that wait in it learn that nobody answers them: shards do not stop before they have.
-                drop(requests);
-                return host.stop().await;
-            }
+    let (to_host, requests) = bounded(REQUESTS_MAX);
+    let mut host = Host::open(options).await?;
+    let ended = match host.start(to_host).await {
+        Ok(()) => {
+            let _nobody_asks = ready.give(host.addresses.clone());
+            host.work(requests, &mut stop).await
         }
-    }
+        Err(error) => Err(error),
+    };
+    host.metadata.close().await;
+    ended
 }
 
 /// The next request; `None` when it is time to stop.
@@ -172,20 +167,6 @@ struct Host {
 }
 
 impl Host {
-    async fn start(options: HostOptions, requests: Sender<ControllerRequest>) -> Result<Host, String> {
-        let mut host = Host::open(options).await?;
-        let host_id = host.options.settings.i32(&table::NODE_ID);
-        let shards = host.options.shards();
-        let records = host
-            .metadata
-            .with(|metadata| decide::start(metadata, host_id, shards));
-        host.propose(records).await?;
-        host.prepare_journals(host_id).await?;
-        host.start_shards(host_id, &requests).await?;
-        host.open_shards().await?;
-        Ok(host)
-    }
-
     /// Takes the directory and reads the metadata log. There are no shards yet.
     async fn open(options: HostOptions) -> Result<Host, String> {
         let settings = &options.settings;
@@ -213,6 +194,33 @@ impl Host {
             announced: AnnouncedVersion::default(),
             options,
         })
+    }
+
+    /// From the directory and the metadata to shards that serve.
+    async fn start(&mut self, requests: Sender<ControllerRequest>) -> Result<(), String> {
+        let host_id = self.options.settings.i32(&table::NODE_ID);
+        let shards = self.options.shards();
+        let records = self
+            .metadata
+            .with(|metadata| decide::start(metadata, host_id, shards));
+        self.propose(records).await?;
+        self.prepare_journals(host_id).await?;
+        self.start_shards(host_id, &requests).await?;
+        self.open_shards().await
+    }
+
+    /// Does what shards ask for, until it is time to stop.
+    async fn work(
+        &mut self,
+        mut requests: Receiver<ControllerRequest>,
+        stop: &mut Receiver<()>,
+    ) -> Result<Vec<String>, String> {
+        while let Some(request) = next(&mut requests, stop).await {
+            self.handle(request).await?;
+        }
+        // Those that wait in it learn that nobody answers them: shards do not stop before they have.
+        drop(requests);
+        self.stop().await
     }
 
     /// As many journals as shards, each with the partitions that the metadata gives its shard.
@@ -261,15 +269,7 @@ impl Host {
         let settings = &self.options.settings;
         let address = settings.listen_address().map_err(|error| error.to_string())?;
         let ports = settings.shard_ports().map_err(|error| error.to_string())?;
-        let advertised = match settings.text(&table::ADVERTISED_HOST) {
-            "" if address.is_unspecified() => {
-                return Err(format!(
-                    "host={address} is no address that clients can connect to: set advertised.host"
-                ));
-            }
-            "" => settings.text(&table::HOST).to_owned(),
-            name => name.to_owned(),
-        };
+        let advertised = settings.advertised_host().map_err(|error| error.to_string())?;
         let rack = Some(settings.text(&table::BROKER_RACK)).filter(|rack| !rack.is_empty());
         let shard_settings = Arc::new(self.options.shard_settings());
         let delay_ms = settings.integer(&table::FILE_DELETE_DELAY_MS).unsigned_abs();
@@ -311,9 +311,9 @@ impl Host {
             self.addresses.push(listening);
             self.nodes.push(Node {
                 id: host_id * NODES_PER_HOST + shard,
-                host: advertised.clone(),
+                host: advertised.to_owned(),
                 port: listening.port(),
-                rack: Some(rack.unwrap_or(&advertised).to_owned()),
+                rack: Some(rack.unwrap_or(advertised).to_owned()),
             });
         }
         Ok(())
@@ -503,7 +503,7 @@ impl Host {
     }
 
     /// Every shard finishes what is in flight and seals its log.
-    async fn stop(self) -> Result<Vec<String>, String> {
+    async fn stop(&self) -> Result<Vec<String>, String> {
         let mut stopping = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (done, awaited) = oneshot();
@@ -519,7 +519,6 @@ impl Host {
             let counters = stopped.map_err(|error| format!("shard {number}: {error}"))?;
             lines.push(format!("shard={number} {counters}"));
         }
-        self.metadata.close().await;
         Ok(lines)
     }
 }

@@ -22,8 +22,8 @@ use crate::error::StorageError;
 /// Written at a time while a new ring is filled with zeroes, in bytes.
 const FILL_BYTES: usize = 1 << 20;
 
-/// No record is larger, whatever the ring, in bytes: a shard must have memory for several.
-const LARGEST_RECORD_MAX: usize = 16 << 20;
+/// No journal takes a larger batch, whatever its ring, in bytes: a shard must have memory for several.
+pub const LARGEST_RECORD_MAX: usize = 16 << 20;
 
 /// How a journal is made.
 #[derive(Debug, Clone, Copy)]
