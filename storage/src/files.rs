@@ -81,8 +81,8 @@ impl Files {
             return Ok(index);
         }
         let stem = directory.join(file_stem(base_offset));
-        let offsets = read_small(&stem.with_extension("index"), pool).await?;
-        let times = read_small(&stem.with_extension("timeindex"), pool).await?;
+        let offsets = read_index(&stem.with_extension("index"), pool).await;
+        let times = read_index(&stem.with_extension("timeindex"), pool).await;
         let index = Rc::new(SealedIndex {
             offsets: index::decode_offsets(&offsets, segment_bytes).unwrap_or_default(),
             times: index::decode_times(&times).unwrap_or_default(),
@@ -103,7 +103,15 @@ pub(crate) fn log_path(directory: &Path, base_offset: i64) -> PathBuf {
     directory.join(file_stem(base_offset)).with_extension("log")
 }
 
-/// A whole file; empty if it is missing, too large or unreadable.
+/// An index file; empty if it cannot be read, because everything is found without it, only later.
+pub(crate) async fn read_index(path: &Path, pool: &Pool) -> Vec<u8> {
+    read_small(path, pool).await.unwrap_or_default()
+}
+
+/// A whole small file; empty if there is none.
+///
+/// # Errors
+/// If it cannot be read, or is too large to be one of ours: that is never the same as a file that is not there.
 pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, StorageError> {
     const STEP: usize = 64 << 10;
     let options = OpenOptions {
@@ -118,7 +126,8 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
     let length = file.len().await.map_err(StorageError::io("look at", path))?;
     let mut bytes = Vec::new();
     if length > INDEX_BYTES_MAX {
-        return Ok(bytes);
+        let what = format!("it has {length} bytes, and never should have more than {INDEX_BYTES_MAX}");
+        return Err(StorageError::corrupt(path, 0, what));
     }
     let mut buffer = crate::journal::take(pool, STEP).await?;
     while (bytes.len() as u64) < length {
@@ -127,7 +136,7 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
         match result {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
-            Err(_) => return Ok(Vec::new()),
+            Err(error) => return Err(StorageError::io("read", path)(error)),
         }
     }
     Ok(bytes)

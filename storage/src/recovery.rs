@@ -220,8 +220,16 @@ impl Recovery<'_> {
                     Ok(Visit::Next)
                 })
                 .await?;
-            let Scan::Paused(next) = scan else {
-                return Ok(migrated_seq);
+            let next = match scan {
+                Scan::End(found) if found == end => return Ok(migrated_seq),
+                Scan::End(found) => {
+                    let what = format!(
+                        "journal record {} could be read a moment ago, and now cannot",
+                        found.seq
+                    );
+                    return Err(StorageError::corrupt(journal.path(), found.position, what));
+                }
+                Scan::Paused(next) => next,
             };
             migrated_seq = next.seq - 1;
             let mut freed = false;

@@ -255,7 +255,8 @@ impl LogDirectory {
                 continue;
             };
             let path = self.path.join(&entry.name);
-            let Some(topic_id) = topic_id_of(&path, &self.pool).await? else {
+            // What does not say whose it is is left alone.
+            let Ok(Some(topic_id)) = topic_id_of(&path, &self.pool).await else {
                 continue;
             };
             let id = TopicPartition { topic_id, partition };
@@ -318,7 +319,7 @@ async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
         .await
         .map_err(StorageError::io("open", &lock_path))?;
     if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
-        let bytes = read_small(&lock_path, pool).await?;
+        let bytes = read_small(&lock_path, pool).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let holder = text
             .lines()

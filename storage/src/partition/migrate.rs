@@ -13,7 +13,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 
 use super::PartitionLog;
 use crate::error::StorageError;
-use crate::files::{log_path, read_small};
+use crate::files::{log_path, read_index};
 use crate::id::{TopicPartition, to_base64};
 use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
@@ -371,8 +371,8 @@ impl PartitionLog {
     async fn load_index(&self, segment_base: i64) -> Result<(), StorageError> {
         let stem = self.directory().join(file_stem(segment_base));
         let pool = &self.partition.shared.staging;
-        let offsets = read_small(&stem.with_extension("index"), pool).await?;
-        let times = read_small(&stem.with_extension("timeindex"), pool).await?;
+        let offsets = read_index(&stem.with_extension("index"), pool).await;
+        let times = read_index(&stem.with_extension("timeindex"), pool).await;
         let is_whole = {
             let mut state = self.partition.state.borrow_mut();
             let Some(at) = state.segments.index_of(segment_base) else {

@@ -138,3 +138,45 @@ fn after_an_io_error_nothing_more_is_acknowledged_and_nothing_promised_is_lost()
         reopen(&mut simulator, host, &model, 3).expect("a healed disk");
     });
 }
+
+#[test]
+fn a_read_that_fails_once_or_more_loses_nothing() {
+    for_each_seed(seeds(), |seed| {
+        let (mut simulator, host, model) = filled(seed);
+        let path = ["", "/journal", "/journals/", "/manifest"][(simulator.random_u64() % 4) as usize];
+        let injection = Injection {
+            operation: DiskOperation::Read,
+            path_contains: path.to_owned(),
+            after: (simulator.random_u64() % 24) as u32,
+            times: 1 + (simulator.random_u64() % 4) as u32,
+            errno: 5,
+        };
+        simulator.inject(host, injection.clone());
+        // It is borne, or the start is refused: never is something else believed instead.
+        let _ = reopen(&mut simulator, host, &model, 2);
+        simulator.heal_disk(host);
+        if let Err(error) = reopen(&mut simulator, host, &model, 3) {
+            panic!("{injection:?}: {error}");
+        }
+    });
+}
+
+#[test]
+fn an_unreadable_manifest_or_properties_file_is_never_taken_for_a_new_directory() {
+    for name in ["/data/manifest", "/data/meta.properties"] {
+        let (mut simulator, host, model) = begin(1);
+        let shared = model.clone();
+        simulator.start(host, memory_bytes(SHARDS), move || async move {
+            live(shared, plan(1)).await.expect("a good disk");
+        });
+        // Too little for a migration: all of it is in the journal, and no partition has a directory.
+        assert!(simulator.run_until(LIMIT, |_| lock(&model).acknowledged >= 10));
+        simulator.kill(host);
+        let before = simulator.files(host);
+        assert!(before.iter().all(|(path, _)| !path.ends_with(".log")));
+        assert!(simulator.make_unreadable(host, name, 0).expect("a file"));
+        let error = reopen(&mut simulator, host, &model, 2).expect_err("it cannot be read");
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(simulator.files(host), before, "{name}: something was changed");
+    }
+}
