@@ -33,4 +33,4 @@ pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;
 pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};
 pub use recovery::RecoveryReport;
-pub use shard_log::{ShardLog, ShardOptions};
+pub use shard_log::{ShardLog, ShardOptions, ShardStatistics};

@@ -41,6 +41,7 @@ struct Inner {
     /// Where the newest checkpoint begins to replay: the journal's tail after the next one.
     newest: Cell<ReplayStart>,
     next_generation: Cell<u64>,
+    checkpoints: Cell<u64>,
     /// One at a time.
     one: Semaphore,
     /// The first error: a flush that failed once proves nothing when it is tried again.
@@ -66,6 +67,7 @@ impl Migration {
                 directory,
                 newest: Cell::new(newest),
                 next_generation: Cell::new(next_generation),
+                checkpoints: Cell::new(0),
                 one: Semaphore::new(1),
                 failure: RefCell::default(),
                 task: RefCell::default(),
@@ -74,6 +76,11 @@ impl Migration {
         let task = spawn(Class::Throughput, migration.inner.clone().watch());
         *migration.inner.task.borrow_mut() = Some(task);
         migration
+    }
+
+    /// Checkpoints that were written since the start.
+    pub(crate) fn checkpoints(&self) -> u64 {
+        self.inner.checkpoints.get()
     }
 
     /// While the permit is held no migration runs.
@@ -159,6 +166,7 @@ impl Inner {
         self.committer.advance_tail(tail, generation).await?;
         self.newest.set(replay);
         self.next_generation.set(generation + 1);
+        self.checkpoints.set(self.checkpoints.get() + 1);
         phase::say("checkpoint end");
         Ok(())
     }

@@ -40,6 +40,17 @@ pub struct ShardOptions {
     pub file_delete_delay: Duration,
 }
 
+/// What a shard's log has done since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardStatistics {
+    /// Journal records written: group commits, and those that only say what is durable.
+    pub records: u64,
+    /// Bytes of the ring that they took. One lap is `journal.bytes`.
+    pub journal_bytes: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+}
+
 /// A shard's log. Cheap to clone.
 #[derive(Clone)]
 pub struct ShardLog {
@@ -226,6 +237,16 @@ impl ShardLog {
         self.inner.committer.room().clone()
     }
 
+    /// What it has done since it was opened.
+    pub fn statistics(&self) -> ShardStatistics {
+        let (records, journal_bytes) = self.inner.committer.written();
+        ShardStatistics {
+            records,
+            journal_bytes,
+            checkpoints: self.inner.migration.checkpoints(),
+        }
+    }
+
     /// Waits until the log takes nothing any more because something failed, and says what.
     pub async fn failed(&self) -> StorageError {
         let committer = &self.inner.committer;
@@ -294,7 +315,17 @@ pub(crate) async fn separate_unknown(
         let is_deleted = is_deleted(id.topic_id);
         // Another incarnation may have the name by now.
         let is_there = topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id);
-        if !is_deleted && (is_there || log.is_only_in_memory()) {
+        let is_free = !directory::exists(&path)
+            .await
+            .map_err(StorageError::io("look at", &path))?;
+        if !is_deleted && !is_there && !is_free && log.has_unmigrated() {
+            let what = format!(
+                "it is another topic's, and partition {id}, which no metadata knows, has batches in the journal that \
+                 belong in a directory of this name. Move it away, or restore the metadata from a copy"
+            );
+            return Err(StorageError::refused(&path, what));
+        }
+        if !is_deleted && (is_there || (is_free && log.is_only_in_memory())) {
             log.migrate(end_seq).await?;
             log.finish().await?;
             recovered.report.strays.push(path.display().to_string());

@@ -204,10 +204,12 @@ impl OpenGroup {
 
     /// Adds a chunk of at least `bytes`, if the pool has that.
     pub(super) fn add_chunk(&mut self, pool: &Pool, bytes: usize) -> bool {
-        let Ok(buffer) = pool.try_take(bytes) else {
+        let Ok(mut buffer) = pool.try_take(bytes) else {
             return false;
         };
         let used = if self.chunks.is_empty() { HEAD_ROOM } else { 0 };
+        // The room is written even if the header does not fit in it, and a buffer has had other owners.
+        buffer[..used].fill(0);
         self.chunks.push(Chunk { buffer, used });
         true
     }
@@ -271,7 +273,6 @@ impl OpenGroup {
     /// Writes the header to the room for it in the first chunk. Returns its CRC.
     pub(super) fn encode_head(&mut self, header: &RecordHeader) -> u32 {
         let room = &mut self.chunks[0].buffer[..HEAD_ROOM];
-        room.fill(0);
         record::encode(room, header, &self.entries)
     }
 

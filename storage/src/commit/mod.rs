@@ -104,6 +104,10 @@ struct State {
     migrated_seq: u64,
     /// What recent groups had, in bytes.
     usual_bytes: usize,
+    /// Records written since the start.
+    records: u64,
+    /// Their bytes.
+    journal_bytes: u64,
     failure: Option<StorageError>,
 }
 
@@ -145,6 +149,8 @@ impl Committer {
                 resident: recovered,
                 migrated_seq: 0,
                 usual_bytes: CHUNK_BYTES_MIN,
+                records: 0,
+                journal_bytes: 0,
                 failure: None,
             }),
             work: Signal::new(),
@@ -272,6 +278,12 @@ impl Committer {
     /// Bytes of the ring from `from` to the end of what is durable.
     pub(crate) fn bytes_since(&self, from: ReplayStart) -> u64 {
         self.distance(from.position, self.shared.state.borrow().durable.position)
+    }
+
+    /// Records that were written since the start, and their bytes.
+    pub(crate) fn written(&self) -> (u64, u64) {
+        let state = self.shared.state.borrow();
+        (state.records, state.journal_bytes)
     }
 
     /// Whether something was refused for want of ring or memory since the last call.

@@ -224,6 +224,8 @@ impl State {
     /// Moves the chain past a record; gives where the next one begins.
     fn advance(&mut self, header: &RecordHeader, crc: u32) -> ReplayStart {
         self.published_seq = header.durable_seq;
+        self.records += 1;
+        self.journal_bytes += u64::from(header.total_length);
         self.head = ReplayStart {
             seq: header.seq + 1,
             position: header.position + u64::from(header.total_length),

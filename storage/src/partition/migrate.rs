@@ -11,7 +11,8 @@ use ring::file::{Durability, File, OpenOptions};
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
-use super::PartitionLog;
+use super::{Partition, PartitionLog};
+use crate::directory::topic_id_of;
 use crate::error::StorageError;
 use crate::files::{log_path, read_index};
 use crate::id::{TopicPartition, to_base64};
@@ -419,10 +420,16 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Takes the partition's directory out of sight, to be removed later. Its new name, if it was there.
+    /// Takes the partition's directory out of sight, to be removed later. Its new name, if it was there. A directory of
+    /// that name that says it is another incarnation's is left alone.
     pub(crate) async fn set_aside(&self) -> Result<Option<PathBuf>, StorageError> {
-        self.partition.shared.files.forget(self.partition.id);
-        set_aside(&self.directory(), self.partition.id, "delete").await
+        let Partition { shared, id, .. } = &*self.partition;
+        shared.files.forget(*id);
+        let directory = self.directory();
+        match topic_id_of(&directory, &shared.staging).await? {
+            Some(topic_id) if topic_id != id.topic_id => Ok(None),
+            _ => set_aside(&directory, *id, "delete").await,
+        }
     }
 }
 

@@ -114,7 +114,14 @@ impl PartitionLog {
     pub async fn load(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
         match extent.0 {
             Found::Tail(slices) => Ok(slices),
-            Found::Cold(cold) => self.load_cold(&cold).await,
+            Found::Cold(cold) => {
+                let loaded = self.load_cold(&cold).await;
+                // Its files' names may be those of another incarnation of the topic by now.
+                if self.partition.is_dropped.get() {
+                    return Err(StorageError::Dropped);
+                }
+                loaded
+            }
         }
     }
 

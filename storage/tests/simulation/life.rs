@@ -30,8 +30,11 @@ const WINDOW: usize = 4;
 pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) shards: u32,
-    /// Ends by itself, with a clean stop, when so many batches were acknowledged in all.
-    pub(crate) stops_at: Option<u64>,
+    /// How often their number has changed before.
+    pub(crate) layout: u32,
+    /// Ends by itself, with a clean stop, when so many batches were acknowledged in all, and some journal has made so
+    /// many laps.
+    pub(crate) stops_at: Option<(u64, u64)>,
     /// Topics come and go.
     pub(crate) topics_change: bool,
 }
@@ -59,11 +62,22 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             change_topics(model.clone(), shards.clone(), plan, stop.clone()),
         ));
     }
-    let Some(enough) = plan.stops_at else {
-        return std::future::pending().await;
-    };
-    while lock(&model).acknowledged < enough {
+    let mut before = vec![0; shards.len()];
+    loop {
         ring::timer::sleep(Duration::from_millis(1)).await;
+        let mut model = lock(&model);
+        for (shard, (log, before)) in shards.iter().zip(&mut before).enumerate() {
+            let bytes = log.statistics().journal_bytes;
+            *model
+                .journal_bytes
+                .entry((plan.layout, shard as u32))
+                .or_default() += bytes - *before;
+            *before = bytes;
+        }
+        let is_enough = |(batches, laps)| model.acknowledged >= batches && model.laps() >= laps;
+        if plan.stops_at.is_some_and(is_enough) {
+            break;
+        }
     }
     stop.set(true);
     for task in tasks {
@@ -241,9 +255,7 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
         if let Some(partition) = model.partitions.get_mut(&id) {
             partition.promise(key, base_offset);
             partition.outstanding.retain(|other| *other != key);
-            let bytes = partition.sent[&key].bytes.len() as u64;
             model.acknowledged += 1;
-            model.acknowledged_bytes += bytes;
         }
     }))
 }
@@ -359,6 +371,14 @@ async fn change_topics(model: Shared, shards: Vec<ShardLog>, plan: Plan, stop: R
 }
 
 impl Model {
+    /// Of the journal that has made most.
+    pub(crate) fn laps(&self) -> u64 {
+        self.journal_bytes
+            .values()
+            .max()
+            .map_or(0, |bytes| bytes / RING_BYTES)
+    }
+
     /// A new topic with one partition. Names recur.
     pub(crate) fn add_topic(&mut self) -> TopicPartition {
         self.next_topic += 1;

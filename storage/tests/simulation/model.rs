@@ -48,7 +48,8 @@ pub(crate) struct Model {
     pub(crate) deleted: Vec<u128>,
     pub(crate) next_topic: u128,
     pub(crate) acknowledged: u64,
-    pub(crate) acknowledged_bytes: u64,
+    /// Bytes that each journal has taken: by how often the number of shards has changed, and by shard.
+    pub(crate) journal_bytes: BTreeMap<(u32, u32), u64>,
     pub(crate) duplicates: u64,
     /// Of each life: whether it got as far as serving.
     pub(crate) lives: u32,

@@ -14,6 +14,7 @@ fn plan(number: u32) -> Plan {
     Plan {
         number,
         shards: SHARDS,
+        layout: 0,
         stops_at: None,
         topics_change: false,
     }
@@ -102,7 +103,7 @@ fn one_rotten_superblock_or_checkpoint_costs_nothing() {
         reopen(&mut simulator, host, &model, 3).unwrap_or_else(|error| panic!("{name} at {at}: {error}"));
         let shared = model.clone();
         let mut more = plan(4);
-        more.stops_at = Some(lock(&model).acknowledged + 300);
+        more.stops_at = Some((lock(&model).acknowledged + 300, 0));
         let ran = simulator.run(host, memory_bytes(SHARDS), LIMIT, move || live(shared, more));
         ran.expect("it ends").expect("it goes on");
         reopen(&mut simulator, host, &model, 5).expect("still whole");
@@ -128,7 +129,7 @@ fn after_an_io_error_nothing_more_is_acknowledged_and_nothing_promised_is_lost()
         );
         let shared = model.clone();
         let mut until = plan(2);
-        until.stops_at = Some(lock(&model).acknowledged + 400);
+        until.stops_at = Some((lock(&model).acknowledged + 400, 0));
         // It may end well (the error came too late, or where it could be borne), with the error, or stand still.
         let _ = simulator.run(host, memory_bytes(SHARDS), Duration::from_secs(2), move || {
             live(shared, until)
