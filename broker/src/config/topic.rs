@@ -201,8 +201,10 @@ mod tests {
                 .contains("segment.bytes")
         );
         assert!(ok("segment.bytes", "-1").is_err());
-        let error = ok("max.message.bytes", "100000000").expect_err("refused");
+        let error = ok("max.message.bytes", "10000000").expect_err("refused");
         assert!(error.contains("journal.bytes"), "{error}");
+        let error = ok("max.message.bytes", "100000000").expect_err("refused");
+        assert!(error.contains("16777228"), "{error}");
     }
 
     #[test]
