@@ -134,6 +134,9 @@ fn disturb(simulator: &mut Simulator, host: HostId) {
             short_write: often,
             would_block: often,
             interrupted: often,
+            // As long as what comes after it in a migration takes.
+            stall: often,
+            stall_longest: Duration::from_millis(20),
             ..DiskFaults::default()
         },
     );

@@ -139,9 +139,16 @@ fn after_an_io_error_nothing_more_is_acknowledged_and_nothing_promised_is_lost()
         let mut until = plan(2);
         until.stops_at = Some((lock(&model).acknowledged + 400, 0));
         // It may end well (the error came too late, or where it could be borne), with the error, or stand still.
-        let _ = simulator.run(host, memory_bytes(SHARDS), Duration::from_secs(2), move || {
-            live(shared, until)
+        simulator.start(host, memory_bytes(SHARDS), move || async move {
+            let _ = live(shared, until).await;
         });
+        let errors = simulator.disk_counters(host).errors;
+        let has_failed = |simulator: &Simulator| simulator.disk_counters(host).errors > errors;
+        simulator.run_until(Duration::from_secs(2), has_failed);
+        // Before a migration has made good what the journal does not have, or after.
+        let more = simulator.random_u64() % 30;
+        let enough = lock(&model).acknowledged + more;
+        simulator.run_until(Duration::from_secs(2), |_| lock(&model).acknowledged > enough);
         simulator.power_cut(host);
         simulator.heal_disk(host);
         reopen(&mut simulator, host, &model, 3).expect("a healed disk");
