@@ -1,0 +1,52 @@
+#!/bin/bash
+# Kafka's own DumpLogSegments reads every segment and index of a directory that was stopped with SIGTERM, without
+# complaint, and finds in it what should be there: every offset of every partition once, one after the other.
+#
+#   dump.sh DATADIR
+# Needs (Debian): default-jre-headless maven.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data=$(cd "${1:?dump.sh DATADIR}" && pwd)
+out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
+fail() { echo "dump.sh: $*" >&2; exit 1; }
+
+dump() { # FILES OPTION...; the tool tells of what it does not like on either output
+  local files=$1; shift
+  "$here/tools/kafka.sh" tool dump-log-segments "$@" --files "$(paste -sd, "$files")" >"$out/dump" 2>"$out/errors" ||
+    fail "$*: $(tail -3 "$out/errors")"
+  grep -vE '^(SLF4J|Picked up|WARNING)' "$out/errors" && fail "$*: it complains"
+  grep -iE 'mismatch|non-consecutive|invalid|corrupt|exception|isvalid: false|could not find|out of order' "$out/dump" &&
+    fail "$*: it complains"
+  [ "$(grep -c '^Dumping ' "$out/dump")" = "$(wc -l <"$files")" ] || fail "$*: it left files out"
+}
+
+find "$data" -mindepth 2 -maxdepth 2 -path '*-[0-9]*/*' -name '*.log' | sort >"$out/logs"
+find "$data" -mindepth 2 -maxdepth 2 -path '*-[0-9]*/*' -name '*index' -size +0 | sort >"$out/indexes"
+[ -s "$out/logs" ] || fail "no segments in $data"
+dump "$out/logs" --deep-iteration
+counts=$(awk '
+  function wrong(what) { print "dump.sh: " partition ": " what > "/dev/stderr"; failed = 1; exit 1 }
+  /^Dumping / {
+    directory = $2; sub("/[^/]*$", "", directory)
+    if (directory == partition) sealed++
+    else { partition = directory; next_batch = next_record = 0; partitions++ }
+    segments++
+  }
+  /^Log starting offset: / && $4 != next_batch { wrong("a segment begins at " $4 ", expected " next_batch) }
+  /^baseOffset: / {
+    if ($2 != next_batch || next_record != next_batch) wrong("a batch at " $2 ", expected " next_record)
+    next_batch = $4 + 1
+  }
+  /^\| offset: / {
+    if ($3 != next_record) wrong("a record at " $3 ", expected " next_record)
+    next_record++; records++
+  }
+  END {
+    if (failed) exit 1
+    print segments " segments of " partitions " partitions (" sealed + 0 " sealed), " records + 0 " records"
+  }' "$out/dump")
+if [ -s "$out/indexes" ]; then
+  dump "$out/indexes" --index-sanity-check
+  dump "$out/indexes" --verify-index-only
+fi
+echo "$counts, $(wc -l <"$out/indexes") indexes: no complaint"
