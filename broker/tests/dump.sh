@@ -10,10 +10,20 @@ data=$(cd "${1:?dump.sh DATADIR}" && pwd)
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 fail() { echo "dump.sh: $*" >&2; exit 1; }
 
+# Kafka 4.4's tool says of every segment but a log's first one, its own too, that the segment's offset follows -1.
+excuse() {
+  awk '
+    /^Non-consecutive offsets in / { held = $0; base = $NF; sub("^.*/0*", "", base); sub("[.]log$", "", base); next }
+    held != "" { if ($0 !~ "^  -1 is followed by " base "$") print held "\n" $0; held = ""; next }
+    { print }' "$out/errors" >"$out/rest"
+  mv "$out/rest" "$out/errors"
+}
+
 dump() { # FILES OPTION...; the tool tells of what it does not like on either output
   local files=$1; shift
   "$here/tools/kafka.sh" tool dump-log-segments "$@" --files "$(paste -sd, "$files")" >"$out/dump" 2>"$out/errors" ||
     fail "$*: $(tail -3 "$out/errors")"
+  excuse
   grep -vE '^(SLF4J|Picked up|WARNING)' "$out/errors" && fail "$*: it complains"
   grep -iE 'mismatch|non-consecutive|invalid|corrupt|exception|isvalid: false|could not find|out of order' "$out/dump" &&
     fail "$*: it complains"
