@@ -21,7 +21,10 @@ import time
 import rawkafka
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DEFAULT_BROKER = "target/release/millstream start --data-dir {data} --port {port} --shards 2"
+# Small rings and segments, so that kills hit checkpoints and rolls.
+DEFAULT_BROKER = (os.environ.get("CARGO_TARGET_DIR", "target") + "/release/millstream start --data-dir {data}"
+                  " --port {port} --shards 2 --set journal.bytes=8388608 --set log.segment.bytes=1048576"
+                  " --set message.max.bytes=1000000")
 PHASE = re.compile(rb"millstream phase (\w+)(?: (begin|end))?")
 START_LIMIT_S = 60
 ROLL_SHARE_S = 0.005       # a roll has no end line: a kill this soon after it counts as hitting it
@@ -63,9 +66,9 @@ class Broker:
         self.ready_after = time.monotonic() - self.began
 
     def wait_phase(self, phase, seconds):
-        """Returns when the phase begins, or after `seconds`."""
-        until, seen = time.monotonic() + seconds, len(self.lines)
+        """Returns when the phase begins, or after `seconds`. Of recovery, there is one in a life."""
         with self.changed:
+            until, seen = time.monotonic() + seconds, 0 if phase == "recovery" else len(self.lines)
             while not any(p == phase and edge != "end" for _, p, edge in self.lines[seen:]):
                 left = until - time.monotonic()
                 if left <= 0 or not self.changed.wait(left):
@@ -141,7 +144,7 @@ def main():
     parser.add_argument("--max-ms", type=int, default=800)
     parser.add_argument("--producers", type=int, default=4, help="of each of the two workloads")
     parser.add_argument("--partitions", type=int, default=6)
-    parser.add_argument("--rate", type=float, default=400, help="records a second of each of the two workloads")
+    parser.add_argument("--rate", type=float, default=800, help="records a second of each of the two workloads")
     parser.add_argument("--topic-config", action="append", default=None)
     parser.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()
@@ -156,7 +159,7 @@ def main():
     broker = Broker(a, log)
     topics = {"plain": False, "idempotent": True}
     workloads, faults = {}, []
-    hits, starts, in_start = collections.Counter(), [], 0
+    hits, starts, in_start, known = collections.Counter(), [], 0, set()
     try:
         broker.wait_ready()
         starts.append(broker.ready_after)
@@ -166,19 +169,24 @@ def main():
             # A quarter of the kills fall into the start; not more than three in a row, so that work goes on.
             if number and in_start < 3 and rng.random() < 0.25:
                 in_start += 1
-                time.sleep(rng.uniform(0, sorted(starts)[len(starts) // 2]))
+                if "recovery" in known and rng.random() < 0.5:
+                    broker.wait_phase("recovery", AIM_LIMIT_S)
+                    time.sleep(rng.uniform(0, 0.01))
+                else:
+                    time.sleep(rng.uniform(0, sorted(starts)[len(starts) // 2]))
             else:
                 in_start = 0
                 if broker.ready_after is None:
                     broker.wait_ready()
                     starts.append(broker.ready_after)
                 aim = rng.choice(["", "", "", "roll", "checkpoint"])
-                if aim and any(phase == aim for _, phase, _ in broker.lines) or aim and number % 5 == 0:
+                if aim in known:
                     broker.wait_phase(aim, AIM_LIMIT_S)
                     time.sleep(rng.uniform(0, 0.004))
                 else:
                     time.sleep(rng.uniform(a.min_ms, a.max_ms) / 1000)
             hits[broker.kill()] += 1
+            known.update(phase for _, phase, _ in broker.lines)
             broker = Broker(a, log)
             for topic, (process, _) in workloads.items():
                 if process.poll() is not None:
