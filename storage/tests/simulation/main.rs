@@ -150,6 +150,37 @@ fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
 }
 
 #[test]
+fn what_was_served_after_a_kill_outlives_the_power_cut_that_follows() {
+    for_each_seed(seeds(), |seed| {
+        let (mut simulator, host, model) = begin(seed);
+        let plan = Plan {
+            number: 1,
+            shards: 1,
+            layout: 0,
+            stops_at: None,
+            topics_change: false,
+        };
+        let shared = model.clone();
+        simulator.start(host, memory_bytes(1), move || async move {
+            live(shared, plan).await.expect("a good disk");
+        });
+        let enough = 10 + simulator.random_u64() % 50;
+        assert!(simulator.run_until(LIMIT, |_| lock(&model).acknowledged >= enough));
+        simulator.run_for(Duration::from_micros(enough));
+        // The last record may be readable, and only in the device's memory.
+        simulator.kill(host);
+        for number in 2..4 {
+            let (shared, before) = (model.clone(), lock(&model).lives);
+            simulator.start(host, memory_bytes(1), move || async move {
+                live(shared, Plan { number, ..plan }).await.expect("a good disk");
+            });
+            assert!(simulator.run_until(LIMIT, |_| lock(&model).lives > before));
+            simulator.power_cut(host);
+        }
+    });
+}
+
+#[test]
 fn a_seed_replays_exactly() {
     assert_eq!(run(7), run(7));
 }
