@@ -6,5 +6,7 @@ mod api;
 pub mod cli;
 pub mod config;
 pub mod controller;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod partition;
 pub mod shard;

@@ -281,6 +281,14 @@ fn decode_producer(from: &mut Reader<'_>) -> Option<(i64, Producer)> {
     Some((id, Producer { epoch, batches }))
 }
 
+/// For the fuzz target: whatever is read is written, and read as the same.
+#[cfg(fuzzing)]
+pub(crate) fn read_and_write_again(bytes: &[u8]) {
+    if let Some(checkpoint) = decode(bytes) {
+        assert_eq!(decode(&encode(&checkpoint)), Some(checkpoint));
+    }
+}
+
 struct Writer(Vec<u8>);
 
 impl Writer {

@@ -14,6 +14,8 @@ mod commit;
 mod directory;
 mod error;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod id;
 mod index;
 mod journal;

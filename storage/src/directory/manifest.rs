@@ -78,6 +78,14 @@ fn decode(text: &str) -> Option<Manifest> {
     (!journals.is_empty()).then_some(Manifest { generation, journals })
 }
 
+/// For the fuzz target: whatever is read is written, and read as the same.
+#[cfg(fuzzing)]
+pub(crate) fn read_and_write_again(text: &str) {
+    if let Some(manifest) = decode(text) {
+        assert_eq!(decode(&encode(&manifest)), Some(manifest));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

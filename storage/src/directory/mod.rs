@@ -16,6 +16,9 @@
 mod manifest;
 mod reshard;
 
+#[cfg(fuzzing)]
+pub(crate) use manifest::read_and_write_again as read_and_write_manifest_again;
+
 use std::path::{Path, PathBuf};
 
 use ring::buffer::{Pool, Slice};

@@ -362,6 +362,57 @@ pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership<u64,
     Ok(Membership::new(sets, nodes))
 }
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use super::*;
+
+    const FILE_ID: u64 = 1;
+
+    /// A file as it is.
+    pub(crate) fn log(file: &[u8]) {
+        if let Ok(read) = scan(file, 0) {
+            check(&read);
+        }
+    }
+
+    /// A file of frames whose checksums are right, made of `data`: for each frame its kind (and whether a new write
+    /// begins), index, term, durable end and the length of its payload, a byte each, then the payload.
+    pub(crate) fn log_of(mut data: &[u8]) {
+        let purged = None;
+        let file_id = FILE_ID;
+        let mut file = Header { file_id, purged }.block();
+        while let [kind, index, term, durable_end, length, rest @ ..] = data {
+            let (payload, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+            let id = LogId::new(CommittedLeaderId::new((*term).into(), 1), (*index).into());
+            put_frame(&mut file, FILE_ID, (*durable_end).into(), id, kind % 8, payload);
+            if kind & 0x80 != 0 {
+                fill_block(&mut file);
+            }
+            data = rest;
+        }
+        if let Ok(read) = scan(&file, 0) {
+            assert!(read.end <= file.len().next_multiple_of(BLOCK_BYTES) as u64);
+            check(&read);
+        }
+    }
+
+    /// Entries follow each other, and are read again as they were read.
+    fn check(read: &Scan) {
+        let first = read
+            .header
+            .purged
+            .map_or(0, |purged| purged.index.saturating_add(1));
+        let mut file = read.header.block();
+        for (entry, index) in read.entries.iter().zip(first..) {
+            assert_eq!(entry.log_id.index, index);
+            put_entry(&mut file, read.header.file_id, 0, entry);
+        }
+        let again = scan(&file, 0).expect("our own file");
+        assert_eq!(again.header, read.header);
+        assert_eq!(again.entries, read.entries);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,8 @@
 
 mod files;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod log_store;
 mod network;
 mod runtime;
