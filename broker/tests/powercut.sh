@@ -11,17 +11,19 @@
 #    flush; it is killed and started again --restarts times, so that cuts hit recoveries as well.
 # 3. For each cut an image is built: all that was flushed by then, of later writes none, some or all, in half of
 #    the cuts torn at 512-byte sectors. The broker starts on it, and history.py checks what it gives back.
-# Without --broker-command: target/release/millstream, two shards. Slow by design: it measures nothing.
+# Without --broker-command: our own, built here, with two shards. Slow by design: it measures nothing.
 # Needs root and (Debian): qemu-utils e2fsprogs xfsprogs util-linux python3-venv.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=$here/tools
-broker_command='target/release/millstream start --data-dir {data} --port {port} --shards 2'
+# Small rings and segments, so that cuts hit checkpoints and rolls.
+broker_command="${CARGO_TARGET_DIR:-target}/release/millstream start --data-dir {data} --port {port} --shards 2 \
+  --set journal.bytes=8388608 --set log.segment.bytes=1048576 --set message.max.bytes=1000000" build=1
 cuts=50 seconds=20 restarts=2 fs=ext4 size_mb=1024 port=29192 seed=1
 work=${MILLSTREAM_TEST_CACHE:-$here/.cache}/powercut
 while [ $# -gt 0 ]; do
   case $1 in
-    --broker-command) broker_command=$2; shift 2 ;;
+    --broker-command) broker_command=$2 build=; shift 2 ;;
     --cuts) cuts=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
     --restarts) restarts=$2; shift 2 ;;
@@ -36,6 +38,7 @@ done
 fail() { echo "powercut.sh: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "needs root, for loop devices and mounts"
 command -v qemu-storage-daemon >/dev/null || fail "apt-get install qemu-utils"
+[ -z "$build" ] || "$tools/millstream.sh" build
 python=$("$here/clients/venv.sh")
 rm -rf "$work"; mkdir -p "$work/mount"; work=$(cd "$work" && pwd)
 cd "$here/../.."
