@@ -11,7 +11,8 @@
 #    flush; it is killed and started again --restarts times, so that cuts hit recoveries as well.
 # 3. For each cut an image is built: all that was flushed by then, of later writes none, some or all, in half of
 #    the cuts torn at 512-byte sectors. The broker starts on it, and history.py checks what it gives back.
-# Without --broker-command: our own, built here, with two shards. Slow by design: it measures nothing.
+# Without --broker-command: our own, built here, with two shards. Slow by design: it measures nothing. Ends with 77
+# where it cannot be done.
 # Needs root and (Debian): qemu-utils e2fsprogs xfsprogs util-linux python3-venv.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -32,12 +33,13 @@ while [ $# -gt 0 ]; do
     --port) port=$2; shift 2 ;;
     --seed) seed=$2; shift 2 ;;
     --work) work=$2; shift 2 ;;
-    *) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
 done
 fail() { echo "powercut.sh: $*" >&2; exit 1; }
-[ "$(id -u)" = 0 ] || fail "needs root, for loop devices and mounts"
-command -v qemu-storage-daemon >/dev/null || fail "apt-get install qemu-utils"
+cannot() { echo "powercut.sh: cannot be done here: $*" >&2; exit 77; }
+[ "$(id -u)" = 0 ] || cannot "needs root, for loop devices and mounts"
+command -v qemu-storage-daemon >/dev/null || cannot "apt-get install qemu-utils"
 [ -z "$build" ] || "$tools/millstream.sh" build
 python=$("$here/clients/venv.sh")
 rm -rf "$work"; mkdir -p "$work/mount"; work=$(cd "$work" && pwd)
@@ -90,6 +92,12 @@ end_workloads() {
   cat "$work/$1".*.out
   return $status
 }
+
+[ -e /dev/fuse ] || cannot "no /dev/fuse, through which the recorder shows its disk"
+truncate -s 16M "$work/probe.img"
+loop=$(losetup --find --show --sector-size 4096 "$work/probe.img" 2>"$work/probe.log") ||
+  cannot "no loop devices with sectors of 4096 bytes: $(tail -1 "$work/probe.log")"
+losetup -d "$loop"; loop=''
 
 echo "1. old data in the free blocks"
 truncate -s "${size_mb}M" "$work/old.img"
