@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 /// A broker of its own for a test, on free ports, in a directory that goes with it.
 pub struct Broker {
@@ -17,9 +18,16 @@ pub struct Broker {
 }
 
 struct Own {
-    child: Child,
+    process: Process,
     directory: PathBuf,
     arguments: Vec<String>,
+}
+
+/// One life of a broker.
+struct Process {
+    child: Child,
+    /// Ends with the process, and has its standard error.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Broker {
@@ -37,8 +45,9 @@ impl Broker {
     pub fn start_restartable() -> Broker {
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         let first = 20_000 + (std::process::id() % 10_000) as u16;
-        // The second shard listens 10,001 above the first.
-        let port = (first..31_000).find(|&port| is_free(port) && is_free(port + 10_001));
+        // The shards after the first listen 10,001 above it, and on.
+        let are_free = |&port: &u16| is_free(port) && (1..4).all(|shard| is_free(port + 10_000 + shard));
+        let port = (first..31_000).step_by(4).find(are_free);
         Broker::start_on(&port.expect("a free port").to_string(), &[])
     }
 
@@ -47,26 +56,35 @@ impl Broker {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("millstream-test-{}-{number}", std::process::id()));
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (child, address) = spawn(&directory, port, &arguments);
+        let (process, address) = spawn(&directory, port, 2, &arguments);
         Broker {
             address,
             own: Some(Own {
-                child,
+                process,
                 directory,
                 arguments,
             }),
         }
     }
 
-    /// Ends it, by SIGTERM or SIGKILL, and starts it again on the port that it had.
-    pub fn restart(&mut self, signal: &str) {
+    /// Ends it, by SIGTERM or SIGKILL, and starts it again on the port that it had. Gives its standard error.
+    pub fn restart(&mut self, signal: &str) -> String {
+        self.restart_with_shards(signal, 2)
+    }
+
+    /// Starts it again with so many shards.
+    pub fn restart_with_shards(&mut self, signal: &str, shards: u32) -> String {
         let own = self.own.as_mut().expect("a broker of our own");
-        let id = own.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.expect("kill(1) is there").success());
-        own.child.wait().expect("it was started here");
+        let said = own.process.end(signal);
         let port = self.address.rsplit(':').next().expect("HOST:PORT");
-        (own.child, self.address) = spawn(&own.directory, port, &own.arguments);
+        (own.process, self.address) = spawn(&own.directory, port, shards, &own.arguments);
+        said
+    }
+
+    /// Ends it by SIGTERM; its standard error, which has each shard's counters.
+    pub fn stop(mut self) -> String {
+        let own = self.own.as_mut().expect("a broker of our own");
+        own.process.end("-TERM")
     }
 
     /// The broker that the environment names.
@@ -81,19 +99,39 @@ impl Broker {
     }
 }
 
-/// Starts a broker of two shards; its first address once it serves.
-fn spawn(directory: &Path, port: &str, arguments: &[String]) -> (Child, String) {
+impl Process {
+    fn end(&mut self, signal: &str) -> String {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.expect("kill(1) is there").success());
+        self.child.wait().expect("it was started here");
+        let said = self.said.take().expect("it ends once");
+        said.join().expect("its standard error can be read")
+    }
+}
+
+/// Starts a broker; its first address once it serves.
+fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Process, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
-        .args(["start", "--port", port, "--shards", "2"])
+        .args(["start", "--port", port, "--shards", &shards.to_string()])
         .args(["--set", "journal.bytes=8388608", "--data-dir"])
         .arg(directory)
         .args(arguments)
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the broker's binary starts");
+    let mut errors = child.stderr.take().expect("it is piped");
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        let _ = errors.read_to_string(&mut said);
+        eprint!("{said}");
+        said
+    });
     let output = child.stdout.take().expect("its output is piped");
     let address = ready_address(BufReader::new(output));
-    (child, address)
+    let said = Some(said);
+    (Process { child, said }, address)
 }
 
 /// Waits for "millstream ready", and takes the first address of the line.
@@ -122,8 +160,8 @@ fn ready_address(mut output: BufReader<impl Read + Send + 'static>) -> String {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(own) = &mut self.own {
-            let _ = own.child.kill();
-            let _ = own.child.wait();
+            let _ = own.process.child.kill();
+            let _ = own.process.child.wait();
             let _ = std::fs::remove_dir_all(&own.directory);
         }
     }

@@ -15,52 +15,7 @@ use wire::messages::offset_for_leader_epoch::{
 };
 use wire::{Array, Compression, ErrorCode, RecordBatch, Uuid};
 
-use crate::support::{Broker, Client, batch, now_ms, patched};
-
-/// What a test's fetch asks for of one partition.
-#[derive(Clone, Copy)]
-struct Ask {
-    version: i16,
-    offset: i64,
-    epoch: i32,
-    max_wait_ms: i32,
-    min_bytes: i32,
-    max_bytes: i32,
-    partition_max_bytes: i32,
-}
-
-const ASK: Ask = Ask {
-    version: 11,
-    offset: 0,
-    epoch: -1,
-    max_wait_ms: 100,
-    min_bytes: 1,
-    max_bytes: 1 << 20,
-    partition_max_bytes: 1 << 20,
-};
-
-fn fetch(client: &mut Client, topic: &str, ask: Ask) -> FetchPartitionResponse<Vec<u8>> {
-    let partitions = [FetchPartition {
-        current_leader_epoch: ask.epoch,
-        fetch_offset: ask.offset,
-        partition_max_bytes: ask.partition_max_bytes,
-        ..FetchPartition::default()
-    }];
-    let topics = [FetchTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-        ..FetchTopic::default()
-    }];
-    let request = FetchRequest {
-        max_wait_ms: ask.max_wait_ms,
-        min_bytes: ask.min_bytes,
-        max_bytes: ask.max_bytes,
-        topics: Array::from_slice(&topics),
-        ..FetchRequest::default()
-    };
-    let mut response: FetchResponse<Vec<u8>> = client.call(ask.version, &request).unwrap();
-    response.topics.remove(0).partitions.remove(0)
-}
+use crate::support::{ASK, Ask, Broker, Client, batch, fetch, now_ms, patched};
 
 fn offsets(part: &FetchPartitionResponse<Vec<u8>>) -> Vec<i64> {
     let bytes = part.records.0.concat();

@@ -13,4 +13,5 @@ mod hostile;
 #[path = "../process/mod.rs"]
 mod process;
 mod producing;
+mod routing;
 mod support;

@@ -8,6 +8,9 @@ use std::time::Duration;
 use wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
+use wire::messages::fetch::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
+};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::messages::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -221,6 +224,56 @@ impl Client {
         };
         self.send(version, &request)
     }
+}
+
+/// What a test's fetch asks for of one partition.
+#[derive(Clone, Copy)]
+pub struct Ask {
+    pub partition: i32,
+    pub version: i16,
+    pub offset: i64,
+    pub epoch: i32,
+    pub max_wait_ms: i32,
+    pub min_bytes: i32,
+    pub max_bytes: i32,
+    pub partition_max_bytes: i32,
+}
+
+/// The start of partition 0.
+pub const ASK: Ask = Ask {
+    partition: 0,
+    version: 11,
+    offset: 0,
+    epoch: -1,
+    max_wait_ms: 100,
+    min_bytes: 1,
+    max_bytes: 1 << 20,
+    partition_max_bytes: 1 << 20,
+};
+
+/// What the broker says of the one partition.
+pub fn fetch(client: &mut Client, topic: &str, ask: Ask) -> FetchPartitionResponse<Vec<u8>> {
+    let partitions = [FetchPartition {
+        partition: ask.partition,
+        current_leader_epoch: ask.epoch,
+        fetch_offset: ask.offset,
+        partition_max_bytes: ask.partition_max_bytes,
+        ..FetchPartition::default()
+    }];
+    let topics = [FetchTopic {
+        name: topic,
+        partitions: Array::from_slice(&partitions),
+        ..FetchTopic::default()
+    }];
+    let request = FetchRequest {
+        max_wait_ms: ask.max_wait_ms,
+        min_bytes: ask.min_bytes,
+        max_bytes: ask.max_bytes,
+        topics: Array::from_slice(&topics),
+        ..FetchRequest::default()
+    };
+    let mut response: FetchResponse<Vec<u8>> = client.call(ask.version, &request).unwrap();
+    response.topics.remove(0).partitions.remove(0)
 }
 
 /// The wall clock, in milliseconds.
