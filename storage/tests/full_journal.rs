@@ -17,14 +17,15 @@ const JOURNAL_BYTES: u64 = 8 << 20;
 const MEMORY_BYTES: usize = 64 << 20;
 /// Migrating these takes longer than filling the journal.
 const PARTITIONS: i32 = 30;
-const BATCH_BYTES: usize = 100 << 10;
+/// Small ones fill the journal to the brim; a large one is refused long before a migration is due by what is in it.
+const BATCH_BYTES: [usize; 2] = [100 << 10, 1_000 << 10];
 /// Far more than a journal holds.
 const LAPS: u64 = 6;
 
-fn batch() -> Vec<u8> {
+fn batch(bytes: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(&NewRecord {
-        value: Some(&vec![7; BATCH_BYTES - 100]),
+        value: Some(&vec![7; bytes - 100]),
         ..Default::default()
     });
     builder.build()
@@ -66,10 +67,17 @@ async fn append(log: &ShardLog, partition: &PartitionLog, batch: &RecordBatch<'_
 
 #[test]
 fn a_full_journal_is_emptied_again_and_again() {
+    for batch_bytes in BATCH_BYTES {
+        fill(batch(batch_bytes));
+    }
+}
+
+fn fill(bytes: Vec<u8>) {
+    let appended = LAPS * JOURNAL_BYTES / bytes.len() as u64;
     let mut simulator = Simulator::new(3);
     let host = simulator.host(1 << 30);
     let limit = Duration::from_secs(600);
-    let ended = simulator.run(host, 256 << 20, limit, || async {
+    let ended = simulator.run(host, 256 << 20, limit, move || async move {
         let log = open().await;
         let mut partitions = Vec::new();
         for partition in 0..PARTITIONS {
@@ -84,13 +92,11 @@ fn a_full_journal_is_emptied_again_and_again() {
             };
             partitions.push(log.create_partition(spec).await.unwrap());
         }
-        let bytes = batch();
         let (batch, _) = RecordBatch::parse(&bytes).unwrap();
         // Nobody waits for a batch before the next one: the journal is full again as soon as there is room.
-        let batches = LAPS * JOURNAL_BYTES / bytes.len() as u64;
         let mut turn = partitions.iter().cycle();
         let mut last = None;
-        for _ in 0..batches {
+        for _ in 0..appended {
             let partition = turn.next().unwrap();
             last = Some(append(&log, partition, &batch).await);
         }
@@ -98,6 +104,5 @@ fn a_full_journal_is_emptied_again_and_again() {
         log.stop().await.unwrap();
         partitions.iter().map(PartitionLog::high_watermark).sum::<i64>()
     });
-    let appended = LAPS * JOURNAL_BYTES / batch().len() as u64;
     assert_eq!(ended, Some(appended.cast_signed()));
 }

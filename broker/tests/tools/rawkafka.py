@@ -446,7 +446,8 @@ def check_topic(cluster, topic, codec, count, crc_budget):
                 faults.append(f"{where}: expected base offset {expected}")
             if batch.count != batch.last_offset_delta + 1:
                 faults.append(f"{where}: {batch.count} records but last offset delta {batch.last_offset_delta}")
-            if codec and batch.codec != codec:
+            # Clients leave a batch as it is that compression makes larger: one of a few short records.
+            if codec and batch.codec != codec and not (batch.codec == "none" and len(batch.raw) < 256):
                 faults.append(f"{where}: codec {batch.codec} instead of {codec} "
                               f"({batch.count} records, {len(batch.raw)} bytes)")
             # The first batches, then every 16th one, so that a large topic costs seconds and not minutes.
