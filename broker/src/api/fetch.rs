@@ -78,7 +78,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         interests.extend(topic.partitions.iter().map(|asked| Interest {
             topic: topic_key.clone(),
             partition: asked.partition,
-            current_leader_epoch: asked.current_leader_epoch,
+            // Kafka takes any negative one for none, here and in no other API.
+            current_leader_epoch: asked.current_leader_epoch.max(-1),
             fetch_offset: asked.fetch_offset,
             last_fetched_epoch: asked.last_fetched_epoch,
             max_bytes: asked.partition_max_bytes,

@@ -87,6 +87,20 @@ impl Broker {
         own.process.end("-TERM")
     }
 
+    /// Memory that its process has, in bytes (VmRSS of proc(5)).
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.own.as_ref().expect("a broker of our own").process.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kib.expect("a line of it")
+            .trim()
+            .parse::<u64>()
+            .expect("a number")
+            << 10
+    }
+
     /// The broker that the environment names.
     pub fn foreign() -> Option<Broker> {
         let address = std::env::var("MILLSTREAM_TEST_BROKER").ok()?;

@@ -9,9 +9,11 @@
 
 mod consuming;
 mod hostile;
+mod memory;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
 #[path = "../process/mod.rs"]
 mod process;
 mod producing;
+mod refused;
 mod routing;
 mod support;

@@ -1,0 +1,116 @@
+//! What clients promise, ask for and do not read takes no more memory than the settings say, and no time of others.
+
+use wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use wire::messages::metadata::MetadataRequest;
+use wire::{Array, Compression, ErrorCode, Request};
+
+use crate::support::{ASK, Broker, Client, batch, fetch};
+
+const MEMORY_BYTES: u64 = 256 << 20;
+/// Of the program itself, its threads and the control thread's log.
+const OUTSIDE_BYTES: u64 = 96 << 20;
+
+/// Produces and fetches on a topic of its own.
+struct Bystander {
+    client: Client,
+    topic: String,
+    offset: i64,
+}
+
+impl Bystander {
+    fn new(broker: &Broker) -> Bystander {
+        let topic = broker.client().create_topic(1, &[]);
+        Bystander {
+            client: broker.leader(&topic, 0),
+            topic,
+            offset: 0,
+        }
+    }
+
+    fn is_served(&mut self) {
+        for _ in 0..20 {
+            let bytes = batch(Compression::None, &[b"bystander"]);
+            let answer = self.client.produce(9, &self.topic, 0, -1, Some(&bytes)).unwrap();
+            assert_eq!(answer.error_code, ErrorCode::None);
+            assert_eq!(answer.base_offset, self.offset);
+            let mut ask = ASK;
+            ask.offset = self.offset;
+            let answer = fetch(&mut self.client, &self.topic, ask);
+            assert_eq!(answer.records.0.concat().len(), bytes.len());
+            self.offset += 1;
+        }
+    }
+}
+
+fn is_bounded(broker: &Broker, what: &str) {
+    let resident = broker.resident_bytes();
+    assert!(
+        resident < MEMORY_BYTES + OUTSIDE_BYTES,
+        "{what}: {} MiB",
+        resident >> 20
+    );
+}
+
+#[test]
+fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let broker = Broker::start_with(&["--set", &format!("memory.bytes={MEMORY_BYTES}")]);
+    let mut bystander = Bystander::new(&broker);
+    let topic = broker.client().create_topic(1, &[]);
+    let mut leader = broker.leader(&topic, 0);
+    for _ in 0..64 {
+        let bytes = batch(Compression::None, &[&[7; 1_000_000]]);
+        let answer = leader.produce(9, &topic, 0, -1, Some(&bytes)).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::None);
+    }
+    bystander.is_served();
+
+    // Frames of 90 MB that never come whole.
+    let mut promising: Vec<Client> = (0..100).map(|_| broker.client()).collect();
+    for client in &mut promising {
+        client.send_bytes(&90_000_000_i32.to_be_bytes());
+        client.send_bytes(&[0; 100_000]);
+    }
+    bystander.is_served();
+    is_bounded(&broker, "long frames");
+
+    // Answers of 6 GB in all, which nobody reads.
+    let mut deaf: Vec<Client> = (0..20).map(|_| broker.leader(&topic, 0)).collect();
+    let partitions = [FetchPartition {
+        partition_max_bytes: 50 << 20,
+        ..FetchPartition::default()
+    }];
+    let topics = [FetchTopic {
+        name: &topic,
+        partitions: Array::from_slice(&partitions),
+        ..FetchTopic::default()
+    }];
+    let request = FetchRequest {
+        max_bytes: 50 << 20,
+        min_bytes: 1,
+        max_wait_ms: 100,
+        topics: Array::from_slice(&topics),
+        ..FetchRequest::default()
+    };
+    let fetches = request.encode(11, 1, Some("deaf")).repeat(6);
+    for client in &mut deaf {
+        client.send_bytes(&fetches);
+    }
+    bystander.is_served();
+    is_bounded(&broker, "answers that nobody reads");
+
+    // Small requests whose answers are large, as many as the sockets take.
+    let requests = MetadataRequest::default()
+        .encode(9, 1, Some("deaf"))
+        .repeat(1_000);
+    let mut chatty: Vec<Client> = (0..50).map(|_| broker.client()).collect();
+    for client in &mut chatty {
+        client.send_bytes(&requests);
+    }
+    bystander.is_served();
+    is_bounded(&broker, "requests without end");
+    drop((promising, deaf, chatty));
+    bystander.is_served();
+}
