@@ -144,6 +144,15 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
 
 /// Puts a file in the place of another, whole or not at all. Durable when it returns.
 pub(crate) async fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
+    put_whole(path, bytes).await?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    directory::sync(parent)
+        .await
+        .map_err(StorageError::io("flush", parent))
+}
+
+/// The same, but its name is durable only with the next flush of the directory.
+pub(crate) async fn put_whole(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
     let new = path.with_extension("new");
     let options = OpenOptions {
         write: true,
@@ -160,11 +169,7 @@ pub(crate) async fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), StorageEr
     file.sync_all().await.map_err(StorageError::io("flush", &new))?;
     directory::rename(&new, path)
         .await
-        .map_err(StorageError::io("rename", &new))?;
-    let parent = path.parent().unwrap_or(Path::new("."));
-    directory::sync(parent)
-        .await
-        .map_err(StorageError::io("flush", parent))
+        .map_err(StorageError::io("rename", &new))
 }
 
 /// The most recently used values.

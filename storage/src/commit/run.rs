@@ -21,7 +21,21 @@ struct InFlight {
     result: Rc<RefCell<Option<Result<(), StorageError>>>>,
 }
 
+/// Lets go of what was pending when the thread ended: it holds those who wait for it, and they hold the committer.
+struct Emptied(Rc<Shared>);
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        let (open, closed) = {
+            let mut state = self.0.state.borrow_mut();
+            (state.open.take(), std::mem::take(&mut state.closed))
+        };
+        drop((open, closed));
+    }
+}
+
 pub(super) async fn run(shared: Rc<Shared>) {
+    let _emptied = Emptied(shared.clone());
     let mut in_flight: VecDeque<InFlight> = VecDeque::with_capacity(IN_FLIGHT_MAX);
     loop {
         let work = shared.work.wait();

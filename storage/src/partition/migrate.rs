@@ -14,7 +14,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
 use crate::error::StorageError;
-use crate::files::{log_path, read_index};
+use crate::files::{log_path, put_whole, read_index};
 use crate::id::{TopicPartition, to_base64};
 use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
@@ -254,7 +254,8 @@ impl PartitionLog {
             "version: 0\ntopic_id: {}\n",
             to_base64(self.partition.id.topic_id)
         );
-        write_at(&path, text.into_bytes(), 0).await
+        // A crash never leaves a part of it: what says nothing of its topic would be taken for another's, or for rot.
+        put_whole(&path, text.into_bytes()).await
     }
 
     /// Makes the files of a clean stop: the active segment ends at its exact length, as other tools expect it. All of
