@@ -377,7 +377,9 @@ impl Host {
                 let _nobody_waits = answer.give(block);
             }
             ControllerRequest::ShardFailed { shard, reason } => {
-                return Err(format!("shard {shard} cannot go on: {reason}"));
+                return Err(format!(
+                    "shard {shard} cannot go on: {reason}. What was acknowledged is on the disk: mend the cause and start again"
+                ));
             }
         }
         Ok(())
