@@ -188,7 +188,7 @@ fn a_fetch_session_names_only_what_is_new() {
     let broker = Broker::start();
     let topic = broker.client().create_topic(1, &[]);
     let mut client = broker.leader(&topic, 0);
-    let id = topic_id(&mut client, &topic);
+    let id = client.topic_id(&topic);
     client
         .produce(9, &topic, 0, -1, Some(&batch(Compression::None, &[b"a"])))
         .unwrap();
@@ -248,25 +248,12 @@ fn a_fetch_session_names_only_what_is_new() {
     assert_eq!(ask(session, 4, None, false).0, ErrorCode::FetchSessionIdNotFound);
 }
 
-fn topic_id(client: &mut Client, topic: &str) -> Uuid {
-    let topics = [MetadataRequestTopic {
-        name: Some(topic),
-        ..MetadataRequestTopic::default()
-    }];
-    let request = MetadataRequest {
-        topics: Some(Array::from_slice(&topics)),
-        ..MetadataRequest::default()
-    };
-    let response: MetadataResponse = client.call(12, &request).unwrap();
-    response.topics[0].topic_id
-}
-
 #[test]
 fn unknown_topics_and_partitions_are_told_by_name_and_by_id() {
     let broker = Broker::start();
     let topic = broker.client().create_topic(1, &[]);
     let mut client = broker.leader(&topic, 0);
-    let id = topic_id(&mut client, &topic);
+    let id = client.topic_id(&topic);
     let mut ask = |topic_id, partition| {
         let partitions = [FetchPartition {
             partition,

@@ -161,19 +161,6 @@ fn topics_that_cannot_be_created() {
     }
 }
 
-fn topic_id(client: &mut Client, name: &str) -> Uuid {
-    let topics = [MetadataRequestTopic {
-        name: Some(name),
-        ..MetadataRequestTopic::default()
-    }];
-    let request = MetadataRequest {
-        topics: Some(Array::from_slice(&topics)),
-        ..MetadataRequest::default()
-    };
-    let response: MetadataResponse = client.call(12, &request).unwrap();
-    response.topics[0].topic_id
-}
-
 #[test]
 fn topics_that_cannot_be_deleted() {
     let broker = Broker::start();
@@ -191,7 +178,7 @@ fn topics_that_cannot_be_deleted() {
         let answer = response.map(|response| response.topics[0].error_code);
         table.row(&format!("the name {name:?}"), answer, UnknownTopicOrPartition);
     }
-    let id = topic_id(&mut client, &there);
+    let id = client.topic_id(&there);
     for (what, name, topic_id, code) in [
         ("an unknown id", Option::None, Uuid([7; 16]), UnknownTopicId),
         ("a name and an id", Some(&*there), id, InvalidRequest),

@@ -17,7 +17,7 @@ use wire::messages::produce::{
 };
 use wire::schema::Decode;
 use wire::{
-    Array, BatchBuilder, Compression, ErrorCode, NewRecord, Request, Response, decode_response_header,
+    Array, BatchBuilder, Compression, ErrorCode, NewRecord, Request, Response, Uuid, decode_response_header,
 };
 
 pub use crate::process::Broker;
@@ -148,6 +148,20 @@ impl Client {
             ..MetadataRequest::default()
         };
         self.call(9, &request).expect("metadata")
+    }
+
+    /// The id of a topic that is there.
+    pub fn topic_id(&mut self, name: &str) -> Uuid {
+        let topics = [MetadataRequestTopic {
+            name: Some(name),
+            ..MetadataRequestTopic::default()
+        }];
+        let request = MetadataRequest {
+            topics: Some(Array::from_slice(&topics)),
+            ..MetadataRequest::default()
+        };
+        let response: MetadataResponse = self.call(12, &request).expect("metadata");
+        response.topics[0].topic_id
     }
 
     /// Creates a topic with a name that no other run has used.
