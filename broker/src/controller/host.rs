@@ -1,7 +1,7 @@
 //! The control thread: starts the host's shards, and gives them image after image.
 //!
 //! Owns the data directory's lock, the metadata log and the shards' threads. The order of a start: directory, metadata
-//! log, journals as many as shards, listeners, one record that raises every leader epoch, logs, clients. Promises that
+//! log, one record that raises every leader epoch, journals as many as shards, listeners, logs, clients. Promises that
 //! a request is answered only when what it did is durable and installed on every shard.
 
 use std::future::{Future, poll_fn};

@@ -1,8 +1,8 @@
 //! What the control thread gives a shard when it starts it, and what it tells it afterwards.
 //!
 //! The order of a start: every shard binds its listener and reports the address; the control thread, which then knows
-//! every port, raises the leader epochs and sends [`ShardCommand::Open`]; when all shards have opened their logs it
-//! sends [`ShardCommand::Serve`] to each. No client is accepted before.
+//! every port, sends [`ShardCommand::Open`] with the image; when all shards have opened their logs it sends
+//! [`ShardCommand::Serve`] to each. No client is accepted before.
 
 use std::net::SocketAddr;
 use std::str::FromStr;

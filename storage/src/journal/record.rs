@@ -26,7 +26,7 @@ const PAYLOAD_ALIGNMENT: usize = 8;
 pub(crate) enum Kind {
     /// A batch whose bytes are in the payload.
     Inline = 1,
-    /// The partition's log begins (or begins again, after a HANDOVER) here.
+    /// The partition's log begins here.
     Open = 5,
     /// The partition is deleted.
     Drop = 9,
