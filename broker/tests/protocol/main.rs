@@ -14,6 +14,7 @@ mod memory;
 #[path = "../process/mod.rs"]
 mod process;
 mod producing;
+mod recorded;
 mod refused;
 mod routing;
 mod support;

@@ -101,6 +101,18 @@ impl Client {
         }
     }
 
+    /// Whether nothing comes for so long, not even the connection's end.
+    pub fn is_silent(&mut self, patience: Duration) -> bool {
+        self.stream
+            .set_read_timeout(Some(patience))
+            .expect("a socket option");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket option");
+        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Whether the broker closes the connection without a word.
     pub fn is_closed(&mut self) -> bool {
         self.receive_frame() == Err(Closed)
