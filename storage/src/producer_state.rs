@@ -1,8 +1,8 @@
 //! What a partition remembers of its idempotent producers (KIP-98). Pure.
 //!
 //! Decides whether a batch is new, a repetition, or out of order, as Kafka's ProducerStateManager does: the last five
-//! batches of each producer are known. State is bounded by the producers that ever wrote to the partition; expiry
-//! comes with retention.
+//! batches of each producer are known. Producers beyond a bound are forgotten, those first that have not written for
+//! longest; Kafka's expiry by time comes with retention.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,6 +10,8 @@ use wire::BatchHeader;
 
 /// Batches of a producer that a repetition is recognised among: a client has at most five requests in flight.
 const BATCHES_MAX: usize = 5;
+/// Producers that a partition remembers, about 4 MB of them: a client chooses its id, and may choose many.
+const PRODUCERS_MAX: usize = 10_000;
 
 /// A batch that was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,9 @@ impl ProducerState {
             last_offset: header.last_offset(),
             timestamp_ms: header.max_timestamp_ms,
         };
+        if self.producers.len() == PRODUCERS_MAX && !self.producers.contains_key(&header.producer_id) {
+            self.forget_half();
+        }
         let producer = self
             .producers
             .entry(header.producer_id)
@@ -103,6 +108,17 @@ impl ProducerState {
             producer.batches.pop_front();
         }
         producer.batches.push_back(batch);
+    }
+
+    /// Forgets those that have not written for longest. Half of them at a time, so that a new producer costs little. By
+    /// offsets alone, so that a replay forgets the same.
+    fn forget_half(&mut self) {
+        let newest = |producer: &Producer| producer.batches.back().map(|batch| batch.last_offset);
+        let mut offsets: Vec<_> = self.producers.values().map(newest).collect();
+        let middle = offsets.len() / 2;
+        let (_, kept_from, _) = offsets.select_nth_unstable(middle);
+        let kept_from = *kept_from;
+        self.producers.retain(|_, producer| newest(producer) >= kept_from);
     }
 }
 
@@ -174,6 +190,24 @@ mod tests {
         state.appended(&first);
         assert_eq!(state.check(&batch(7, 3, 1, 1, 0)), Verdict::EpochFenced);
         assert_eq!(state.producers[&7].batches.len(), 1);
+    }
+
+    #[test]
+    fn as_many_producers_as_a_client_likes_are_not_remembered() {
+        let mut state = ProducerState::default();
+        let most = PRODUCERS_MAX as i64;
+        for id in 0..most {
+            state.appended(&batch(id, 0, 0, 1, id));
+        }
+        // The first one writes again, and is not among those that have not written for longest.
+        state.appended(&batch(0, 0, 1, 1, most));
+        assert_eq!(state.producers.len(), PRODUCERS_MAX);
+        state.appended(&batch(most, 0, 0, 1, most + 1));
+        assert_eq!(state.producers.len(), PRODUCERS_MAX / 2 + 1);
+        for id in [0, most / 2 + 1, most - 1, most] {
+            assert!(state.producers.contains_key(&id), "{id}");
+        }
+        assert_eq!(state.check(&batch(1, 0, 7, 1, 0)), Verdict::Append);
     }
 
     #[test]

@@ -198,6 +198,24 @@ pub(crate) fn decode_header(bytes: &[u8], bounds: &Bounds) -> Option<(RecordHead
     (fits && shape).then_some((header, u32_at(0)))
 }
 
+/// Whether this is the header of a record that [`decode_header`] cannot know: the next one of this chain, in another
+/// version or with other flags. Its CRC may cover what we do not know of; no torn write leaves such a header, because it
+/// lies in one sector.
+pub(crate) fn is_of_another_version(bytes: &[u8], journal_id: u128, seq: u64, position: u64) -> bool {
+    let Some(bytes) = bytes.get(..HEADER_BYTES) else {
+        return false;
+    };
+    let is_next = u32::from_le_bytes(get(bytes, 4)) == MAGIC
+        && u128::from_le_bytes(get(bytes, 8)) == journal_id
+        && u64::from_le_bytes(get(bytes, 32)) == seq
+        && u64::from_le_bytes(get(bytes, 40)) == position;
+    let (version, flags) = (
+        u16::from_le_bytes(get(bytes, 84)),
+        u16::from_le_bytes(get(bytes, 86)),
+    );
+    is_next && (version != VERSION || flags & !FLAG_WRAP != 0)
+}
+
 /// The entries of a record, if the header's CRC holds over header and entries and each entry is one that we write.
 /// `Err` tells a true CRC over something unknown: written by another version, or by nobody.
 pub(crate) fn decode_entries(
@@ -404,5 +422,24 @@ pub(crate) mod tests {
             }
             let _ = decode(&bytes);
         }
+    }
+
+    #[test]
+    fn another_version_is_told_from_what_is_no_record() {
+        let (bytes, header, _) = record(&[b"one"]);
+        let is_other =
+            |bytes: &[u8], seq| is_of_another_version(bytes, header.journal_id, seq, header.position);
+        assert!(!is_other(&bytes, header.seq), "it is of ours");
+        for (at, value) in [(84, 2), (86, 2), (87, 1)] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            assert!(decode_header(&other, &bounds()).is_none());
+            assert!(is_other(&other, header.seq));
+            assert!(!is_other(&other, header.seq + 1), "of an older lap");
+            assert!(!is_other(&other[..100], header.seq));
+            other[8] ^= 1;
+            assert!(!is_other(&other, header.seq), "of another journal");
+        }
+        assert!(!is_other(&vec![0; BLOCK], header.seq));
     }
 }

@@ -117,8 +117,12 @@ impl Journal {
         if !window.load(self, position, bounds.block_bytes).await? {
             return Ok(None);
         }
-        let Some((header, crc)) = record::decode_header(window.bytes(position, bounds.block_bytes), &bounds)
-        else {
+        let head = window.bytes(position, bounds.block_bytes);
+        let Some((header, crc)) = record::decode_header(head, &bounds) else {
+            if record::is_of_another_version(head, superblock.journal_id, at.seq, position) {
+                let what = format!("record {} was written by another version of this program", at.seq);
+                return Err(StorageError::corrupt(self.path(), position, what));
+            }
             return Ok(None);
         };
         let follows = header.journal_id == superblock.journal_id
