@@ -275,6 +275,9 @@ pub(crate) fn payloads(
 ) -> Option<Vec<Range<usize>>> {
     let first = header.payload_offset as usize;
     let end = first + header.payload_length as usize;
+    if end > record.len() {
+        return None;
+    }
     let mut at = first;
     let mut ranges = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -441,5 +444,13 @@ pub(crate) mod tests {
             assert!(!is_other(&other, header.seq), "of another journal");
         }
         assert!(!is_other(&vec![0; BLOCK], header.seq));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_before_its_payload_has_none() {
+        let (bytes, header, entries) = record(&[b""]);
+        let ranges = |bytes: &[u8]| payloads(bytes, &header, &entries, BLOCK);
+        assert!(ranges(&bytes).is_some());
+        assert!(ranges(&bytes[..HEADER_BYTES]).is_none());
     }
 }
