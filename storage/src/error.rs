@@ -133,6 +133,17 @@ pub enum AppendError {
     Fenced(StorageError),
 }
 
+/// Why records were not deleted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// Beyond what may be read.
+    #[error(transparent)]
+    OutOfRange(ReadError),
+    /// The log takes nothing any more.
+    #[error(transparent)]
+    Log(#[from] StorageError),
+}
+
 /// Why nothing can be read at an offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

@@ -91,6 +91,12 @@ impl Files {
         Ok(index)
     }
 
+    /// Forgets the files of a segment.
+    pub(crate) fn forget_segment(&self, id: TopicPartition, base_offset: i64) {
+        self.files.borrow_mut().values.remove(&(id, base_offset));
+        self.indexes.borrow_mut().values.remove(&(id, base_offset));
+    }
+
     /// Forgets all files of a partition.
     pub(crate) fn forget(&self, id: TopicPartition) {
         self.files.borrow_mut().forget(id);

@@ -19,6 +19,15 @@ impl LeaderEpochs {
         self.starts.push((epoch, offset));
     }
 
+    /// The log begins at `offset` now: what was led before is forgotten, and the epoch that wrote `offset` begins there.
+    pub(crate) fn begin_at(&mut self, offset: i64) {
+        let after = self.starts.partition_point(|&(_, start)| start <= offset);
+        if let Some(first) = after.checked_sub(1) {
+            self.starts.drain(..first);
+            self.starts[0].1 = offset;
+        }
+    }
+
     /// The newest epoch; -1 if there was none.
     pub(crate) fn newest(&self) -> i32 {
         self.starts.last().map_or(-1, |&(epoch, _)| epoch)

@@ -30,7 +30,7 @@ mod shard_log;
 
 pub use commit::CommitTicket;
 pub use directory::{DirectoryOptions, LogDirectory};
-pub use error::{AppendError, IoError, ReadError, StorageError};
+pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;
 pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};

@@ -122,6 +122,9 @@ impl Inner {
         if self.committer.take_shortage() && (since > 0 || self.committer.keeps_more_than(newest)) {
             return true;
         }
+        if self.shared.has_deleted.replace(false) {
+            return true;
+        }
         let memory = self.committer.memory_bytes() as u64;
         since >= (self.committer.ring_bytes() / RING_PART).min(memory / MEMORY_PART)
     }
@@ -143,6 +146,7 @@ impl Inner {
         let up_to_seq = replay.seq - 1;
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
         for log in &logs {
+            log.remove_deleted(log.take_deleted(up_to_seq)).await;
             log.migrate(up_to_seq).await?;
             if is_last {
                 log.finish().await?;

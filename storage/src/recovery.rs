@@ -108,6 +108,7 @@ pub(crate) async fn recover(
         files: crate::files::Files::default(),
         directory: data,
         block_bytes: superblock.block_bytes,
+        has_deleted: std::cell::Cell::new(false),
     });
     let mut recovery = Recovery {
         specs: specs.iter().map(|spec| (spec.id, spec)).collect(),
@@ -133,6 +134,10 @@ pub(crate) async fn recover(
         recovery.restore(partition);
     }
     let migrated_seq = recovery.apply_all(&journal, replay, end).await?;
+    for log in recovery.partitions.values() {
+        // Their files may be gone: nobody looks for them from here on.
+        log.take_deleted(u64::MAX);
+    }
     phase::say("recovery end");
     Ok(Recovered {
         journal,
@@ -277,6 +282,12 @@ impl Recovery<'_> {
                     next_offset: entry.next_offset,
                     ..PartitionCheckpoint::default()
                 });
+                Ok(())
+            }
+            Kind::Start => {
+                let log = self.partitions.get(&entry.id);
+                let log = log.ok_or("the log's start of a partition that was never opened")?;
+                log.begin_at(entry.base_offset);
                 Ok(())
             }
             Kind::Inline => {

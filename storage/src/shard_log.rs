@@ -17,15 +17,12 @@ use ring::local::Signal;
 use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer};
 use crate::directory::{journal_place, topic_id_of};
-use crate::error::{AppendError, StorageError};
+use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
 use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
-
-/// A wait for room is looked at again after this: memory that readers hold comes back without a word.
-const ROOM_RETRY: Duration = Duration::from_millis(20);
 
 /// How a shard's log is opened.
 #[derive(Debug, Clone)]
@@ -89,6 +86,7 @@ impl ShardLog {
         let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
+            log.remove_leftovers().await?;
         }
         let Recovered {
             journal,
@@ -274,19 +272,9 @@ impl ShardLog {
         migration.finish().await
     }
 
-    /// Commits an entry, waiting for room if need be.
     async fn commit(&self, entry: Entry, bytes: &[u8]) -> Result<CommitTicket, StorageError> {
         let committer = &self.inner.committer;
-        loop {
-            let room = committer.room().wait();
-            match committer.control(entry, bytes) {
-                Ok(ticket) => return Ok(ticket),
-                Err(AppendError::Fenced(error)) => return Err(error),
-                Err(_) => {
-                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
-                }
-            }
-        }
+        committer.control_when_there_is_room(entry, bytes, || {}).await
     }
 }
 

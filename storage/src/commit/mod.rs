@@ -32,6 +32,8 @@ const IN_FLIGHT_MAX: usize = 2;
 const GROUP_BYTES: usize = 1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
+/// A wait for room is looked at again after this: memory that readers hold comes back without a word.
+const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 
@@ -262,6 +264,28 @@ impl Committer {
         state.open = Some(open);
         self.shared.work.notify_all();
         Ok(ticket)
+    }
+
+    /// The same, once there is room; `then` is called at once when it has its place.
+    pub(crate) async fn control_when_there_is_room(
+        &self,
+        entry: Entry,
+        bytes: &[u8],
+        then: impl FnOnce(),
+    ) -> Result<CommitTicket, StorageError> {
+        loop {
+            let room = self.room().wait();
+            match self.control(entry, bytes) {
+                Ok(ticket) => {
+                    then();
+                    return Ok(ticket);
+                }
+                Err(AppendError::Fenced(error)) => return Err(error),
+                Err(_) => {
+                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
+                }
+            }
+        }
     }
 
     /// The most bytes that a batch may have.

@@ -28,13 +28,15 @@ pub(crate) enum Kind {
     Inline = 1,
     /// The partition's log begins here.
     Open = 5,
+    /// The partition's log begins later from now on: `base_offset` is its first offset.
+    Start = 8,
     /// The partition is deleted.
     Drop = 9,
 }
 
 impl Kind {
     fn of(code: u16) -> Option<Kind> {
-        [Kind::Inline, Kind::Open, Kind::Drop]
+        [Kind::Inline, Kind::Open, Kind::Start, Kind::Drop]
             .into_iter()
             .find(|kind| *kind as u16 == code)
     }

@@ -96,10 +96,12 @@ impl PartitionLog {
         if config.is_log_append_time {
             numbered.max_timestamp_ms = now_ms;
         }
-        let position =
-            state
-                .segments
-                .position_of_next(base_offset, last_offset, batch.len(), config.segment_bytes);
+        // Nothing before it is left: its segment can be removed, once there is another.
+        let is_first = partition.log_start_offset.get() == base_offset;
+        let segment_bytes = if is_first { 0 } else { config.segment_bytes };
+        let position = state
+            .segments
+            .position_of_next(base_offset, last_offset, batch.len(), segment_bytes);
         let entry = Entry {
             kind: Kind::Inline,
             at_block: false,

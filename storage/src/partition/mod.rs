@@ -10,6 +10,7 @@ mod migrate;
 mod read;
 mod replay;
 mod timestamps;
+mod trim;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -76,6 +77,8 @@ pub(crate) struct LogShared {
     /// The data directory.
     pub(crate) directory: PathBuf,
     pub(crate) block_bytes: u32,
+    /// There are segments to remove.
+    pub(crate) has_deleted: Cell<bool>,
 }
 
 /// One partition's log. Cheap to clone; all clones are the same log.
@@ -92,6 +95,8 @@ struct Partition {
     owner_epoch: u32,
     leader_epoch: Cell<i32>,
     log_start_offset: Cell<i64>,
+    /// The same, once it is in the journal: readers see it when it is durable.
+    committed_log_start: Cell<i64>,
     high_watermark: Cell<i64>,
     moved: Signal,
     is_dropped: Cell<bool>,

@@ -116,6 +116,10 @@ impl PartitionLog {
             Found::Tail(slices) => Ok(slices),
             Found::Cold(cold) => {
                 let loaded = self.load_cold(&cold).await;
+                // Its segment may have been removed meanwhile: the next read says that the log begins later.
+                if cold.offset < self.log_start_offset() {
+                    return Ok(Vec::new());
+                }
                 // Its files' names may be those of another incarnation of the topic by now.
                 if self.partition.is_dropped.get() {
                     return Err(StorageError::Dropped);

@@ -63,6 +63,7 @@ impl PartitionLog {
                 owner_epoch: saved.owner_epoch,
                 leader_epoch: Cell::new(state.leader_epochs.newest()),
                 log_start_offset: Cell::new(saved.log_start_offset),
+                committed_log_start: Cell::new(saved.log_start_offset),
                 high_watermark: Cell::new(saved.next_offset),
                 moved: Signal::new(),
                 is_dropped: Cell::new(false),
@@ -143,7 +144,7 @@ impl PartitionLog {
             id: partition.id,
             topic: partition.topic.clone(),
             owner_epoch: partition.owner_epoch,
-            log_start_offset: partition.log_start_offset.get(),
+            log_start_offset: partition.committed_log_start.get(),
             next_offset,
             segments: migrated
                 .map(|segment| SegmentCheckpoint {

@@ -54,7 +54,11 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             Class::Latency,
             write(model.clone(), log.clone(), stop.clone()),
         ));
-        tasks.push(spawn(Class::Latency, follow(model.clone(), log, stop.clone())));
+        tasks.push(spawn(
+            Class::Latency,
+            follow(model.clone(), log.clone(), stop.clone()),
+        ));
+        tasks.push(spawn(Class::Latency, delete(model.clone(), log, stop.clone())));
     }
     if plan.topics_change {
         tasks.push(spawn(
@@ -128,10 +132,11 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
     for log in logs(model, &shards) {
         let high_watermark = log.high_watermark();
         assert_eq!(high_watermark, log.log_end_offset());
-        let read = read_all(&log, 0, high_watermark).await?;
+        let log_start = log.log_start_offset();
+        let read = read_all(&log, log_start, high_watermark).await?;
         let mut model = lock(model);
         let partition = model.partitions.get_mut(&log.id()).expect("it is in the model");
-        partition.check(log.id(), &read, high_watermark);
+        partition.check(log.id(), &read, log_start, high_watermark);
     }
     Ok((directory, shards))
 }
@@ -161,7 +166,10 @@ async fn read_all(log: &PartitionLog, from: i64, to: i64) -> Result<Vec<Read>, S
     let mut all = Vec::new();
     let mut offset = from;
     while offset < to {
-        let extent = log.read(offset, 64 << 10, true, to).expect("within the log");
+        let Ok(extent) = log.read(offset, 64 << 10, true, to) else {
+            assert!(offset < log.log_start_offset(), "within the log");
+            break;
+        };
         let slices = log.load(extent).await?;
         for batch in slices.iter().flat_map(|slice| batches(slice)) {
             let batch = batch.expect("a batch");
@@ -312,6 +320,10 @@ async fn follow(model: Shared, log: PartitionLog, stop: Rc<Cell<bool>>) {
         let moved = log.moved();
         let moved = moved.wait();
         let end = log.high_watermark();
+        if offset < log.log_start_offset() {
+            offset = log.log_start_offset();
+            is_first = true;
+        }
         let Ok(read) = read_all(&log, offset, end).await else {
             return;
         };
@@ -329,6 +341,33 @@ async fn follow(model: Shared, log: PartitionLog, stop: Rc<Cell<bool>>) {
             }
         }
         let _ = ring::timer::timeout(Duration::from_millis(5), moved).await;
+    }
+}
+
+/// Deletes records from the front of the log now and then, some or all.
+async fn delete(model: Shared, log: PartitionLog, stop: Rc<Cell<bool>>) {
+    let id = log.id();
+    while !stop.get() {
+        ring::timer::sleep(Duration::from_micros(ring::random::next_u64() % 60_000)).await;
+        let (start, end) = (log.log_start_offset(), log.high_watermark());
+        let span = (end - start + 1).unsigned_abs();
+        let before = match ring::random::next_u64() % 4 {
+            0 => end,
+            _ => start + (ring::random::next_u64() % span / 2).cast_signed(),
+        };
+        if let Some(partition) = lock(&model).partitions.get_mut(&id) {
+            partition.deleting_before = partition.deleting_before.max(before);
+        }
+        let Ok(begins) = log.delete_records(before).await else {
+            return;
+        };
+        assert!(
+            begins >= before && log.log_start_offset() >= begins,
+            "{id}: deleted, and still there"
+        );
+        if let Some(partition) = lock(&model).partitions.get_mut(&id) {
+            partition.deleted_before = partition.deleted_before.max(begins);
+        }
     }
 }
 

@@ -112,16 +112,36 @@ fn run(seed: u64) -> u64 {
     let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
     ended.expect("it ends").expect("a good disk");
     assert!(has_rolled(&simulator, host), "every log has one segment");
+    check_files(&simulator, host, &lock(&model));
     simulator.trace_hash()
 }
 
-/// Whether some partition has more than one segment.
+/// After a clean stop no file is left of a segment that lies wholly before its log's start.
+fn check_files(simulator: &Simulator, host: HostId, model: &Model) {
+    let files = simulator.files(host);
+    for (id, partition) in &model.partitions {
+        let directory = format!("{}/{}-{}/", life::DATA, partition.topic, id.partition);
+        let own = files.iter().filter_map(|(path, _)| path.strip_prefix(&directory));
+        let bases: Vec<i64> = own
+            .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
+            .collect();
+        let before = bases
+            .iter()
+            .filter(|base| **base <= partition.deleted_before)
+            .count();
+        assert!(
+            before <= 1,
+            "{id} begins at {}, and has {bases:?}",
+            partition.deleted_before
+        );
+    }
+}
+
+/// Whether some partition has a segment that is not its first. The first may be deleted by now.
 fn has_rolled(simulator: &Simulator, host: HostId) -> bool {
     let files = simulator.files(host);
-    let logs = files.iter().filter(|(path, _)| path.ends_with(".log"));
-    let mut directories = logs.filter_map(|(path, _)| path.rsplit_once('/'));
-    let mut before = None;
-    directories.any(|(directory, _)| before.replace(directory) == Some(directory))
+    let mut logs = files.iter().filter(|(path, _)| path.ends_with(".log"));
+    logs.any(|(path, _)| !path.ends_with("/00000000000000000000.log"))
 }
 
 /// Short and interrupted operations are no faults: every life has some.

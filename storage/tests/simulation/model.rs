@@ -37,6 +37,10 @@ pub(crate) struct PartitionModel {
     pub(crate) producer_id: i64,
     pub(crate) next_sequence: i32,
     pub(crate) sent: BTreeMap<BatchKey, Sent>,
+    /// Everything before it was acknowledged to be deleted.
+    pub(crate) deleted_before: i64,
+    /// Everything before it may have been deleted: somebody asked for it.
+    pub(crate) deleting_before: i64,
     /// Sent and not acknowledged, oldest first.
     pub(crate) outstanding: Vec<BatchKey>,
 }
@@ -69,10 +73,19 @@ impl PartitionModel {
         sent.promised = Some(base_offset);
     }
 
-    /// Everything in the log from its beginning must be what was sent, once each, without a gap; and everything that
-    /// was promised must be there.
-    pub(crate) fn check(&mut self, id: TopicPartition, log: &[Read], high_watermark: i64) {
-        let mut next = 0;
+    /// Everything in the log from its start on must be what was sent, once each, without a gap; and everything that
+    /// was promised must be there, but for what was deleted.
+    pub(crate) fn check(&mut self, id: TopicPartition, log: &[Read], log_start: i64, high_watermark: i64) {
+        assert!(
+            (self.deleted_before..=self.deleting_before).contains(&log_start),
+            "{id}: the log begins at {log_start}; {} was acknowledged, and nobody asked for more than {}",
+            self.deleted_before,
+            self.deleting_before
+        );
+        self.deleted_before = log_start;
+        // The batch that holds the start is there whole.
+        let mut next = log.first().map_or(log_start, |first| first.base_offset);
+        assert!(next <= log_start, "{id}: the log's start is missing");
         let mut found = BTreeMap::new();
         for read in log {
             assert_eq!(read.base_offset, next, "{id}: offsets have a gap or go back");
@@ -93,7 +106,9 @@ impl PartitionModel {
             "{id}: the log ends before its high watermark"
         );
         for (key, sent) in &self.sent {
-            if let Some(offset) = sent.promised {
+            if let Some(offset) = sent.promised
+                && offset >= log_start
+            {
                 assert_eq!(
                     found.get(key),
                     Some(&offset),

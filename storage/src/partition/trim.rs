@@ -1,0 +1,174 @@
+//! The log's start: records before it are deleted, first for readers, then on disk.
+//!
+//! A START entry in the journal is what makes it last. Segments that lie wholly before the start are taken out of the
+//! log by the next migration, and their files removed: any recovery knows the START, from a checkpoint or from the
+//! journal, before it looks at files. Must never take a segment out for a start that is not durable, nor the last one.
+
+use wire::BatchHeader;
+use wire::record_batch::BATCH_HEADER_BYTES;
+
+use ring::directory;
+
+use super::PartitionLog;
+use crate::directory::topic_id_of;
+use crate::error::{DeleteRecordsError, ReadError, StorageError};
+use crate::files::log_path;
+use crate::journal::record::{Entry, Kind};
+
+/// The files of a segment.
+const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
+
+impl PartitionLog {
+    /// Deletes all records before `offset`. They cannot be read any more, durably, when this returns; their disk space
+    /// comes back segment by segment. An offset at or before the log's start changes nothing. Gives the log's start.
+    ///
+    /// # Errors
+    /// [`DeleteRecordsError::OutOfRange`] for an offset beyond the high watermark; or what the log failed with.
+    pub async fn delete_records(&self, offset: i64) -> Result<i64, DeleteRecordsError> {
+        let partition = &self.partition;
+        let end_offset = self.high_watermark();
+        if offset > end_offset {
+            return Err(DeleteRecordsError::OutOfRange(ReadError::OffsetOutOfRange {
+                offset,
+                log_start_offset: self.log_start_offset(),
+                end_offset,
+            }));
+        }
+        if offset <= self.log_start_offset() {
+            return Ok(self.log_start_offset());
+        }
+        if partition.is_dropped.get() {
+            return Err(StorageError::Dropped.into());
+        }
+        let entry = Entry {
+            kind: Kind::Start,
+            at_block: false,
+            id: partition.id,
+            owner_epoch: partition.owner_epoch,
+            data_crc: 0,
+            base_offset: offset,
+            next_offset: offset,
+            segment_base: 0,
+            file_position: 0,
+            length: 0,
+        };
+        let committed = partition.committer().control_when_there_is_room(entry, &[], || {
+            // From here on a checkpoint has it: one that is made before the entry's flush ends may replace the journal's
+            // records up to the entry.
+            let committed = partition.committed_log_start.get().max(offset);
+            partition.committed_log_start.set(committed);
+        });
+        committed.await?.durable().await?;
+        self.begin_at(offset);
+        let has_deleted = {
+            let state = partition.state.borrow();
+            let second = state.segments.all.get(1);
+            second.is_some_and(|second| second.base_offset <= offset)
+        };
+        if has_deleted {
+            partition.shared.has_deleted.set(true);
+            partition.committer().progress().notify_all();
+        }
+        Ok(self.log_start_offset())
+    }
+
+    /// Bytes of the log's segments, those of deleted records included while their segments are there.
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.partition.state.borrow();
+        let segments = state.segments.all.iter();
+        segments.map(|segment| u64::from(segment.appended)).sum()
+    }
+
+    /// The log begins at `offset`, or where it began if that is later.
+    pub(crate) fn begin_at(&self, offset: i64) {
+        let partition = &self.partition;
+        let start = partition.log_start_offset.get().max(offset);
+        partition.log_start_offset.set(start);
+        partition
+            .committed_log_start
+            .set(partition.committed_log_start.get().max(start));
+        partition.state.borrow_mut().leader_epochs.begin_at(start);
+        partition.moved.notify_all();
+    }
+
+    /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written. Their
+    /// base offsets. Everything up to journal record `up_to_seq` is durable, and may be forgotten.
+    pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<i64> {
+        let start = self.log_start_offset();
+        let mut state = self.partition.state.borrow_mut();
+        let state = &mut *state;
+        let pairs = state.segments.all.windows(2);
+        let count = pairs.take_while(|pair| pair[1].base_offset <= start).count();
+        if count == 0 {
+            return Vec::new();
+        }
+        let kept_from = state.segments.all[count].base_offset;
+        let pieces = state.tail.partition_point(|piece| piece.base_offset < kept_from);
+        let is_due = |piece: &super::Piece| piece.group.seq().is_some_and(|seq| seq <= up_to_seq);
+        let unwritten = state.migrated_pieces.min(pieces)..pieces;
+        if !state.tail.range(unwritten.clone()).all(is_due) {
+            return Vec::new(); // the next migration finds them
+        }
+        for piece in state.tail.range(unwritten) {
+            let bytes = piece
+                .group
+                .bytes(piece.place)
+                .expect("what is not migrated is in memory");
+            let header = bytes.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
+            let header = header.expect("a batch has a header");
+            state.migrated.producers.appended(&header);
+            state.migrated.next_offset = header.next_offset();
+        }
+        state.tail.drain(..pieces);
+        state.migrated_pieces = state.migrated_pieces.saturating_sub(pieces);
+        let taken: Vec<_> = state.segments.all.drain(..count).collect();
+        if taken.iter().any(|segment| !segment.is_sealed) {
+            state.migrated.partial.clear();
+        }
+        taken.iter().map(|segment| segment.base_offset).collect()
+    }
+
+    /// Removes the files of segments that were taken out. What cannot be removed is found by the next start.
+    pub(crate) async fn remove_deleted(&self, base_offsets: Vec<i64>) {
+        let directory = self.directory();
+        for base_offset in base_offsets {
+            self.partition
+                .shared
+                .files
+                .forget_segment(self.partition.id, base_offset);
+            let path = log_path(&directory, base_offset);
+            for extension in EXTENSIONS {
+                let _ = directory::remove_file(&path.with_extension(extension)).await;
+            }
+        }
+    }
+
+    /// Removes files of segments before the first, which an earlier life did not come to.
+    pub(crate) async fn remove_leftovers(&self) -> Result<(), StorageError> {
+        let first = {
+            let state = self.partition.state.borrow();
+            let first = state.segments.all.first().map(|segment| segment.base_offset);
+            first.unwrap_or_else(|| self.log_start_offset())
+        };
+        let directory = self.directory();
+        let shared = &self.partition.shared;
+        if self.log_start_offset() == 0
+            || topic_id_of(&directory, &shared.staging).await? != Some(self.id().topic_id)
+        {
+            return Ok(());
+        }
+        let names = directory::list(&directory)
+            .await
+            .map_err(StorageError::io("list", &directory))?;
+        let base_offsets = names.iter().filter_map(|entry| {
+            let (stem, extension) = entry.name.split_once('.')?;
+            let base_offset = stem
+                .parse::<i64>()
+                .ok()
+                .filter(|_| EXTENSIONS.contains(&extension))?;
+            (base_offset < first).then_some(base_offset)
+        });
+        self.remove_deleted(base_offsets.collect()).await;
+        Ok(())
+    }
+}
