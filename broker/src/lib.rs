@@ -8,5 +8,6 @@ pub mod config;
 pub mod controller;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group;
 mod partition;
 pub mod shard;

@@ -1,6 +1,7 @@
 //! The frame around every API: header, version, handler; what is not Kafka's protocol closes its connection.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use net::{Peer, Pending, Reply, Service};
@@ -47,10 +48,11 @@ fn route(frame: &[u8]) -> Result<Route, DecodeError> {
 }
 
 impl Service for Shard {
-    fn begin(self: &Rc<Self>, _peer: &Peer, request: net::Request) -> impl Future<Output = Pending> {
+    fn begin(self: &Rc<Self>, peer: &Peer, request: net::Request) -> impl Future<Output = Pending> {
         let shard = self.clone();
+        let client = peer.address.ip();
         async move {
-            let handled = handle(shard.clone(), request.frame).await;
+            let handled = handle(shard.clone(), client, request.frame).await;
             handled.unwrap_or_else(|refused| {
                 shard.counters.malformed_requests.add(1);
                 Pending::Ready(Reply::Close(refused.to_string()))
@@ -59,7 +61,7 @@ impl Service for Shard {
     }
 }
 
-async fn handle(shard: Rc<Shard>, frame: Slice) -> Handled {
+async fn handle(shard: Rc<Shard>, client: IpAddr, frame: Slice) -> Handled {
     match route(&frame)? {
         Route::Handler {
             key,
@@ -75,6 +77,7 @@ async fn handle(shard: Rc<Shard>, frame: Slice) -> Handled {
             let call = Call {
                 version,
                 correlation_id,
+                client,
                 frame,
                 body_at,
             };

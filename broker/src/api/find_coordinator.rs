@@ -11,10 +11,10 @@ use wire::messages::find_coordinator::{
 };
 
 use crate::api::{Call, Caller, Handled, bound_entries, later};
+use crate::controller::decide::OFFSETS_TOPIC;
+use crate::group::coordinators::partition_of;
 use crate::shard::{Shard, World};
 
-/// The topic of groups and their offsets.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The first version that asks for many keys at once.
 const FIRST_BATCH_VERSION: i16 = 4;
 
@@ -72,21 +72,6 @@ fn coordinator(world: &World, key: String) -> Coordinator {
     }
 }
 
-/// The partition of `__consumer_offsets` that holds the group: the non-negative remainder of Java's hash of its name.
-fn partition_of(group: &str, partitions: usize) -> Option<i32> {
-    // Kafka's `Utils.abs`: the hash without its sign bit would differ, so the smallest value maps to 0.
-    let hash = java_hash(group);
-    let hash = if hash == i32::MIN { 0 } else { hash.abs() };
-    hash.checked_rem(i32::try_from(partitions).ok()?)
-}
-
-/// `String.hashCode` of the Java language: over UTF-16 units, wrapping.
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
-}
-
 fn failed(key: String, error_code: ErrorCode, message: &str) -> Coordinator {
     Coordinator {
         key,
@@ -114,31 +99,4 @@ fn reply(caller: Caller, mut coordinators: Vec<Coordinator>) -> net::Reply {
         port: one.port,
         ..FindCoordinatorResponse::default()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_javas() {
-        // Values of String.hashCode.
-        for (text, hash) in [
-            ("", 0),
-            ("a", 97),
-            ("my-group", -1_906_497_762),
-            ("polygenelubricants", i32::MIN),
-            ("\u{1f600}", 1_772_899),
-        ] {
-            assert_eq!(java_hash(text), hash, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_groups_partition_is_never_negative() {
-        assert_eq!(partition_of("polygenelubricants", 50), Some(0));
-        assert_eq!(partition_of("my-group", 50), Some(12));
-        assert_eq!(partition_of("a", 50), Some(47));
-        assert_eq!(partition_of("a", 0), None);
-    }
 }

@@ -5,18 +5,29 @@
 
 mod api_versions;
 mod create_topics;
+mod delete_groups;
 mod delete_topics;
+mod describe_groups;
 mod dispatch;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 pub(crate) mod session;
+mod sync_group;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -43,12 +54,22 @@ fn handler(key: ApiKey) -> Handler {
         ApiKey::Fetch => |shard, call| Box::pin(fetch::handle(shard, call)),
         ApiKey::ListOffsets => |shard, call| Box::pin(list_offsets::handle(shard, call)),
         ApiKey::Metadata => |shard, call| Box::pin(metadata::handle(shard, call)),
+        ApiKey::OffsetCommit => |shard, call| Box::pin(offset_commit::handle(shard, call)),
+        ApiKey::OffsetFetch => |shard, call| Box::pin(offset_fetch::handle(shard, call)),
         ApiKey::FindCoordinator => |shard, call| Box::pin(find_coordinator::handle(shard, call)),
+        ApiKey::JoinGroup => |shard, call| Box::pin(join_group::handle(shard, call)),
+        ApiKey::Heartbeat => |shard, call| Box::pin(heartbeat::handle(shard, call)),
+        ApiKey::LeaveGroup => |shard, call| Box::pin(leave_group::handle(shard, call)),
+        ApiKey::SyncGroup => |shard, call| Box::pin(sync_group::handle(shard, call)),
+        ApiKey::DescribeGroups => |shard, call| Box::pin(describe_groups::handle(shard, call)),
+        ApiKey::ListGroups => |shard, call| Box::pin(list_groups::handle(shard, call)),
         ApiKey::ApiVersions => |shard, call| Box::pin(api_versions::handle(shard, call)),
         ApiKey::CreateTopics => |shard, call| Box::pin(create_topics::handle(shard, call)),
         ApiKey::DeleteTopics => |shard, call| Box::pin(delete_topics::handle(shard, call)),
         ApiKey::InitProducerId => |shard, call| Box::pin(init_producer_id::handle(shard, call)),
         ApiKey::OffsetForLeaderEpoch => |shard, call| Box::pin(offset_for_leader_epoch::handle(shard, call)),
+        ApiKey::DeleteGroups => |shard, call| Box::pin(delete_groups::handle(shard, call)),
+        ApiKey::OffsetDelete => |shard, call| Box::pin(offset_delete::handle(shard, call)),
     }
 }
 
@@ -71,6 +92,7 @@ pub(crate) struct Call {
     /// The version of the request, and of the answer.
     pub(crate) version: i16,
     correlation_id: i32,
+    client: IpAddr,
     frame: Slice,
     body_at: usize,
 }
@@ -86,6 +108,11 @@ impl Call {
         let header: Option<RequestHeader<'_>> =
             decode_request_header(&self.frame).ok().map(|(header, _)| header);
         header.and_then(|header| header.client_id)
+    }
+
+    /// The client's host, as Java prints an address.
+    pub(crate) fn client_host(&self) -> String {
+        format!("/{}", self.client)
     }
 
     /// What is left of the request once its bytes are not needed any more.

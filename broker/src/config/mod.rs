@@ -154,6 +154,15 @@ impl Settings {
                 "message.max.bytes={batch} does not fit log.segment.bytes={segment}"
             )));
         }
+        let (shortest, longest) = (
+            self.integer(&table::GROUP_MIN_SESSION_TIMEOUT_MS),
+            self.integer(&table::GROUP_MAX_SESSION_TIMEOUT_MS),
+        );
+        if shortest > longest {
+            return Err(ConfigError::Conflict(format!(
+                "group.min.session.timeout.ms={shortest} is more than group.max.session.timeout.ms={longest}"
+            )));
+        }
         let per_shard = self.integer(&table::MEMORY_BYTES) / self.integer(&table::SHARDS);
         if per_shard < table::SHARD_MEMORY_BYTES_MIN {
             return Err(ConfigError::Conflict(format!(

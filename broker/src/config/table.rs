@@ -142,6 +142,21 @@ settings! {
         "Replicas of a topic that is created without saying how many. Replication is not there yet: only 1.";
     OFFSETS_TOPIC_NUM_PARTITIONS: Kafka "offsets.topic.num.partitions", Kind::Integer(1..=10_000), "50",
         "Partitions of __consumer_offsets when it is created.";
+    OFFSETS_RETENTION_MINUTES: Kafka "offsets.retention.minutes", Kind::Integer(1..=I32_MAX), "10080",
+        "Committed offsets that no group uses are removed after so many minutes.";
+    OFFSETS_RETENTION_CHECK_INTERVAL_MS: Kafka "offsets.retention.check.interval.ms",
+        Kind::Integer(1..=I32_MAX), "600000",
+        "How often a coordinator looks for offsets to remove, in milliseconds.";
+    OFFSET_METADATA_MAX_BYTES: Kafka "offset.metadata.max.bytes", Kind::Integer(0..=32_767), "4096",
+        "The longest text that a client may keep with a committed offset, in characters.";
+    GROUP_INITIAL_REBALANCE_DELAY_MS: Kafka "group.initial.rebalance.delay.ms", Kind::Integer(0..=I32_MAX), "3000",
+        "How long the first rebalance of an empty group waits for more members, in milliseconds.";
+    GROUP_MIN_SESSION_TIMEOUT_MS: Kafka "group.min.session.timeout.ms", Kind::Integer(1..=I32_MAX), "6000",
+        "The shortest session timeout that a member may ask for, in milliseconds.";
+    GROUP_MAX_SESSION_TIMEOUT_MS: Kafka "group.max.session.timeout.ms", Kind::Integer(1..=I32_MAX), "1800000",
+        "The longest session timeout that a member may ask for, in milliseconds.";
+    GROUP_MAX_SIZE: Kafka "group.max.size", Kind::Integer(1..=I32_MAX), "2147483647",
+        "Members of a group at most.";
     SOCKET_REQUEST_MAX_BYTES: Kafka "socket.request.max.bytes", Kind::Integer(1_024..=I32_MAX), "104857600",
         "The largest request, in bytes. A larger one closes its connection.";
     CONNECTIONS_MAX_IDLE_MS: Kafka "connections.max.idle.ms", Kind::Integer(1_000..=86_400_000), "600000",
@@ -189,10 +204,6 @@ pub static NOT_HONOURED: &[&str] = &[
     "controller.quorum.bootstrap.servers",
     "controller.quorum.voters",
     "delete.topic.enable",
-    "group.initial.rebalance.delay.ms",
-    "group.max.session.timeout.ms",
-    "group.max.size",
-    "group.min.session.timeout.ms",
     "inter.broker.listener.name",
     "listener.security.protocol.map",
     "listeners",
@@ -219,7 +230,6 @@ pub static NOT_HONOURED: &[&str] = &[
     "num.network.threads",
     "num.recovery.threads.per.data.dir",
     "num.replica.fetchers",
-    "offsets.retention.minutes",
     "offsets.topic.replication.factor",
     "offsets.topic.segment.bytes",
     "process.roles",

@@ -24,7 +24,7 @@ use crate::controller::raft::{MetadataError, MetadataLog};
 use crate::controller::record::MetadataRecord;
 use crate::controller::request::{ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference};
 use crate::shard::context::{
-    AnnouncedVersion, COMMANDS_MAX, ShardCommand, ShardContext, ShardSettings, TopicSettings,
+    AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
 
 #[cfg(test)]
@@ -101,6 +101,17 @@ impl HostOptions {
         ShardSettings {
             auto_create_topics_enable: settings.boolean(&table::AUTO_CREATE_TOPICS_ENABLE),
             offsets_topic_num_partitions: settings.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS),
+            groups: GroupSettings {
+                initial_rebalance_delay_ms: settings.i32(&table::GROUP_INITIAL_REBALANCE_DELAY_MS),
+                min_session_timeout_ms: settings.i32(&table::GROUP_MIN_SESSION_TIMEOUT_MS),
+                max_session_timeout_ms: settings.i32(&table::GROUP_MAX_SESSION_TIMEOUT_MS),
+                max_size: settings.usize(&table::GROUP_MAX_SIZE),
+                offsets_retention_ms: settings.integer(&table::OFFSETS_RETENTION_MINUTES) * 60_000,
+                offsets_retention_check_interval: Duration::from_millis(
+                    settings.usize(&table::OFFSETS_RETENTION_CHECK_INTERVAL_MS) as u64,
+                ),
+                offset_metadata_max: settings.usize(&table::OFFSET_METADATA_MAX_BYTES),
+            },
             fetch_max_bytes: settings.i32(&table::FETCH_MAX_BYTES),
             fetch_session_slots: settings.usize(&table::FETCH_SESSION_SLOTS),
             topic_defaults: TopicSettings {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender};
 
@@ -47,6 +48,8 @@ pub struct ShardSettings {
     pub auto_create_topics_enable: bool,
     /// `offsets.topic.num.partitions`.
     pub offsets_topic_num_partitions: i32,
+    /// What groups are set to.
+    pub groups: GroupSettings,
     /// `fetch.max.bytes`, in bytes.
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`.
@@ -55,6 +58,25 @@ pub struct ShardSettings {
     pub topic_defaults: TopicSettings,
     /// What a listener takes from its clients.
     pub limits: net::Limits,
+}
+
+/// The settings of groups and their offsets.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupSettings {
+    /// `group.initial.rebalance.delay.ms`.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.min.session.timeout.ms`.
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`.
+    pub max_session_timeout_ms: i32,
+    /// `group.max.size`.
+    pub max_size: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval: Duration,
+    /// `offset.metadata.max.bytes`, in characters.
+    pub offset_metadata_max: usize,
 }
 
 /// The settings of a topic that matter where its data is.

@@ -25,7 +25,10 @@ pub(crate) use self::counters::Counters;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
 use crate::api::session::{PARTITIONS_MAX, SessionCache};
+use crate::controller::decide::OFFSETS_TOPIC;
 use crate::controller::image::NODES_PER_HOST;
+use crate::group::coordinator::Coordinator;
+use crate::group::coordinators::Coordinators;
 use crate::shard::context::{AnnouncedVersion, ShardSettings};
 
 /// How long a request waits for an image that the host has and this shard does not: opening a topic's partitions is a
@@ -42,6 +45,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Counters,
     /// The way to the control thread.
     pub(crate) control: Control,
+    /// The coordinators of the groups whose partitions it leads.
+    pub(crate) coordinators: Coordinators,
     /// The fetch sessions of its clients.
     pub(crate) sessions: RefCell<SessionCache>,
     log: ShardLog,
@@ -115,6 +120,17 @@ impl Shard {
                 .all(|name| errors.contains_key(name) || world.topic(name).is_some())
         };
         (self.world_that(there).await, errors)
+    }
+
+    /// The coordinator of a group.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR, if it is on another node.
+    pub(crate) async fn coordinator(&self, group: &str) -> Result<Rc<Coordinator>, ErrorCode> {
+        let world = self
+            .world_that(|world| world.topic(OFFSETS_TOPIC).is_some())
+            .await;
+        self.coordinators.of(&world, group)
     }
 
     /// Where a partition's data is, for a request of a client: counts what should have gone to another shard.

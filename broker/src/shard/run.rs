@@ -15,6 +15,7 @@ use storage::{PartitionSpec, ShardLog, TopicPartition};
 
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
+use crate::group::coordinators::Coordinators;
 use crate::shard::context::{ShardCommand, ShardContext, ShardSettings, TopicSettings};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
@@ -128,6 +129,7 @@ async fn stop(
 ) {
     shard.stopping.set(true);
     shard.world_moved.notify_all();
+    shard.coordinators.stop();
     shutdown.notify_all();
     if let Some(serving) = serving {
         serving.await;
@@ -162,6 +164,8 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         );
     }
     let world = world(image, parts.node_id, None, &parts.settings, &log);
+    let coordinators = Coordinators::new(parts.settings.groups, log.room());
+    coordinators.follow(None, &world, parts.node_id);
     Ok(Rc::new(Shard {
         node_id: parts.node_id,
         sessions: RefCell::new(SessionCache::new(
@@ -171,6 +175,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         settings: parts.settings,
         counters: Counters::default(),
         control: parts.control,
+        coordinators,
         log,
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),
@@ -194,6 +199,7 @@ impl Shard {
             &self.settings,
             &self.log,
         );
+        self.coordinators.follow(Some(&before), &after, self.node_id);
         *self.world.borrow_mut() = Rc::new(after);
         self.world_moved.notify_all();
         self.drop_partitions(&before, &image).await

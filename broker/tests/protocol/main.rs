@@ -8,6 +8,7 @@
 )]
 
 mod consuming;
+mod groups;
 mod hostile;
 mod memory;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]

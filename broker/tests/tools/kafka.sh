@@ -120,6 +120,12 @@ tool() {
     console-consumer) candidates=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
     producer-perf-test) candidates=org.apache.kafka.tools.ProducerPerformance ;;
     consumer-perf-test) candidates=org.apache.kafka.tools.ConsumerPerformance ;;
+    consumer-groups) candidates="org.apache.kafka.tools.consumer.group.ConsumerGroupCommand org.apache.kafka.tools.group.ConsumerGroupCommand" ;;
+    delete-records) candidates=org.apache.kafka.tools.DeleteRecordsCommand ;;
+    log-dirs) candidates=org.apache.kafka.tools.LogDirsCommand ;;
+    cluster) candidates=org.apache.kafka.tools.ClusterTool ;;
+    verifiable-producer) candidates=org.apache.kafka.tools.VerifiableProducer ;;
+    verifiable-consumer) candidates=org.apache.kafka.tools.VerifiableConsumer ;;
     get-offsets) candidates=org.apache.kafka.tools.GetOffsetShell ;;
     topics) candidates=org.apache.kafka.tools.TopicCommand ;;
     configs) candidates="org.apache.kafka.tools.ConfigCommand kafka.admin.ConfigCommand" ;;

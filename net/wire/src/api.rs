@@ -12,12 +12,22 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
     FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    DeleteGroups = 42,
+    OffsetDelete = 47,
 }
 
 /// One API and the versions of it that we speak, both ends included.
@@ -39,18 +49,31 @@ pub struct ApiInfo {
 /// see them listed sends everything uncompressed (KAFKA-18659).
 pub const PRODUCE_ADVERTISED_MIN_VERSION: i16 = 0;
 
+/// For an API that has no flexible version.
+const NEVER: i16 = i16::MAX;
+
 /// All that we speak, in the order of the keys.
 pub const API_TABLE: &[ApiInfo] = &[
     api(ApiKey::Produce, "Produce", 3, 11, 9),
     api(ApiKey::Fetch, "Fetch", 4, 17, 12),
     api(ApiKey::ListOffsets, "ListOffsets", 1, 7, 6),
     api(ApiKey::Metadata, "Metadata", 0, 12, 9),
+    api(ApiKey::OffsetCommit, "OffsetCommit", 2, 9, 8),
+    api(ApiKey::OffsetFetch, "OffsetFetch", 1, 9, 6),
     api(ApiKey::FindCoordinator, "FindCoordinator", 0, 6, 3),
+    api(ApiKey::JoinGroup, "JoinGroup", 0, 9, 6),
+    api(ApiKey::Heartbeat, "Heartbeat", 0, 4, 4),
+    api(ApiKey::LeaveGroup, "LeaveGroup", 0, 5, 4),
+    api(ApiKey::SyncGroup, "SyncGroup", 0, 5, 4),
+    api(ApiKey::DescribeGroups, "DescribeGroups", 0, 6, 5),
+    api(ApiKey::ListGroups, "ListGroups", 0, 5, 3),
     api(ApiKey::ApiVersions, "ApiVersions", 0, 4, 3),
     api(ApiKey::CreateTopics, "CreateTopics", 2, 7, 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
     api(ApiKey::InitProducerId, "InitProducerId", 0, 4, 2),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
+    api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
+    api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0, NEVER),
 ];
 
 const fn api(key: ApiKey, name: &'static str, min: i16, max: i16, flexible: i16) -> ApiInfo {

@@ -45,8 +45,21 @@ fn every_message_agrees_with_the_published_codec() {
         list_offsets::ListOffsetsRequest<'static>, list_offsets::ListOffsetsResponse,
             ListOffsetsRequest, ListOffsetsResponse;
         metadata::MetadataRequest<'static>, metadata::MetadataResponse, MetadataRequest, MetadataResponse;
+        offset_commit::OffsetCommitRequest<'static>, offset_commit::OffsetCommitResponse,
+            OffsetCommitRequest, OffsetCommitResponse;
+        offset_fetch::OffsetFetchRequest<'static>, offset_fetch::OffsetFetchResponse,
+            OffsetFetchRequest, OffsetFetchResponse;
         find_coordinator::FindCoordinatorRequest<'static>, find_coordinator::FindCoordinatorResponse,
             FindCoordinatorRequest, FindCoordinatorResponse;
+        join_group::JoinGroupRequest<'static>, join_group::JoinGroupResponse, JoinGroupRequest, JoinGroupResponse;
+        heartbeat::HeartbeatRequest<'static>, heartbeat::HeartbeatResponse, HeartbeatRequest, HeartbeatResponse;
+        leave_group::LeaveGroupRequest<'static>, leave_group::LeaveGroupResponse,
+            LeaveGroupRequest, LeaveGroupResponse;
+        sync_group::SyncGroupRequest<'static>, sync_group::SyncGroupResponse, SyncGroupRequest, SyncGroupResponse;
+        describe_groups::DescribeGroupsRequest<'static>, describe_groups::DescribeGroupsResponse,
+            DescribeGroupsRequest, DescribeGroupsResponse;
+        list_groups::ListGroupsRequest<'static>, list_groups::ListGroupsResponse,
+            ListGroupsRequest, ListGroupsResponse;
         api_versions::ApiVersionsRequest<'static>, api_versions::ApiVersionsResponse,
             ApiVersionsRequest, ApiVersionsResponse;
         create_topics::CreateTopicsRequest<'static>, create_topics::CreateTopicsResponse,
@@ -58,6 +71,10 @@ fn every_message_agrees_with_the_published_codec() {
         offset_for_leader_epoch::OffsetForLeaderEpochRequest<'static>,
             offset_for_leader_epoch::OffsetForLeaderEpochResponse,
             OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        delete_groups::DeleteGroupsRequest<'static>, delete_groups::DeleteGroupsResponse,
+            DeleteGroupsRequest, DeleteGroupsResponse;
+        offset_delete::OffsetDeleteRequest<'static>, offset_delete::OffsetDeleteResponse,
+            OffsetDeleteRequest, OffsetDeleteResponse;
     }
     assert!(
         API_TABLE.iter().map(|api| api.key).eq(compared),

@@ -16,7 +16,7 @@
 //! A field that its version does not have keeps its default on reading and is left out on writing.
 
 use crate::error::{DecodeError, malformed};
-use crate::primitive::{Reader, Uuid, Writer};
+use crate::primitive::{ByteString, Reader, Uuid, Writer};
 
 /// A version of an API, with what follows from it: whether its encoding is the flexible one (compact lengths and
 /// tagged fields, KIP-482).
@@ -174,6 +174,18 @@ impl<'a> DecodeNullable<'a> for &'a [u8] {
     #[inline]
     fn read_nullable(reader: &mut Reader<'a>, version: Version) -> Result<Option<Self>, DecodeError> {
         reader.nullable_bytes(version.flexible)
+    }
+}
+
+impl EncodeNullable for ByteString {
+    fn write_nullable(value: Option<&Self>, writer: &mut Writer, version: Version) {
+        writer.nullable_bytes(value.map(|bytes| &bytes.0[..]), version.flexible);
+    }
+}
+
+impl<'a> DecodeNullable<'a> for ByteString {
+    fn read_nullable(reader: &mut Reader<'a>, version: Version) -> Result<Option<Self>, DecodeError> {
+        Ok(reader.nullable_bytes(version.flexible)?.map(Self::from))
     }
 }
 

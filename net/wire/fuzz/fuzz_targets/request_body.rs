@@ -32,5 +32,15 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::DeleteTopics => check!(delete_topics::DeleteTopicsRequest),
         ApiKey::InitProducerId => check!(init_producer_id::InitProducerIdRequest),
         ApiKey::OffsetForLeaderEpoch => check!(offset_for_leader_epoch::OffsetForLeaderEpochRequest),
+        ApiKey::OffsetCommit => check!(offset_commit::OffsetCommitRequest),
+        ApiKey::OffsetFetch => check!(offset_fetch::OffsetFetchRequest),
+        ApiKey::JoinGroup => check!(join_group::JoinGroupRequest),
+        ApiKey::Heartbeat => check!(heartbeat::HeartbeatRequest),
+        ApiKey::LeaveGroup => check!(leave_group::LeaveGroupRequest),
+        ApiKey::SyncGroup => check!(sync_group::SyncGroupRequest),
+        ApiKey::DescribeGroups => check!(describe_groups::DescribeGroupsRequest),
+        ApiKey::ListGroups => check!(list_groups::ListGroupsRequest),
+        ApiKey::DeleteGroups => check!(delete_groups::DeleteGroupsRequest),
+        ApiKey::OffsetDelete => check!(offset_delete::OffsetDeleteRequest),
     }
 });

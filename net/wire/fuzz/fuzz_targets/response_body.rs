@@ -34,5 +34,15 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::DeleteTopics => check!(delete_topics::DeleteTopicsResponse),
         ApiKey::InitProducerId => check!(init_producer_id::InitProducerIdResponse),
         ApiKey::OffsetForLeaderEpoch => check!(offset_for_leader_epoch::OffsetForLeaderEpochResponse),
+        ApiKey::OffsetCommit => check!(offset_commit::OffsetCommitResponse),
+        ApiKey::OffsetFetch => check!(offset_fetch::OffsetFetchResponse),
+        ApiKey::JoinGroup => check!(join_group::JoinGroupResponse),
+        ApiKey::Heartbeat => check!(heartbeat::HeartbeatResponse),
+        ApiKey::LeaveGroup => check!(leave_group::LeaveGroupResponse),
+        ApiKey::SyncGroup => check!(sync_group::SyncGroupResponse),
+        ApiKey::DescribeGroups => check!(describe_groups::DescribeGroupsResponse),
+        ApiKey::ListGroups => check!(list_groups::ListGroupsResponse),
+        ApiKey::DeleteGroups => check!(delete_groups::DeleteGroupsResponse),
+        ApiKey::OffsetDelete => check!(offset_delete::OffsetDeleteResponse),
     }
 });

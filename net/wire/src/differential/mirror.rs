@@ -9,7 +9,7 @@ use crate::array::Array;
 use crate::error_code::ErrorCode;
 use crate::frame::Records;
 use crate::messages::*;
-use crate::primitive::Uuid;
+use crate::primitive::{ByteString, Uuid};
 use crate::schema::Decode;
 
 /// The same value in the published codec's type.
@@ -217,6 +217,168 @@ mirror! {
             error_code: error_code, partition: partition, leader_epoch: leader_epoch, end_offset: end_offset,
         }
 
+    join_group::JoinGroupRequest<'_> => theirs::JoinGroupRequest {
+        group_id: group_id, session_timeout_ms: session_timeout_ms, rebalance_timeout_ms: rebalance_timeout_ms,
+        member_id: member_id, group_instance_id: group_instance_id, protocol_type: protocol_type,
+        protocols: protocols, reason: reason,
+    }
+    join_group::JoinGroupProtocol<'_> => theirs::join_group_request::JoinGroupRequestProtocol {
+        name: name, metadata: metadata,
+    }
+    join_group::JoinGroupResponse => theirs::JoinGroupResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, generation_id: generation_id,
+        protocol_type: protocol_type, protocol_name: protocol_name, leader: leader,
+        skip_assignment: skip_assignment, member_id: member_id, members: members,
+    }
+    join_group::JoinGroupMember => theirs::join_group_response::JoinGroupResponseMember {
+        member_id: member_id, group_instance_id: group_instance_id, metadata: metadata,
+    }
+
+    sync_group::SyncGroupRequest<'_> => theirs::SyncGroupRequest {
+        group_id: group_id, generation_id: generation_id, member_id: member_id,
+        group_instance_id: group_instance_id, protocol_type: protocol_type, protocol_name: protocol_name,
+        assignments: assignments,
+    }
+    sync_group::SyncGroupAssignment<'_> => theirs::sync_group_request::SyncGroupRequestAssignment {
+        member_id: member_id, assignment: assignment,
+    }
+    sync_group::SyncGroupResponse => theirs::SyncGroupResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, protocol_type: protocol_type,
+        protocol_name: protocol_name, assignment: assignment,
+    }
+
+    heartbeat::HeartbeatRequest<'_> => theirs::HeartbeatRequest {
+        group_id: group_id, generation_id: generation_id, member_id: member_id,
+        group_instance_id: group_instance_id,
+    }
+    heartbeat::HeartbeatResponse => theirs::HeartbeatResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code,
+    }
+
+    leave_group::LeaveGroupRequest<'_> => theirs::LeaveGroupRequest {
+        group_id: group_id, member_id: member_id, members: members,
+    }
+    leave_group::LeavingMember<'_> => theirs::leave_group_request::MemberIdentity {
+        member_id: member_id, group_instance_id: group_instance_id, reason: reason,
+    }
+    leave_group::LeaveGroupResponse => theirs::LeaveGroupResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, members: members,
+    }
+    leave_group::LeftMember => theirs::leave_group_response::MemberResponse {
+        member_id: member_id, group_instance_id: group_instance_id, error_code: error_code,
+    }
+
+    offset_commit::OffsetCommitRequest<'_> => theirs::OffsetCommitRequest {
+        group_id: group_id, generation_id: generation_id_or_member_epoch, member_id: member_id,
+        group_instance_id: group_instance_id, retention_time_ms: retention_time_ms, topics: topics,
+    }
+    offset_commit::OffsetCommitTopic<'_> => theirs::offset_commit_request::OffsetCommitRequestTopic {
+        name: name, partitions: partitions,
+    }
+    offset_commit::OffsetCommitPartition<'_> => theirs::offset_commit_request::OffsetCommitRequestPartition {
+        partition: partition_index, committed_offset: committed_offset,
+        committed_leader_epoch: committed_leader_epoch, committed_metadata: committed_metadata,
+    }
+    offset_commit::OffsetCommitResponse => theirs::OffsetCommitResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    offset_commit::OffsetCommitTopicResponse => theirs::offset_commit_response::OffsetCommitResponseTopic {
+        name: name, partitions: partitions,
+    }
+    offset_commit::OffsetCommitPartitionResponse
+        => theirs::offset_commit_response::OffsetCommitResponsePartition {
+            partition: partition_index, error_code: error_code,
+        }
+
+    offset_fetch::OffsetFetchRequest<'_> => theirs::OffsetFetchRequest {
+        group_id: group_id, topics: topics, groups: groups, require_stable: require_stable,
+    }
+    offset_fetch::OffsetFetchGroup<'_> => theirs::offset_fetch_request::OffsetFetchRequestGroup {
+        group_id: group_id, member_id: member_id, member_epoch: member_epoch, topics: topics,
+    }
+    offset_fetch::OffsetFetchTopic<'_> => theirs::offset_fetch_request::OffsetFetchRequestTopic {
+        name: name, partition_indexes: partition_indexes,
+    }
+    offset_fetch::OffsetFetchTopic<'_> => theirs::offset_fetch_request::OffsetFetchRequestTopics {
+        name: name, partition_indexes: partition_indexes,
+    }
+    offset_fetch::OffsetFetchResponse => theirs::OffsetFetchResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics, error_code: error_code, groups: groups,
+    }
+    offset_fetch::OffsetFetchGroupResponse => theirs::offset_fetch_response::OffsetFetchResponseGroup {
+        group_id: group_id, topics: topics, error_code: error_code,
+    }
+    offset_fetch::OffsetFetchTopicResponse => theirs::offset_fetch_response::OffsetFetchResponseTopic {
+        name: name, partitions: partitions,
+    }
+    offset_fetch::OffsetFetchTopicResponse => theirs::offset_fetch_response::OffsetFetchResponseTopics {
+        name: name, partitions: partitions,
+    }
+    offset_fetch::OffsetFetchPartitionResponse => theirs::offset_fetch_response::OffsetFetchResponsePartition {
+        partition: partition_index, committed_offset: committed_offset,
+        committed_leader_epoch: committed_leader_epoch, metadata: metadata, error_code: error_code,
+    }
+    offset_fetch::OffsetFetchPartitionResponse => theirs::offset_fetch_response::OffsetFetchResponsePartitions {
+        partition: partition_index, committed_offset: committed_offset,
+        committed_leader_epoch: committed_leader_epoch, metadata: metadata, error_code: error_code,
+    }
+
+    offset_delete::OffsetDeleteRequest<'_> => theirs::OffsetDeleteRequest {
+        group_id: group_id, topics: topics,
+    }
+    offset_delete::OffsetDeleteTopic<'_> => theirs::offset_delete_request::OffsetDeleteRequestTopic {
+        name: name, partitions: partitions,
+    }
+    offset_delete::OffsetDeletePartition => theirs::offset_delete_request::OffsetDeleteRequestPartition {
+        partition: partition_index,
+    }
+    offset_delete::OffsetDeleteResponse => theirs::OffsetDeleteResponse {
+        error_code: error_code, throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    offset_delete::OffsetDeleteTopicResponse => theirs::offset_delete_response::OffsetDeleteResponseTopic {
+        name: name, partitions: partitions,
+    }
+    offset_delete::OffsetDeletePartitionResponse
+        => theirs::offset_delete_response::OffsetDeleteResponsePartition {
+            partition: partition_index, error_code: error_code,
+        }
+
+    list_groups::ListGroupsRequest<'_> => theirs::ListGroupsRequest {
+        states_filter: states_filter, types_filter: types_filter,
+    }
+    list_groups::ListGroupsResponse => theirs::ListGroupsResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, groups: groups,
+    }
+    list_groups::ListedGroup => theirs::list_groups_response::ListedGroup {
+        group_id: group_id, protocol_type: protocol_type, group_state: group_state, group_type: group_type,
+    }
+
+    describe_groups::DescribeGroupsRequest<'_> => theirs::DescribeGroupsRequest {
+        groups: groups, include_authorized_operations: include_authorized_operations,
+    }
+    describe_groups::DescribeGroupsResponse => theirs::DescribeGroupsResponse {
+        throttle_time_ms: throttle_time_ms, groups: groups,
+    }
+    describe_groups::DescribedGroup => theirs::describe_groups_response::DescribedGroup {
+        error_code: error_code, error_message: error_message, group_id: group_id, group_state: group_state,
+        protocol_type: protocol_type, protocol_data: protocol_data, members: members,
+        authorized_operations: authorized_operations,
+    }
+    describe_groups::DescribedMember => theirs::describe_groups_response::DescribedGroupMember {
+        member_id: member_id, group_instance_id: group_instance_id, client_id: client_id,
+        client_host: client_host, member_metadata: member_metadata, member_assignment: member_assignment,
+    }
+
+    delete_groups::DeleteGroupsRequest<'_> => theirs::DeleteGroupsRequest {
+        groups_names: groups_names,
+    }
+    delete_groups::DeleteGroupsResponse => theirs::DeleteGroupsResponse {
+        throttle_time_ms: throttle_time_ms, results: results,
+    }
+    delete_groups::DeletedGroup => theirs::delete_groups_response::DeletableGroupResult {
+        group_id: group_id, error_code: error_code,
+    }
+
     produce::ProduceRequest<'_> => theirs::ProduceRequest {
         transactional_id: transactional_id, acks: acks, timeout_ms: timeout_ms, topics: topic_data,
     }
@@ -271,10 +433,13 @@ mirror_values! {
     Uuid => uuid::Uuid, |value| uuid::Uuid::from_bytes(value.0);
     &str => StrBytes, |value| StrBytes::from_string((*value).to_owned());
     &str => theirs::TopicName, |value| StrBytes::from_string((*value).to_owned()).into();
+    &str => theirs::GroupId, |value| StrBytes::from_string((*value).to_owned()).into();
     &str => theirs::TransactionalId, |value| StrBytes::from_string((*value).to_owned()).into();
     String => StrBytes, |value| StrBytes::from_string(value.clone());
+    String => theirs::GroupId, |value| StrBytes::from_string(value.clone()).into();
     String => theirs::TopicName, |value| StrBytes::from_string(value.clone()).into();
     &[u8] => Bytes, |value| Bytes::copy_from_slice(value);
+    ByteString => Bytes, |value| value.0.clone().into();
     Records<&'static [u8]> => Option<Bytes>, |value| Some(value.0.concat().into());
 }
 

@@ -3,7 +3,7 @@
 use crate::array::Array;
 use crate::error_code::ErrorCode;
 use crate::frame::Records;
-use crate::primitive::Uuid;
+use crate::primitive::{ByteString, Uuid};
 
 /// A small generator (SplitMix64): the same seed gives the same values for ever.
 pub(crate) struct Random(pub(crate) u64);
@@ -90,6 +90,12 @@ impl Sample for &'static str {
 impl Sample for &'static [u8] {
     fn sample(random: &mut Random) -> Self {
         random.bytes(200).leak()
+    }
+}
+
+impl Sample for ByteString {
+    fn sample(random: &mut Random) -> Self {
+        Self(random.bytes(8))
     }
 }
 

@@ -1,0 +1,527 @@
+//! The coordinator of the groups in one partition of `__consumer_offsets`: it drives their state machines.
+//!
+//! Owns the groups, what is known of them, and the order of what is written. Each request is judged on the groups as
+//! they are, and what comes of it is put into the log at once, in that order; it is answered, and shown to others, when
+//! it is durable. Must never hold a borrow across an await.
+
+mod snapshot;
+mod time;
+mod writing;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use ring::executor::{Class, spawn};
+use ring::local::{Giver, Signal, Taker, oneshot};
+use storage::PartitionLog;
+use wire::ErrorCode;
+
+use self::writing::{Progress, Then, Write};
+use crate::group::load::load;
+use crate::group::machine::{
+    Action, Event, Group, GroupRules, Identity, JoinRequest, Joined, Now, State, SyncRequest, Synced,
+};
+use crate::group::member::Waiter;
+use crate::group::stored::{Change, Committed, Stored};
+use crate::group::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
+use crate::shard::context::GroupSettings;
+
+/// Groups of one partition that have members, or had some since they were last empty.
+const GROUPS_MAX: usize = 100_000;
+
+/// See the module. One for each partition that the shard leads, behind an `Rc`.
+pub(crate) struct Coordinator {
+    log: PartitionLog,
+    settings: GroupSettings,
+    rules: GroupRules,
+    /// Notified when a batch that did not fit the journal may fit.
+    room: Signal,
+    /// Notified when something is to be written.
+    work: Signal,
+    /// Notified when the next deadline is earlier than it was.
+    earlier: Signal,
+    is_snapshotting: Cell<bool>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    phase: Phase,
+    /// What is durable, by group.
+    stored: BTreeMap<Rc<str>, Stored>,
+    /// Groups that have, or had, members.
+    live: BTreeMap<Rc<str>, Group>,
+    /// What is on its way into the log, in order.
+    queue: VecDeque<Write>,
+    waiting: BTreeMap<Waiter, Reply>,
+    next_waiter: u64,
+    /// When groups are looked at next, in milliseconds; and the same by group.
+    alarms: BTreeSet<(u64, Rc<str>)>,
+    alarm_of: BTreeMap<Rc<str>, u64>,
+    /// Bytes of the log from its start on.
+    log_bytes: u64,
+    /// Of them, what the last snapshot took.
+    snapshot_bytes: u64,
+    /// The log has records that are not ours to drop.
+    keeps_all: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Loading,
+    Active,
+    Gone,
+}
+
+enum Reply {
+    Join(Giver<Joined>),
+    Sync(Giver<Synced>),
+}
+
+fn now() -> Now {
+    Now {
+        monotonic_ms: ring::clock::now().0 / 1_000_000,
+        wall_ms: ring::clock::wall_clock_ms(),
+    }
+}
+
+impl Coordinator {
+    /// Begins to read the log; until that is done every request is told to wait.
+    pub(crate) fn start(log: PartitionLog, settings: GroupSettings, room: Signal) -> Rc<Coordinator> {
+        let coordinator = Rc::new(Coordinator {
+            log,
+            settings,
+            rules: GroupRules {
+                initial_rebalance_delay_ms: settings.initial_rebalance_delay_ms,
+                max_size: settings.max_size,
+            },
+            room,
+            work: Signal::new(),
+            earlier: Signal::new(),
+            is_snapshotting: Cell::new(false),
+            inner: RefCell::new(Inner {
+                phase: Phase::Loading,
+                stored: BTreeMap::new(),
+                live: BTreeMap::new(),
+                queue: VecDeque::new(),
+                waiting: BTreeMap::new(),
+                next_waiter: 0,
+                alarms: BTreeSet::new(),
+                alarm_of: BTreeMap::new(),
+                log_bytes: 0,
+                snapshot_bytes: 0,
+                keeps_all: false,
+            }),
+        });
+        spawn(Class::Latency, coordinator.clone().run()).detach();
+        coordinator
+    }
+
+    /// The coordinator goes away: what waits is told to look for another one. What is on its way into the log is still
+    /// answered.
+    pub(crate) fn stop(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.phase = Phase::Gone;
+        let groups: Vec<Rc<str>> = inner.live.keys().cloned().collect();
+        for group in groups {
+            let actions = inner
+                .live
+                .get_mut(&group)
+                .map(|live| live.unload(ErrorCode::NotCoordinator));
+            self.perform(&mut inner, &group, actions.unwrap_or_default());
+        }
+        inner.live.clear();
+        drop(inner);
+        self.work.notify_all();
+        self.earlier.notify_all();
+    }
+
+    /// JoinGroup. The answer comes when the group's next generation begins, or at once.
+    pub(crate) fn join(&self, group: &str, join: JoinRequest) -> Taker<Joined> {
+        let (giver, taker) = oneshot();
+        let mut inner = self.inner.borrow_mut();
+        let refusal = match inner.ready() {
+            Err(error) => Some(error),
+            Ok(()) if inner.live.contains_key(group) => None,
+            Ok(()) if !join.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
+            Ok(()) if inner.live.len() >= GROUPS_MAX => Some(ErrorCode::GroupMaxSizeReached),
+            Ok(()) => None,
+        };
+        if let Some(error_code) = refusal {
+            giver.give(Joined::refused(error_code, &join.member_id));
+            return taker;
+        }
+        let waiter = inner.park(Reply::Join(giver));
+        if !inner.live.contains_key(group) {
+            let new = Group::new(self.rules, now());
+            inner.live.insert(Rc::from(group), new);
+        }
+        self.step(&mut inner, group, Event::Join(waiter, join));
+        taker
+    }
+
+    /// SyncGroup. The answer comes when the leader's assignment is durable, or at once.
+    pub(crate) fn sync(&self, group: &str, sync: SyncRequest) -> Taker<Synced> {
+        let (giver, taker) = oneshot();
+        let mut inner = self.inner.borrow_mut();
+        let refusal = match inner.ready() {
+            Err(error) => Some(error),
+            Ok(()) if !inner.live.contains_key(group) => Some(ErrorCode::UnknownMemberId),
+            Ok(()) => None,
+        };
+        if let Some(error_code) = refusal {
+            giver.give(Synced::refused(error_code));
+            return taker;
+        }
+        let waiter = inner.park(Reply::Sync(giver));
+        self.step(&mut inner, group, Event::Sync(waiter, sync));
+        taker
+    }
+
+    /// Heartbeat.
+    pub(crate) fn heartbeat(&self, group: &str, from: &Identity, generation: i32) -> ErrorCode {
+        let mut inner = self.inner.borrow_mut();
+        if let Err(error) = inner.ready() {
+            // As in Kafka: a member does no harm by waiting, and would lose its place otherwise.
+            let is_loading = error == ErrorCode::CoordinatorLoadInProgress;
+            return if is_loading { ErrorCode::None } else { error };
+        }
+        match inner.live.get_mut(group) {
+            Some(live) => live.heartbeat(from, generation, now()),
+            None => ErrorCode::UnknownMemberId,
+        }
+    }
+
+    /// LeaveGroup: one code for each member.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be asked.
+    pub(crate) fn leave(&self, group: &str, leaving: &[Identity]) -> Result<Vec<ErrorCode>, ErrorCode> {
+        let mut inner = self.inner.borrow_mut();
+        inner.ready()?;
+        let Some(live) = inner.live.get_mut(group) else {
+            return Ok(vec![ErrorCode::UnknownMemberId; leaving.len()]);
+        };
+        let (codes, actions) = live.leave(leaving, now());
+        self.perform(&mut inner, group, actions);
+        self.settle(&mut inner, group);
+        Ok(codes)
+    }
+
+    /// Commits offsets for a member, or for a client that is in no group (generation -1). What it gives, if there are
+    /// any, resolves when they are durable.
+    ///
+    /// # Errors
+    /// Kafka's code for the whole request; nothing is committed then.
+    pub(crate) fn commit(
+        &self,
+        group: &str,
+        from: &Identity,
+        generation: i32,
+        offsets: Vec<(Rc<str>, i32, Committed)>,
+    ) -> Result<Option<Taker<Result<(), ErrorCode>>>, ErrorCode> {
+        let mut guard = self.inner.borrow_mut();
+        let inner = &mut *guard;
+        inner.ready()?;
+        match inner.live.get_mut(group) {
+            Some(live) => live.check_commit(from, generation, now())?,
+            None if generation >= 0 => return Err(ErrorCode::GroupIdNotFound),
+            None if !inner.stored.contains_key(group) && inner.stored.len() >= GROUPS_MAX => {
+                return Err(ErrorCode::InvalidCommitOffsetSize);
+            }
+            None => {}
+        }
+        let changes = offsets
+            .into_iter()
+            .map(|(topic, partition, committed)| Change::Offset {
+                topic,
+                partition,
+                committed: Some(committed),
+            });
+        let changes: Vec<Change> = changes.collect();
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let (giver, taker) = oneshot();
+        self.write(inner, group, changes, Then::Request(giver));
+        Ok(Some(taker))
+    }
+
+    /// Deletes offsets: of those that the group is subscribed to none. One code for each, and what to wait for.
+    ///
+    /// # Errors
+    /// Kafka's code for the whole request.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the codes, and what to wait for before they are told"
+    )]
+    pub(crate) fn delete_offsets(
+        &self,
+        group: &str,
+        offsets: &[(Rc<str>, i32)],
+    ) -> Result<(Vec<ErrorCode>, Option<Taker<Result<(), ErrorCode>>>), ErrorCode> {
+        let mut inner = self.inner.borrow_mut();
+        inner.ready()?;
+        let live = inner.live.get(group);
+        if live.is_none() && !inner.is_known(group) {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
+        let is_consumer = |live: &Group| live.protocol_type() == Some(CONSUMER_PROTOCOL_TYPE);
+        if live.is_some_and(|live| live.state() != State::Empty && !is_consumer(live)) {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let subscribed = live.and_then(subscribed_topics);
+        let is_subscribed = |topic: &str| match &subscribed {
+            Some(topics) => topics.contains(topic),
+            None => live.is_some_and(is_consumer),
+        };
+        let newest = inner.newest(group);
+        let mut codes = Vec::with_capacity(offsets.len());
+        let mut changes = Vec::new();
+        for (topic, partition) in offsets {
+            if is_subscribed(topic) {
+                codes.push(ErrorCode::GroupSubscribedToTopic);
+                continue;
+            }
+            codes.push(ErrorCode::None);
+            if newest.committed(topic, *partition).is_some() {
+                changes.push(Change::Offset {
+                    topic: topic.clone(),
+                    partition: *partition,
+                    committed: None,
+                });
+            }
+        }
+        if changes.is_empty() {
+            return Ok((codes, None));
+        }
+        let (giver, taker) = oneshot();
+        self.write(&mut inner, group, changes, Then::Request(giver));
+        Ok((codes, Some(taker)))
+    }
+
+    /// Deletes a group that has no members. Resolves when that is durable.
+    ///
+    /// # Errors
+    /// Kafka's code for it.
+    pub(crate) fn delete(&self, group: &str) -> Result<Taker<Result<(), ErrorCode>>, ErrorCode> {
+        let mut inner = self.inner.borrow_mut();
+        inner.ready()?;
+        let live = inner.live.get(group);
+        if live.is_none() && !inner.is_known(group) {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
+        if live.is_some_and(|live| live.state() != State::Empty) {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let removal = inner.newest(group).removal();
+        inner.forget(group);
+        let (giver, taker) = oneshot();
+        self.write(&mut inner, group, removal, Then::Request(giver));
+        Ok(taker)
+    }
+
+    /// Topics are gone, and so are all offsets in them.
+    pub(crate) fn topics_deleted(&self, names: &BTreeSet<String>) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.phase != Phase::Active {
+            return;
+        }
+        for group in inner.names() {
+            let newest = inner.newest(&group);
+            let gone = newest
+                .offsets
+                .iter()
+                .filter(|(topic, _)| names.contains(&***topic));
+            let changes: Vec<Change> = gone
+                .flat_map(|(topic, offsets)| {
+                    offsets.keys().map(|partition| Change::Offset {
+                        topic: topic.clone(),
+                        partition: *partition,
+                        committed: None,
+                    })
+                })
+                .collect();
+            if !changes.is_empty() {
+                self.write(&mut inner, &group, changes, Then::Nobody);
+            }
+        }
+    }
+
+    /// Shows what is known of a group: its state machine, and what is durable.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be asked.
+    pub(crate) fn look<T>(
+        &self,
+        group: &str,
+        look: impl FnOnce(Option<&Group>, Option<&Stored>) -> T,
+    ) -> Result<T, ErrorCode> {
+        let inner = self.inner.borrow();
+        inner.ready()?;
+        Ok(look(inner.live.get(group), inner.stored.get(group)))
+    }
+
+    /// Shows every group.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be asked.
+    pub(crate) fn look_at_all(
+        &self,
+        mut look: impl FnMut(&str, Option<&Group>, Option<&Stored>),
+    ) -> Result<(), ErrorCode> {
+        let inner = self.inner.borrow();
+        inner.ready()?;
+        let names: BTreeSet<&Rc<str>> = inner.stored.keys().chain(inner.live.keys()).collect();
+        for name in names {
+            look(name, inner.live.get(name), inner.stored.get(name));
+        }
+        Ok(())
+    }
+
+    /// Lets the group's state machine take an event, and does what it says.
+    fn step(&self, inner: &mut Inner, group: &str, event: Event) {
+        let Some(live) = inner.live.get_mut(group) else {
+            return;
+        };
+        let actions = live.step(event, now());
+        self.perform(inner, group, actions);
+        self.settle(inner, group);
+    }
+
+    fn perform(&self, inner: &mut Inner, group: &str, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Join(waiter, joined) => {
+                    if let Some(Reply::Join(giver)) = inner.waiting.remove(&waiter) {
+                        giver.give(joined);
+                    }
+                }
+                Action::Sync(waiter, synced) => {
+                    if let Some(Reply::Sync(giver)) = inner.waiting.remove(&waiter) {
+                        giver.give(synced);
+                    }
+                }
+                Action::Write(generation) => {
+                    let change = Change::Generation(Some(generation));
+                    self.write(inner, group, vec![change], Then::Machine);
+                }
+            }
+        }
+    }
+
+    /// After a group has changed: when it is looked at next, or that it is nothing any more.
+    fn settle(&self, inner: &mut Inner, group: &str) {
+        let Some(live) = inner.live.get(group) else {
+            return;
+        };
+        if live.is_nothing() {
+            inner.forget(group);
+            return;
+        }
+        let Some(at_ms) = live.deadline_ms() else {
+            return;
+        };
+        // One that is later than the alarm is found when that rings.
+        if inner.alarm_of.get(group).is_none_or(|set_ms| at_ms < *set_ms) {
+            let was_first = inner.alarms.first().is_none_or(|(first_ms, _)| at_ms < *first_ms);
+            inner.set_alarm(group, at_ms);
+            if was_first {
+                self.earlier.notify_all();
+            }
+        }
+    }
+
+    /// The coordinator's life: read the log, then see to it that writes are told of and that time passes.
+    async fn run(self: Rc<Self>) {
+        match load(&self.log).await {
+            Ok(loaded) => {
+                let mut inner = self.inner.borrow_mut();
+                if inner.phase == Phase::Gone {
+                    return;
+                }
+                if loaded.strange_records > 0 {
+                    tracing::warn!(
+                        partition = self.log.id().partition,
+                        records = loaded.strange_records,
+                        "__consumer_offsets has records of another kind: this partition is kept whole"
+                    );
+                }
+                inner.keeps_all = loaded.strange_records > 0;
+                inner.log_bytes = loaded.log_bytes;
+                inner.stored = loaded.groups;
+                self.begin(&mut inner);
+            }
+            Err(error) => {
+                let partition = self.log.id().partition;
+                eprintln!(
+                    "millstream: the groups of __consumer_offsets-{partition} are not served: {error}. Mend the cause \
+                     and start again"
+                );
+                self.stop();
+                return;
+            }
+        }
+        spawn(Class::Latency, self.clone().watch_time()).detach();
+        self.watch_writes().await;
+    }
+
+    fn begin(&self, inner: &mut Inner) {
+        let now = now();
+        let groups = inner.stored.iter().filter_map(|(name, stored)| {
+            let generation = stored.generation.as_ref()?;
+            Some((name.clone(), Group::restore(self.rules, generation, now)))
+        });
+        inner.live = groups.collect();
+        let names: Vec<Rc<str>> = inner.live.keys().cloned().collect();
+        inner.phase = Phase::Active;
+        for name in names {
+            self.settle(inner, &name);
+        }
+    }
+}
+
+impl Inner {
+    fn ready(&self) -> Result<(), ErrorCode> {
+        match self.phase {
+            Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
+            Phase::Active => Ok(()),
+            Phase::Gone => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    fn park(&mut self, reply: Reply) -> Waiter {
+        self.next_waiter += 1;
+        let waiter = Waiter(self.next_waiter);
+        self.waiting.insert(waiter, reply);
+        waiter
+    }
+
+    /// Whether anything of the group is in the log, or on its way there.
+    fn is_known(&self, group: &str) -> bool {
+        !self.newest(group).is_nothing()
+    }
+
+    /// All groups of which something is in the log, or on its way there.
+    fn names(&self) -> BTreeSet<Rc<str>> {
+        let queued = self.queue.iter().map(|write| write.group.clone());
+        self.stored.keys().cloned().chain(queued).collect()
+    }
+
+    /// What will be known of a group once all that is on its way is durable.
+    fn newest(&self, group: &str) -> Stored {
+        let mut newest = self.stored.get(group).cloned().unwrap_or_default();
+        for write in self.queue.iter().filter(|write| *write.group == *group) {
+            if !matches!(write.progress, Progress::Refused(_)) {
+                write.changes.iter().for_each(|change| newest.apply(change));
+            }
+        }
+        newest
+    }
+
+    /// Forgets a group's state machine.
+    fn forget(&mut self, group: &str) {
+        self.live.remove(group);
+        self.clear_alarm(group);
+    }
+}

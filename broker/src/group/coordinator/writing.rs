@@ -1,0 +1,158 @@
+//! What is on its way into the log, in order: appended at once where there is room, and told of when it is durable.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ring::executor::{Class, spawn};
+use ring::local::Giver;
+use storage::{AppendError, CommitTicket, PartitionLog};
+use wire::record_batch::BATCH_HEADER_BYTES;
+use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
+
+use super::{Coordinator, Inner, Phase};
+use crate::group::machine::Event;
+use crate::group::stored::Change;
+
+/// How soon a wait for room in the journal looks again.
+pub(super) const ROOM_RETRY: Duration = Duration::from_millis(20);
+
+/// Something of a group's on its way into the log.
+pub(super) struct Write {
+    pub(super) group: Rc<str>,
+    pub(super) changes: Vec<Change>,
+    pub(super) batch: Vec<u8>,
+    pub(super) progress: Progress,
+    pub(super) then: Then,
+}
+
+pub(super) enum Progress {
+    /// It waits for room in the journal.
+    Queued,
+    /// It is in the log, and durable when the ticket resolves.
+    Appended(CommitTicket),
+    /// Somebody waits for its ticket.
+    Awaited,
+    /// The log does not take it.
+    Refused(ErrorCode),
+}
+
+/// Whom to tell of a write.
+pub(super) enum Then {
+    /// The group's state machine.
+    Machine,
+    /// A request.
+    Request(Giver<Result<(), ErrorCode>>),
+    /// Nobody.
+    Nobody,
+}
+
+impl Coordinator {
+    /// Puts changes of a group into the log, behind all that was put there before.
+    pub(super) fn write(&self, inner: &mut Inner, group: &str, changes: Vec<Change>, then: Then) {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let timestamp_ms = ring::clock::wall_clock_ms();
+        for change in &changes {
+            change.put(group, timestamp_ms, |record| builder.push(record));
+        }
+        inner.queue.push_back(Write {
+            group: Rc::from(group),
+            changes,
+            batch: builder.build(),
+            progress: Progress::Queued,
+            then,
+        });
+        self.append_queued(inner);
+        self.work.notify_all();
+    }
+
+    /// Appends what waits, as far as there is room.
+    pub(super) fn append_queued(&self, inner: &mut Inner) {
+        let Inner { queue, log_bytes, .. } = inner;
+        let waiting = queue.iter_mut().rev();
+        let count = waiting
+            .take_while(|write| matches!(write.progress, Progress::Queued))
+            .count();
+        let from = queue.len() - count;
+        for write in queue.range_mut(from..) {
+            write.progress = match append(&self.log, &write.batch) {
+                Ok(ticket) => {
+                    *log_bytes += write.batch.len() as u64;
+                    Progress::Appended(ticket)
+                }
+                Err(AppendError::JournalFull) => return,
+                Err(AppendError::TooLarge { .. } | AppendError::Malformed) => {
+                    Progress::Refused(ErrorCode::UnknownServerError)
+                }
+                Err(AppendError::Fenced(_)) => Progress::Refused(ErrorCode::NotCoordinator),
+            };
+            write.batch = Vec::new();
+        }
+    }
+
+    /// Tells of what is durable, in the order of the log.
+    pub(super) async fn watch_writes(self: Rc<Self>) {
+        loop {
+            let (work, room) = (self.work.wait(), self.room.wait());
+            let front = {
+                let mut inner = self.inner.borrow_mut();
+                let is_gone = inner.phase == Phase::Gone;
+                match inner.queue.front_mut() {
+                    None if is_gone => return,
+                    None => None,
+                    Some(write) => Some(std::mem::replace(&mut write.progress, Progress::Awaited)),
+                }
+            };
+            let result = match front {
+                None => {
+                    work.await;
+                    continue;
+                }
+                Some(Progress::Queued) => {
+                    if let Some(write) = self.inner.borrow_mut().queue.front_mut() {
+                        write.progress = Progress::Queued;
+                    }
+                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
+                    self.append_queued(&mut self.inner.borrow_mut());
+                    continue;
+                }
+                Some(Progress::Appended(ticket)) => {
+                    ticket.durable().await.map_err(|_| ErrorCode::NotCoordinator)
+                }
+                Some(Progress::Refused(error_code)) => Err(error_code),
+                Some(Progress::Awaited) => unreachable!("only this task waits for writes"),
+            };
+            self.written(result);
+        }
+    }
+
+    /// The first write of the queue is durable, or will never be.
+    pub(super) fn written(self: &Rc<Self>, result: Result<(), ErrorCode>) {
+        let mut inner = self.inner.borrow_mut();
+        let Some(write) = inner.queue.pop_front() else {
+            return;
+        };
+        if result.is_ok() {
+            let stored = inner.stored.entry(write.group.clone()).or_default();
+            write.changes.iter().for_each(|change| stored.apply(change));
+            if stored.is_nothing() {
+                inner.stored.remove(&write.group);
+            }
+        }
+        match write.then {
+            Then::Machine => self.step(&mut inner, &write.group, Event::Written(result)),
+            Then::Request(giver) => giver.give(result),
+            Then::Nobody => {}
+        }
+        let is_due = inner.needs_snapshot();
+        drop(inner);
+        if is_due && !self.is_snapshotting.replace(true) {
+            spawn(Class::Throughput, self.clone().snapshot()).detach();
+        }
+    }
+}
+
+pub(super) fn append(log: &PartitionLog, batch: &[u8]) -> Result<CommitTicket, AppendError> {
+    let header: &[u8; BATCH_HEADER_BYTES] = batch.first_chunk().ok_or(AppendError::Malformed)?;
+    log.append(batch, &BatchHeader::decode(header))
+        .map(|appended| appended.ticket)
+}

@@ -1,0 +1,143 @@
+//! The coordinators of a shard: one for each partition of `__consumer_offsets` that it leads.
+//!
+//! Owns which group belongs to which. A group's partition is the hash of its name, as in Kafka, so that a client finds
+//! the same coordinator whichever node it asks.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ring::local::Signal;
+use storage::TopicPartition;
+use wire::ErrorCode;
+
+use crate::controller::decide::OFFSETS_TOPIC;
+use crate::group::coordinator::Coordinator;
+use crate::shard::context::GroupSettings;
+use crate::shard::{Place, World};
+
+/// See the module.
+pub(crate) struct Coordinators {
+    settings: GroupSettings,
+    room: Signal,
+    led: RefCell<BTreeMap<TopicPartition, Rc<Coordinator>>>,
+}
+
+impl Coordinators {
+    /// None yet.
+    pub(crate) fn new(settings: GroupSettings, room: Signal) -> Coordinators {
+        Coordinators {
+            settings,
+            room,
+            led: RefCell::default(),
+        }
+    }
+
+    /// Follows a newer image: coordinators begin for partitions that are led here now, and end for those that are not.
+    pub(crate) fn follow(&self, before: Option<&World>, world: &World, node_id: i32) {
+        let offsets = world.topic(OFFSETS_TOPIC);
+        let partitions = offsets.map_or(0, |offsets| offsets.topic.partitions.len());
+        let mut led = BTreeMap::new();
+        for partition in (0..).take(partitions) {
+            if let Some(offsets) = offsets
+                && let Place::Here(log) = offsets.place(partition, node_id)
+            {
+                led.insert(log.id(), log.clone());
+            }
+        }
+        let mut coordinators = self.led.borrow_mut();
+        coordinators.retain(|id, coordinator| {
+            let stays = led.contains_key(id);
+            if !stays {
+                coordinator.stop();
+            }
+            stays
+        });
+        for (id, log) in led {
+            coordinators
+                .entry(id)
+                .or_insert_with(|| Coordinator::start(log, self.settings, self.room.clone()));
+        }
+        if let Some(before) = before {
+            let gone = |name: &&String| !world.image.topics_by_name.contains_key(*name);
+            let deleted: BTreeSet<String> =
+                before.image.topics_by_name.keys().filter(gone).cloned().collect();
+            if !deleted.is_empty() {
+                coordinators
+                    .values()
+                    .for_each(|coordinator| coordinator.topics_deleted(&deleted));
+            }
+        }
+    }
+
+    /// All of them end.
+    pub(crate) fn stop(&self) {
+        for coordinator in std::mem::take(&mut *self.led.borrow_mut()).into_values() {
+            coordinator.stop();
+        }
+    }
+
+    /// The coordinator of a group.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR, if it is not here.
+    pub(crate) fn of(&self, world: &World, group: &str) -> Result<Rc<Coordinator>, ErrorCode> {
+        let offsets = world.topic(OFFSETS_TOPIC).map(|offsets| &offsets.topic);
+        let id = offsets.and_then(|topic| {
+            Some(TopicPartition {
+                topic_id: topic.id,
+                partition: partition_of(group, topic.partitions.len())?,
+            })
+        });
+        let led = self.led.borrow();
+        let coordinator = id.and_then(|id| led.get(&id));
+        coordinator.cloned().ok_or(ErrorCode::NotCoordinator)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Rc<Coordinator>> {
+        self.led.borrow().values().cloned().collect()
+    }
+}
+
+/// The partition of `__consumer_offsets` that holds the group: the non-negative remainder of Java's hash of its name.
+pub(crate) fn partition_of(group: &str, partitions: usize) -> Option<i32> {
+    // Kafka's `Utils.abs`: the hash without its sign bit would differ, so the smallest value maps to 0.
+    let hash = java_hash(group);
+    let hash = if hash == i32::MIN { 0 } else { hash.abs() };
+    hash.checked_rem(i32::try_from(partitions).ok()?)
+}
+
+/// `String.hashCode` of the Java language: over UTF-16 units, wrapping.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_javas() {
+        // Values of String.hashCode.
+        for (text, hash) in [
+            ("", 0),
+            ("a", 97),
+            ("my-group", -1_906_497_762),
+            ("polygenelubricants", i32::MIN),
+            ("\u{1f600}", 1_772_899),
+        ] {
+            assert_eq!(java_hash(text), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_groups_partition_is_never_negative() {
+        assert_eq!(partition_of("polygenelubricants", 50), Some(0));
+        assert_eq!(partition_of("my-group", 50), Some(12));
+        assert_eq!(partition_of("a", 50), Some(47));
+        assert_eq!(partition_of("a", 0), None);
+    }
+}

@@ -1,0 +1,728 @@
+use super::*;
+
+const SESSION_MS: i32 = 10_000;
+const REBALANCE_MS: i32 = 60_000;
+const DELAY_MS: i32 = 3_000;
+
+/// A group, its clock, and what it has said.
+struct World {
+    group: Group,
+    now_ms: u64,
+    next_waiter: u64,
+    joined: BTreeMap<Waiter, Joined>,
+    synced: BTreeMap<Waiter, Synced>,
+    written: Vec<Generation>,
+    /// Writes that are not reported yet.
+    unreported: usize,
+}
+
+impl World {
+    fn new() -> World {
+        World::with_rules(GroupRules {
+            initial_rebalance_delay_ms: DELAY_MS,
+            max_size: 100,
+        })
+    }
+
+    fn with_rules(rules: GroupRules) -> World {
+        let mut world = World {
+            group: Group::new(
+                rules,
+                Now {
+                    monotonic_ms: 0,
+                    wall_ms: 0,
+                },
+            ),
+            now_ms: 0,
+            next_waiter: 0,
+            joined: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            written: Vec::new(),
+            unreported: 0,
+        };
+        world.now_ms = 1_000;
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            monotonic_ms: self.now_ms,
+            wall_ms: 1_700_000_000_000 + self.now_ms as i64,
+        }
+    }
+
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Join(waiter, joined) => {
+                    assert!(self.joined.insert(waiter, joined).is_none(), "answered twice");
+                }
+                Action::Sync(waiter, synced) => {
+                    assert!(self.synced.insert(waiter, synced).is_none(), "answered twice");
+                }
+                Action::Write(generation) => {
+                    self.written.push(generation);
+                    self.unreported += 1;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        let actions = self.group.step(event, now);
+        self.take(actions);
+    }
+
+    fn waiter(&mut self) -> Waiter {
+        self.next_waiter += 1;
+        Waiter(self.next_waiter)
+    }
+
+    fn join(&mut self, join: JoinRequest) -> Waiter {
+        let waiter = self.waiter();
+        self.step(Event::Join(waiter, join));
+        waiter
+    }
+
+    fn sync(&mut self, member_id: &str, generation: i32, assignments: &[(&str, &[u8])]) -> Waiter {
+        let waiter = self.waiter();
+        let assignments = assignments.iter();
+        self.step(Event::Sync(
+            waiter,
+            SyncRequest {
+                member: who(member_id),
+                generation,
+                protocol_type: None,
+                protocol: None,
+                assignments: assignments
+                    .map(|(id, bytes)| ((*id).to_owned(), Opaque::from(*bytes)))
+                    .collect(),
+            },
+        ));
+        waiter
+    }
+
+    fn report(&mut self, result: Result<(), ErrorCode>) {
+        assert!(self.unreported > 0, "nothing was written");
+        self.unreported -= 1;
+        self.step(Event::Written(result));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.step(Event::Tick);
+    }
+
+    fn leave(&mut self, member: Identity) -> ErrorCode {
+        let now = self.now();
+        let (codes, actions) = self.group.leave(&[member], now);
+        self.take(actions);
+        codes[0]
+    }
+
+    fn beat(&mut self, member_id: &str, generation: i32) -> ErrorCode {
+        let now = self.now();
+        self.group.heartbeat(&who(member_id), generation, now)
+    }
+
+    fn commit(&mut self, member_id: &str, generation: i32) -> Result<(), ErrorCode> {
+        let now = self.now();
+        self.group.check_commit(&who(member_id), generation, now)
+    }
+
+    /// A stable group of these members, in generation 1; the first joined first.
+    fn stable(ids: &[&str]) -> World {
+        let mut world = World::new();
+        let joins: Vec<Waiter> = ids.iter().map(|id| world.join(new(id))).collect();
+        world.pass(DELAY_MS as u64);
+        world.pass(DELAY_MS as u64);
+        for (waiter, id) in joins.iter().zip(ids) {
+            let joined = &world.joined[waiter];
+            assert_eq!(
+                (joined.error_code, joined.generation),
+                (ErrorCode::None, 1),
+                "{id}"
+            );
+        }
+        world.settle(ids, 1);
+        world
+    }
+
+    /// Everybody asks for the generation's assignments; the leader's are written.
+    fn settle(&mut self, ids: &[&str], generation: i32) {
+        let leader = self.group.leader.clone().expect("a leader");
+        let assignments: Vec<(&str, &[u8])> = ids.iter().map(|id| (*id, id.as_bytes())).collect();
+        let waiters: Vec<Waiter> = ids
+            .iter()
+            .map(|id| self.sync(id, generation, if *id == leader { &assignments } else { &[] }))
+            .collect();
+        assert!(
+            waiters.iter().all(|waiter| !self.synced.contains_key(waiter)),
+            "told before it is durable"
+        );
+        self.report(Ok(()));
+        for (waiter, id) in waiters.iter().zip(ids) {
+            assert_eq!(&*self.synced[waiter].assignment, id.as_bytes());
+        }
+        assert_eq!(self.group.state(), State::Stable);
+    }
+}
+
+fn who(member_id: &str) -> Identity {
+    Identity {
+        member_id: member_id.to_owned(),
+        group_instance_id: None,
+    }
+}
+
+/// A client that is given its id at once, as the oldest are.
+fn new(id: &str) -> JoinRequest {
+    JoinRequest {
+        member_id: String::new(),
+        new_member_id: id.to_owned(),
+        group_instance_id: None,
+        client_id: "client".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        rebalance_timeout_ms: REBALANCE_MS,
+        session_timeout_ms: SESSION_MS,
+        protocol_type: "consumer".to_owned(),
+        protocols: protocols(&["range", "sticky"]),
+        must_know_its_id: false,
+        can_skip_assignment: false,
+    }
+}
+
+fn again(id: &str) -> JoinRequest {
+    JoinRequest {
+        member_id: id.to_owned(),
+        ..new("nobody")
+    }
+}
+
+fn fixed(id: &str, instance_id: &str) -> JoinRequest {
+    JoinRequest {
+        group_instance_id: Some(instance_id.to_owned()),
+        ..new(id)
+    }
+}
+
+fn protocols(names: &[&str]) -> Vec<Protocol> {
+    let names = names.iter();
+    names
+        .map(|name| Protocol {
+            name: (*name).to_owned(),
+            metadata: Opaque::from(name.as_bytes()),
+        })
+        .collect()
+}
+
+#[test]
+fn the_first_generation_waits_for_more_members() {
+    let mut world = World::new();
+    let first = world.join(new("a"));
+    world.pass(DELAY_MS as u64 - 1);
+    let second = world.join(new("b"));
+    world.pass(1);
+    assert!(world.joined.is_empty(), "a new member extends the delay");
+    world.pass(DELAY_MS as u64);
+    let (a, b) = (&world.joined[&first], &world.joined[&second]);
+    assert_eq!((a.generation, b.generation), (1, 1));
+    assert_eq!((a.leader.as_str(), b.leader.as_str()), ("a", "a"));
+    assert_eq!(a.members.len(), 2, "the leader learns who is there");
+    assert!(b.members.is_empty());
+    assert_eq!(a.protocol.as_deref(), Some("range"));
+}
+
+#[test]
+fn the_first_generation_does_not_wait_longer_than_a_member_would() {
+    let mut world = World::new();
+    let impatient = |id| JoinRequest {
+        rebalance_timeout_ms: 5_000,
+        ..new(id)
+    };
+    let first = world.join(impatient("a"));
+    for id in ["b", "c", "d", "e"] {
+        world.pass(1_500);
+        world.join(impatient(id));
+    }
+    assert!(world.joined.contains_key(&first), "it has waited for 5 seconds");
+}
+
+#[test]
+fn a_client_that_can_joins_twice() {
+    let mut world = World::new();
+    let ask = JoinRequest {
+        must_know_its_id: true,
+        ..new("a")
+    };
+    let waiter = world.join(ask);
+    let given = &world.joined[&waiter];
+    assert_eq!(
+        (given.error_code, given.member_id.as_str()),
+        (ErrorCode::MemberIdRequired, "a")
+    );
+    assert_eq!(world.group.state(), State::Empty);
+    assert!(!world.group.is_nothing());
+    world.join(again("a"));
+    assert_eq!(world.group.state(), State::PreparingRebalance);
+    // One that never comes is forgotten.
+    let mut world = World::new();
+    world.join(JoinRequest {
+        must_know_its_id: true,
+        ..new("a")
+    });
+    world.pass(SESSION_MS as u64);
+    assert!(world.group.is_nothing());
+    let late = world.join(again("a"));
+    assert_eq!(world.joined[&late].error_code, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn assignments_are_told_when_they_are_durable_and_kept_as_they_were_told() {
+    let world = World::stable(&["a", "b"]);
+    let stored = &world.written[0];
+    assert_eq!(
+        (stored.generation, stored.protocol.as_deref()),
+        (1, Some("range"))
+    );
+    assert_eq!(stored.members.len(), 2);
+    let restored = Group::restore(world.group.rules, stored, world.now());
+    assert_eq!(restored.state(), State::Stable);
+    for (id, member) in restored.members() {
+        assert_eq!(member.assignment, world.group.members()[id].assignment);
+        assert_eq!(member.deadline_ms, Some(world.now_ms + SESSION_MS as u64));
+    }
+}
+
+#[test]
+fn an_assignment_that_cannot_be_written_is_nobodys() {
+    let mut world = World::new();
+    let first = world.join(new("a"));
+    world.pass(DELAY_MS as u64);
+    assert!(world.joined.contains_key(&first));
+    let sync = world.sync("a", 1, &[("a", b"all")]);
+    world.report(Err(ErrorCode::UnknownServerError));
+    assert_eq!(world.synced[&sync].error_code, ErrorCode::UnknownServerError);
+    assert_eq!(world.group.state(), State::PreparingRebalance);
+    assert_eq!(world.group.members()["a"].assignment, no_bytes());
+}
+
+#[test]
+fn a_generation_that_was_overtaken_while_it_was_written_assigns_nothing() {
+    let mut world = World::new();
+    world.join(new("a"));
+    world.pass(DELAY_MS as u64);
+    let sync = world.sync("a", 1, &[("a", b"old")]);
+    world.join(new("b"));
+    assert_eq!(world.synced[&sync].error_code, ErrorCode::RebalanceInProgress);
+    world.join(again("a"));
+    assert_eq!(world.group.state(), State::CompletingRebalance);
+    world.report(Ok(()));
+    assert_eq!(
+        world.group.state(),
+        State::CompletingRebalance,
+        "that was generation 1"
+    );
+    world.settle(&["a", "b"], 2);
+}
+
+#[test]
+fn a_newcomer_makes_the_others_join_again() {
+    let mut world = World::stable(&["a", "b"]);
+    let third = world.join(new("c"));
+    assert_eq!(world.beat("a", 1), ErrorCode::RebalanceInProgress);
+    assert_eq!(
+        world.commit("a", 1),
+        Ok(()),
+        "what was consumed may still be committed"
+    );
+    let a = world.join(again("a"));
+    assert!(!world.joined.contains_key(&a));
+    let b = world.join(again("b"));
+    for waiter in [a, b, third] {
+        assert_eq!(world.joined[&waiter].generation, 2);
+    }
+    assert_eq!(world.commit("a", 2), Err(ErrorCode::RebalanceInProgress));
+    assert_eq!(world.commit("a", 1), Err(ErrorCode::IllegalGeneration));
+    world.settle(&["a", "b", "c"], 2);
+    assert_eq!(world.commit("a", 2), Ok(()));
+}
+
+#[test]
+fn who_does_not_join_again_in_time_is_out() {
+    let mut world = World::stable(&["a", "b"]);
+    let c = world.join(new("c"));
+    for _ in 0..REBALANCE_MS / 5_000 {
+        world.pass(5_000);
+        world.beat("a", 1);
+        world.beat("b", 1);
+    }
+    assert_eq!(world.joined[&c].generation, 2);
+    assert_eq!(world.joined[&c].leader, "c", "the leader was out as well");
+    assert_eq!(world.group.members().len(), 1);
+    assert_eq!(world.beat("a", 1), ErrorCode::UnknownMemberId);
+    assert_eq!(world.commit("a", 1), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn a_member_that_is_silent_is_out_after_its_session_and_not_before() {
+    let mut world = World::stable(&["a", "b"]);
+    world.pass(SESSION_MS as u64 - 1);
+    assert_eq!(world.beat("b", 1), ErrorCode::None);
+    assert_eq!(world.group.members().len(), 2);
+    world.pass(1);
+    assert_eq!(world.group.members().keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(world.beat("b", 1), ErrorCode::RebalanceInProgress);
+    world.join(again("b"));
+    world.settle(&["b"], 2);
+}
+
+#[test]
+fn a_commit_is_as_good_as_a_heartbeat() {
+    let mut world = World::stable(&["a"]);
+    for _ in 0..5 {
+        world.pass(SESSION_MS as u64 - 1);
+        assert_eq!(world.commit("a", 1), Ok(()));
+    }
+    assert_eq!(world.group.state(), State::Stable);
+}
+
+#[test]
+fn a_member_that_never_asks_for_its_assignment_is_out() {
+    let mut world = World::new();
+    world.join(new("a"));
+    world.join(new("b"));
+    world.pass(DELAY_MS as u64);
+    world.pass(DELAY_MS as u64);
+    let leader = world.sync("a", 1, &[("a", b"x"), ("b", b"y")]);
+    world.report(Ok(()));
+    assert_eq!(world.synced[&leader].error_code, ErrorCode::None);
+    for _ in 0..REBALANCE_MS / 5_000 {
+        world.pass(5_000);
+        world.beat("a", 1);
+        world.beat("b", 1);
+    }
+    assert_eq!(world.group.members().keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(world.group.state(), State::PreparingRebalance);
+}
+
+#[test]
+fn leaving_is_at_once_and_the_last_one_empties_the_group() {
+    let mut world = World::stable(&["a", "b"]);
+    assert_eq!(world.leave(who("nobody")), ErrorCode::UnknownMemberId);
+    assert_eq!(world.leave(who("a")), ErrorCode::None);
+    let b = world.join(again("b"));
+    assert_eq!(world.joined[&b].leader, "b");
+    world.settle(&["b"], 2);
+    assert_eq!(world.leave(who("b")), ErrorCode::None);
+    assert_eq!((world.group.state(), world.group.generation), (State::Empty, 3));
+    let stored = world.written.last().expect("written");
+    assert_eq!((stored.generation, stored.members.len()), (3, 0));
+    assert_eq!(stored.protocol, None);
+    world.report(Ok(()));
+    assert_eq!(world.commit("", -1), Ok(()), "anybody may reset an empty group");
+}
+
+#[test]
+fn strangers_do_not_commit_into_a_group_that_has_members() {
+    let mut world = World::stable(&["a"]);
+    assert_eq!(world.commit("", -1), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(world.commit("a", -1), Err(ErrorCode::IllegalGeneration));
+    assert_eq!(world.commit("b", 1), Err(ErrorCode::UnknownMemberId));
+}
+
+#[test]
+fn a_static_member_comes_back_without_a_rebalance_and_fences_who_used_its_name() {
+    let mut world = World::new();
+    world.join(fixed("a-1", "a"));
+    world.join(fixed("b-1", "b"));
+    world.pass(DELAY_MS as u64);
+    world.pass(DELAY_MS as u64);
+    world.settle(&["a-1", "b-1"], 1);
+    let back = world.join(JoinRequest {
+        can_skip_assignment: true,
+        ..fixed("a-2", "a")
+    });
+    assert!(
+        !world.joined.contains_key(&back),
+        "told before its new id is durable"
+    );
+    world.report(Ok(()));
+    let joined = &world.joined[&back];
+    assert_eq!((joined.generation, joined.member_id.as_str()), (1, "a-2"));
+    assert!(
+        joined.skip_assignment,
+        "it leads, and the others keep what they have"
+    );
+    assert_eq!(world.group.state(), State::Stable);
+    assert_eq!(
+        &*world.group.members()["a-2"].assignment,
+        b"a-1",
+        "it keeps what it had"
+    );
+    let old = Identity {
+        member_id: "a-1".into(),
+        group_instance_id: Some("a".into()),
+    };
+    let now = world.now();
+    assert_eq!(world.group.heartbeat(&old, 1, now), ErrorCode::FencedInstanceId);
+    assert_eq!(
+        world.group.check_commit(&old, 1, now),
+        Err(ErrorCode::FencedInstanceId)
+    );
+}
+
+#[test]
+fn a_static_member_whose_new_id_cannot_be_written_keeps_the_old_one() {
+    let mut world = World::new();
+    world.join(fixed("a-1", "a"));
+    world.pass(DELAY_MS as u64);
+    world.settle(&["a-1"], 1);
+    let before = world.group.clone();
+    let back = world.join(fixed("a-2", "a"));
+    world.report(Err(ErrorCode::UnknownServerError));
+    assert_eq!(world.joined[&back].error_code, ErrorCode::UnknownServerError);
+    assert_eq!(world.group.members().keys().collect::<Vec<_>>(), ["a-1"]);
+    assert_eq!(world.group.static_members, before.static_members);
+    assert_eq!(world.group.leader, before.leader);
+}
+
+#[test]
+fn a_static_member_is_waited_for_over_a_rebalance() {
+    let mut world = World::new();
+    world.join(fixed("a-1", "a"));
+    world.pass(DELAY_MS as u64);
+    world.settle(&["a-1"], 1);
+    let b = world.join(new("b"));
+    world.pass(SESSION_MS as u64 - 1);
+    assert!(!world.joined.contains_key(&b));
+    world.pass(1);
+    assert_eq!(world.joined[&b].generation, 2, "its session is over");
+    assert_eq!(world.group.members().len(), 1);
+}
+
+#[test]
+fn members_without_a_common_protocol_are_refused() {
+    let mut world = World::stable(&["a"]);
+    let other = |type_name: &str, names: &[&str]| JoinRequest {
+        protocol_type: type_name.to_owned(),
+        protocols: protocols(names),
+        ..new("b")
+    };
+    for join in [
+        other("connect", &["range"]),
+        other("consumer", &["mine"]),
+        other("consumer", &[]),
+    ] {
+        let waiter = world.join(join);
+        assert_eq!(
+            world.joined[&waiter].error_code,
+            ErrorCode::InconsistentGroupProtocol
+        );
+    }
+    let good = world.join(other("consumer", &["sticky", "mine"]));
+    world.join(again("a"));
+    assert_eq!(
+        world.joined[&good].protocol.as_deref(),
+        Some("sticky"),
+        "all know it"
+    );
+    let mut empty = World::new();
+    let waiter = empty.join(other("", &["range"]));
+    assert_eq!(
+        empty.joined[&waiter].error_code,
+        ErrorCode::InconsistentGroupProtocol
+    );
+    assert!(empty.group.is_nothing());
+}
+
+#[test]
+fn a_full_group_takes_nobody() {
+    let mut world = World::with_rules(GroupRules {
+        initial_rebalance_delay_ms: 0,
+        max_size: 2,
+    });
+    world.join(new("a"));
+    world.join(new("b"));
+    let third = world.join(new("c"));
+    assert_eq!(world.joined[&third].error_code, ErrorCode::GroupMaxSizeReached);
+    world.pass(0);
+    world.pass(0);
+    world.settle(&["a", "b"], 1);
+    let third = world.join(new("c"));
+    assert_eq!(world.joined[&third].error_code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(world.group.state(), State::Stable);
+}
+
+#[test]
+fn a_follower_that_asks_again_changes_nothing_and_the_leader_does() {
+    let mut world = World::stable(&["a", "b"]);
+    let follower = world.join(again("b"));
+    assert_eq!(world.joined[&follower].generation, 1);
+    assert_eq!(world.group.state(), State::Stable);
+    world.join(again("a"));
+    assert_eq!(world.group.state(), State::PreparingRebalance);
+}
+
+#[test]
+fn a_request_that_is_repeated_while_it_waits_is_answered_both_times() {
+    let mut world = World::stable(&["a", "b"]);
+    let first = world.join(again("a"));
+    let second = world.join(again("a"));
+    assert_eq!(world.joined[&first].error_code, ErrorCode::RebalanceInProgress);
+    world.join(again("b"));
+    assert_eq!(world.joined[&second].generation, 2);
+    let first = world.sync("b", 2, &[]);
+    let second = world.sync("b", 2, &[]);
+    assert_eq!(world.synced[&first].error_code, ErrorCode::RebalanceInProgress);
+    assert!(!world.synced.contains_key(&second));
+    assert_eq!(world.leave(who("b")), ErrorCode::None);
+    assert_eq!(
+        world.synced[&second].error_code,
+        ErrorCode::UnknownMemberId,
+        "it is not left waiting"
+    );
+}
+
+#[test]
+fn sync_is_refused_to_whoever_is_not_of_the_generation() {
+    let mut world = World::stable(&["a"]);
+    for (member, generation, code) in [
+        ("b", 1, ErrorCode::UnknownMemberId),
+        ("a", 0, ErrorCode::IllegalGeneration),
+        ("a", 2, ErrorCode::IllegalGeneration),
+    ] {
+        let waiter = world.sync(member, generation, &[]);
+        assert_eq!(world.synced[&waiter].error_code, code);
+    }
+    let waiter = world.waiter();
+    let sync = SyncRequest {
+        member: who("a"),
+        generation: 1,
+        protocol_type: Some("consumer".into()),
+        protocol: Some("sticky".into()),
+        assignments: BTreeMap::new(),
+    };
+    world.step(Event::Sync(waiter, sync));
+    assert_eq!(
+        world.synced[&waiter].error_code,
+        ErrorCode::InconsistentGroupProtocol
+    );
+}
+
+#[test]
+fn a_coordinator_that_goes_away_answers_all_that_wait() {
+    let mut world = World::stable(&["a", "b"]);
+    let a = world.join(again("a"));
+    let actions = world.group.unload(ErrorCode::NotCoordinator);
+    world.take(actions);
+    assert_eq!(world.joined[&a].error_code, ErrorCode::NotCoordinator);
+}
+
+/// Random members do random things; the invariants of `check_invariants` hold after each, nobody is answered twice, and
+/// in the end everybody is answered.
+#[test]
+fn random_groups_keep_their_promises() {
+    let seeds = std::env::var("MILLSTREAM_SEEDS").ok();
+    let seeds = seeds.and_then(|seeds| {
+        let (from, to) = seeds.split_once("..")?;
+        Some(from.parse::<u64>().ok()?..to.parse::<u64>().ok()?)
+    });
+    for seed in seeds.unwrap_or(0..300) {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % bound
+        };
+        let mut world = World::new();
+        let mut asked = Vec::new();
+        for step in 0..400 {
+            let id = format!("m{}", below(6));
+            let instance = format!("i{}", below(2));
+            let generation = world.group.generation - i32::from(below(8) == 0);
+            match below(12) {
+                0 => asked.push((true, world.join(new(&format!("{id}-{step}"))))),
+                1 => asked.push((true, world.join(fixed(&format!("{id}-{step}"), &instance)))),
+                2..=5 => {
+                    let ids: Vec<String> = world.group.members().keys().cloned().collect();
+                    for id in ids.iter().filter(|_| below(3) > 0) {
+                        let join = JoinRequest {
+                            group_instance_id: world.group.members()[id].group_instance_id.clone(),
+                            ..again(id)
+                        };
+                        asked.push((true, world.join(join)));
+                        if !world.group.members().contains_key(id) {
+                            break;
+                        }
+                    }
+                }
+                6 | 7 => {
+                    let ids: Vec<String> = world.group.members().keys().cloned().collect();
+                    for id in &ids {
+                        asked.push((false, world.sync(id, generation, &[(id, b"x")])));
+                    }
+                }
+                8 => {
+                    let ids: Vec<String> = world.group.members().keys().cloned().collect();
+                    if let Some(id) = ids.first() {
+                        world.leave(who(id));
+                    }
+                }
+                9 => {
+                    let ids: Vec<String> = world.group.members().keys().cloned().collect();
+                    for id in &ids {
+                        let stable = world.group.state() == State::Stable;
+                        let code = world.commit(id, generation);
+                        let is_current = generation == world.group.generation;
+                        assert!(
+                            code.is_err() || is_current,
+                            "seed {seed}: an old generation commits"
+                        );
+                        assert!(
+                            !stable
+                                || !is_current
+                                || code.is_ok()
+                                || code == Err(ErrorCode::FencedInstanceId)
+                        );
+                    }
+                }
+                10 => world.pass(below(4_000)),
+                _ => {
+                    if world.unreported > 0 {
+                        let result = if below(10) == 0 {
+                            Err(ErrorCode::UnknownServerError)
+                        } else {
+                            Ok(())
+                        };
+                        world.report(result);
+                    }
+                }
+            }
+        }
+        while world.unreported > 0 {
+            world.report(Ok(()));
+        }
+        for _ in 0..200 {
+            world.pass(10_000);
+            while world.unreported > 0 {
+                world.report(Ok(()));
+            }
+        }
+        for (is_join, waiter) in asked {
+            let answered = if is_join {
+                world.joined.contains_key(&waiter)
+            } else {
+                world.synced.contains_key(&waiter)
+            };
+            assert!(answered, "seed {seed}: {waiter:?} is never answered");
+        }
+        assert_eq!(
+            world.group.state(),
+            State::Empty,
+            "seed {seed}: everybody is dead by now"
+        );
+    }
+}

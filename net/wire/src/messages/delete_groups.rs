@@ -1,0 +1,40 @@
+//! DeleteGroups (key 42), versions 0-2.
+//!
+//! 1: as 0. 2: flexible.
+
+use crate::api::ApiKey;
+use crate::array::Array;
+use crate::error_code::ErrorCode;
+use crate::frame::{Request, Response};
+use crate::schema::message;
+
+message! {
+    /// Deletes groups that have no members.
+    pub struct DeleteGroupsRequest<'a> {
+        [..] groups_names: Array<'a, &'a str>,
+    }
+}
+
+message! {
+    /// Whether they are deleted.
+    pub struct DeleteGroupsResponse {
+        [..] throttle_time_ms: i32,
+        [..] results: Vec<DeletedGroup>,
+    }
+}
+
+message! {
+    /// One of them.
+    pub struct DeletedGroup {
+        [..] group_id: String,
+        [..] error_code: ErrorCode,
+    }
+}
+
+impl<'a> Request<'a> for DeleteGroupsRequest<'a> {
+    const API_KEY: ApiKey = ApiKey::DeleteGroups;
+}
+
+impl Response for DeleteGroupsResponse {
+    const API_KEY: ApiKey = ApiKey::DeleteGroups;
+}
