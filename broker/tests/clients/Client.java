@@ -16,11 +16,16 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
+import org.apache.kafka.common.errors.TimeoutException;
+import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -31,6 +36,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * Client roundtrip    BROKERS TOPIC CODEC CORPUS OUT   sends all.txt (line n to partition n mod P), reads it back into OUT/part-P.txt
  * Client live-produce BROKERS TOPIC DIR                sends numbered records until DIR/stop exists; DIR/acked gets "number partition offset"
  * Client live-consume BROKERS TOPIC DIR                reads until DIR/stop-consumer exists; DIR/consumed gets "partition offset number"
+ * Client group        BROKERS TOPIC GROUP FILE         a member of the group, cooperative, until SIGTERM; FILE gets "partition offset"
  * </pre>
  */
 public final class Client {
@@ -43,6 +49,7 @@ public final class Client {
             case "roundtrip" -> roundtrip(args[1], args[2], args[3], Path.of(args[4]), Path.of(args[5]));
             case "live-produce" -> liveProduce(args[1], args[2], Path.of(args[3]));
             case "live-consume" -> liveConsume(args[1], args[2], Path.of(args[3]));
+            case "group" -> group(args[1], args[2], args[3], Path.of(args[4]));
             default -> throw new IllegalArgumentException("unknown command " + args[0]);
         }
     }
@@ -133,6 +140,41 @@ public final class Client {
                     consumed.println(record.partition() + " " + record.offset() + " " + new String(record.value(), StandardCharsets.UTF_8));
                 }
             }
+        }
+    }
+
+    private static void group(String brokers, String topic, String group, Path file) throws Exception {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("group.id", group);
+        settings.put("auto.offset.reset", "earliest");
+        settings.put("enable.auto.commit", "false");
+        settings.put("session.timeout.ms", "6000");
+        settings.put("heartbeat.interval.ms", "1000");
+        settings.put("partition.assignment.strategy", CooperativeStickyAssignor.class.getName());
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+                PrintStream consumed = new PrintStream(new FileOutputStream(file.toFile()), true)) {
+            Thread main = Thread.currentThread();
+            Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+                consumer.wakeup();
+                try {
+                    main.join();
+                } catch (InterruptedException ended) {
+                    Thread.currentThread().interrupt();
+                }
+            }));
+            consumer.subscribe(List.of(topic));
+            while (true) {
+                var records = consumer.poll(POLL);
+                for (ConsumerRecord<byte[], byte[]> record : records) consumed.println(record.partition() + " " + record.offset());
+                try {
+                    if (!records.isEmpty()) consumer.commitSync();
+                } catch (CommitFailedException | RebalanceInProgressException | TimeoutException rebalance) {
+                    System.err.println("commit: " + rebalance); // what was read comes again
+                }
+            }
+        } catch (WakeupException ended) {
+            // SIGTERM
         }
     }
 

@@ -1,9 +1,10 @@
 """confluent-kafka (librdkafka) with its usual settings, idempotent. Commands: see live.py."""
 import os
+import signal
 import sys
 import time
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 import live
 
@@ -98,5 +99,25 @@ def live_consume(brokers, topic, dir):
                 print(message.error(), file=sys.stderr)
 
 
+def group(brokers, topic, name, path):
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    reader = Consumer({"bootstrap.servers": brokers, "group.id": name, "auto.offset.reset": "earliest",
+                       "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000,
+                       "partition.assignment.strategy": "cooperative-sticky"})
+    reader.subscribe([topic])
+    with open(path, "w", buffering=1) as consumed:
+        while not ended:
+            messages = [message for message in reader.consume(1000, 0.2) if message.error() is None]
+            for message in messages:
+                print(message.partition(), message.offset(), file=consumed)
+            if messages:
+                try:
+                    reader.commit(asynchronous=False)
+                except KafkaException as error:  # a rebalance, or a broker that restarts: what was read comes again
+                    print(f"commit: {error!r}", file=sys.stderr)
+    reader.close()
+
+
 if __name__ == "__main__":
-    live.command(roundtrip, live_produce, live_consume)
+    live.command(roundtrip, live_produce, live_consume, group)

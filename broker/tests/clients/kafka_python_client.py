@@ -1,9 +1,11 @@
 """kafka-python with its default settings: idempotent, acks=all. Commands: see live.py."""
 import os
+import signal
 import sys
 import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 import live
 
@@ -75,5 +77,25 @@ def live_consume(brokers, topic, dir):
                     print(record.partition, record.offset, record.value.decode(), file=consumed)
 
 
+def group(brokers, topic, name, path):
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    reader = KafkaConsumer(topic, bootstrap_servers=brokers, group_id=name, auto_offset_reset="earliest",
+                           enable_auto_commit=False, session_timeout_ms=6000, heartbeat_interval_ms=1000)
+    with open(path, "w", buffering=1) as consumed:
+        while not ended:
+            try:
+                answer = reader.poll(timeout_ms=200)
+                for records in answer.values():
+                    for record in records:
+                        print(record.partition, record.offset, file=consumed)
+                if answer:
+                    reader.commit()
+            except KafkaError as error:  # a rebalance, or a broker that restarts: what was read comes again
+                print(f"poll or commit: {error!r}", file=sys.stderr)
+                time.sleep(0.1)
+    reader.close()
+
+
 if __name__ == "__main__":
-    live.command(roundtrip, live_produce, live_consume)
+    live.command(roundtrip, live_produce, live_consume, group)

@@ -5,6 +5,10 @@ set -euo pipefail
 command=$1 brokers=$2 topic=$3
 partitions=6
 case $command in
+  group)
+    group=$4 file=$5
+    exec kcat -b "$brokers" -G "$group" -E -q -u -f '%p %o\n' -X auto.offset.reset=earliest -X session.timeout.ms=6000 \
+      -X heartbeat.interval.ms=1000 -X auto.commit.interval.ms=300 "$topic" >"$file" ;;
   roundtrip)
     codec=$4 corpus=$5 out=$6
     for p in $(seq 0 $((partitions - 1))); do

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A producer and a consumer that stay alive over a broker restart, and the check of what they saw.
 
-Every client of this directory is a program with the same three commands:
+Every client of this directory is a program with the same commands:
 
   roundtrip    BROKERS TOPIC CODEC CORPUS OUT   sends CORPUS/all.txt, line n to partition n mod P; reads OUT/part-<p>.txt back
   live-produce BROKERS TOPIC DIR                sends the numbers 0, 1, 2, ... until DIR/stop exists, number n to
@@ -9,6 +9,9 @@ Every client of this directory is a program with the same three commands:
                                                 acknowledged one to DIR/acked (offset - where the client hides it)
   live-consume BROKERS TOPIC DIR                writes "partition offset number" for each record to DIR/consumed,
                                                 until DIR/stop-consumer exists
+
+  group        BROKERS TOPIC GROUP FILE         joins the group until it is told to end by SIGTERM; writes "partition offset"
+                                                for each record to FILE, and commits only what it has written
 
   live.py restart --brokers B --topic T --dir DIR --restart-command CMD -- CLIENT...
         starts both, restarts the broker in the middle, waits until both go on, and checks that
@@ -34,10 +37,10 @@ def numbers(dir):
         time.sleep(0.003)
 
 
-def command(roundtrip, live_produce, live_consume):
-    """The three commands' common entry."""
+def command(roundtrip, live_produce, live_consume, group):
+    """The commands' common entry."""
     name, args = sys.argv[1], sys.argv[2:]
-    {"roundtrip": roundtrip, "live-produce": live_produce, "live-consume": live_consume}[name](*args)
+    {"roundtrip": roundtrip, "live-produce": live_produce, "live-consume": live_consume, "group": group}[name](*args)
 
 
 def rows(path):
