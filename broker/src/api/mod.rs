@@ -3,10 +3,15 @@
 //! To add one: its row in `wire::API_TABLE` (from which ApiVersions answers and the frame checks versions), its file
 //! here, and its line in [`handler`]; the compiler asks for the line.
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
 mod dispatch;
 mod fetch;
@@ -23,6 +28,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod resource;
 pub(crate) mod session;
 mod sync_group;
 
@@ -66,10 +72,18 @@ fn handler(key: ApiKey) -> Handler {
         ApiKey::ApiVersions => |shard, call| Box::pin(api_versions::handle(shard, call)),
         ApiKey::CreateTopics => |shard, call| Box::pin(create_topics::handle(shard, call)),
         ApiKey::DeleteTopics => |shard, call| Box::pin(delete_topics::handle(shard, call)),
+        ApiKey::DeleteRecords => |shard, call| Box::pin(delete_records::handle(shard, call)),
         ApiKey::InitProducerId => |shard, call| Box::pin(init_producer_id::handle(shard, call)),
         ApiKey::OffsetForLeaderEpoch => |shard, call| Box::pin(offset_for_leader_epoch::handle(shard, call)),
+        ApiKey::DescribeConfigs => |shard, call| Box::pin(describe_configs::handle(shard, call)),
+        ApiKey::AlterConfigs => |shard, call| Box::pin(alter_configs::handle(shard, call)),
+        ApiKey::CreatePartitions => |shard, call| Box::pin(create_partitions::handle(shard, call)),
         ApiKey::DeleteGroups => |shard, call| Box::pin(delete_groups::handle(shard, call)),
+        ApiKey::IncrementalAlterConfigs => {
+            |shard, call| Box::pin(alter_configs::handle_incremental(shard, call))
+        }
         ApiKey::OffsetDelete => |shard, call| Box::pin(offset_delete::handle(shard, call)),
+        ApiKey::DescribeCluster => |shard, call| Box::pin(describe_cluster::handle(shard, call)),
     }
 }
 

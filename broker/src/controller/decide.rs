@@ -27,14 +27,14 @@ const OFFSETS_SEGMENT_BYTES: &str = "104857600";
 /// The longest name, in bytes: with a partition's number it must fit a file's name.
 const NAME_BYTES_MAX: usize = 249;
 /// New partitions that one request may ask for, as in Kafka.
-const REQUEST_PARTITIONS_MAX: usize = 10_000;
+pub(crate) const REQUEST_PARTITIONS_MAX: usize = 10_000;
 /// Partitions of a cluster: a move of all of them fits one entry of the log.
-const PARTITIONS_MAX: usize = 200_000;
+pub(crate) const PARTITIONS_MAX: usize = 200_000;
 /// Producer ids leased at once, as in Kafka.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
 
 /// Why something is not done: Kafka's code, and the cause for people.
-type Refusal = (ErrorCode, String);
+pub(crate) type Refusal = (ErrorCode, String);
 
 /// What decisions stand on, beside the metadata.
 pub struct Cluster<'a> {
@@ -352,7 +352,8 @@ fn assigned(nodes: &[Node], wanted: &NewTopic) -> Result<Vec<Vec<i32>>, Refusal>
     Ok(by_number.into_values().cloned().collect())
 }
 
-fn partition(replicas: Vec<i32>) -> PartitionState {
+/// A new partition; the first of its replicas leads it.
+pub(crate) fn partition(replicas: Vec<i32>) -> PartitionState {
     PartitionState {
         leader: replicas[0],
         leader_epoch: 0,

@@ -18,11 +18,14 @@ use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, Topic
 use wire::ErrorCode;
 
 use crate::config::{Settings, table};
+use crate::controller::alter;
 use crate::controller::decide::{self, Cluster};
 use crate::controller::image::{Image, NODES_PER_HOST, Node};
 use crate::controller::raft::{MetadataError, MetadataLog};
 use crate::controller::record::MetadataRecord;
-use crate::controller::request::{ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference};
+use crate::controller::request::{
+    Altered, ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference,
+};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
@@ -123,6 +126,7 @@ impl HostOptions {
                 },
             },
             limits: self.limits(),
+            all: settings.clone(),
         }
     }
 }
@@ -377,6 +381,33 @@ impl Host {
                 let results = self.delete_topics(&topics).await?;
                 let _nobody_waits = answer.give(results);
             }
+            ControllerRequest::CreatePartitions {
+                topics,
+                validate_only,
+                answer,
+            } => {
+                let cluster = Cluster {
+                    nodes: &self.nodes,
+                    settings: &self.options.settings,
+                };
+                let decided = self
+                    .metadata
+                    .with(|metadata| alter::create_partitions(metadata, &cluster, &topics));
+                let results = self.alter(decided, validate_only).await?;
+                let _nobody_waits = answer.give(results);
+            }
+            ControllerRequest::AlterConfigs {
+                topics,
+                validate_only,
+                answer,
+            } => {
+                let settings = &self.options.settings;
+                let decided = self
+                    .metadata
+                    .with(|metadata| alter::alter_configs(metadata, settings, &topics));
+                let results = self.alter(decided, validate_only).await?;
+                let _nobody_waits = answer.give(results);
+            }
             ControllerRequest::ProducerIds { answer } => {
                 let block = match self.metadata.with(decide::lease_producer_ids) {
                     None => Err(ErrorCode::UnknownServerError),
@@ -449,6 +480,25 @@ impl Host {
                 self.propose(dropped).await?;
             }
         } else {
+            for result in results
+                .iter_mut()
+                .filter(|result| result.error_code == ErrorCode::None)
+            {
+                result.error_code = ErrorCode::PolicyViolation;
+                result.error_message = Some(TOO_LARGE.to_owned());
+            }
+        }
+        Ok(results)
+    }
+
+    /// Makes changes of topics that are there, unless it is only asked what would come of them.
+    async fn alter(
+        &mut self,
+        decided: (Vec<MetadataRecord>, Vec<Altered>),
+        validate_only: bool,
+    ) -> Result<Vec<Altered>, String> {
+        let (records, mut results) = decided;
+        if !validate_only && !self.change(records).await? {
             for result in results
                 .iter_mut()
                 .filter(|result| result.error_code == ErrorCode::None)

@@ -7,11 +7,12 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | what the metadata log holds |
-//! | `state`, `decide`, `placement` | pure: records in, image out; requests in, records and answers out |
+//! | `state`, `decide`, `alter`, `placement` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
+pub mod alter;
 mod bytes;
 pub mod decide;
 pub mod host;

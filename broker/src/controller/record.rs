@@ -51,6 +51,20 @@ pub enum MetadataRecord {
     },
     /// Partitions have other nodes, as after a start with another number of shards.
     PartitionsMoved(Vec<PartitionMove>),
+    /// A topic has more partitions, numbered on from those that it has.
+    PartitionsAdded {
+        /// The topic.
+        topic_id: u128,
+        /// The new ones.
+        partitions: Vec<PartitionState>,
+    },
+    /// A topic has these configs, and no others.
+    TopicConfigsSet {
+        /// The topic.
+        topic_id: u128,
+        /// The configs.
+        configs: BTreeMap<String, String>,
+    },
     /// Every producer id below this one is taken.
     ProducerIdsLeased {
         /// The first that is free.
@@ -122,6 +136,8 @@ impl MetadataRecord {
             MetadataRecord::TopicDropped { .. } => 5,
             MetadataRecord::PartitionsMoved(_) => 6,
             MetadataRecord::ProducerIdsLeased { .. } => 7,
+            MetadataRecord::PartitionsAdded { .. } => 8,
+            MetadataRecord::TopicConfigsSet { .. } => 9,
         }
     }
 
@@ -148,6 +164,14 @@ impl MetadataRecord {
                 }
             }
             MetadataRecord::ProducerIdsLeased { next } => out.extend_from_slice(&next.to_le_bytes()),
+            MetadataRecord::PartitionsAdded { topic_id, partitions } => {
+                out.extend_from_slice(&topic_id.to_le_bytes());
+                put_partitions(out, partitions);
+            }
+            MetadataRecord::TopicConfigsSet { topic_id, configs } => {
+                out.extend_from_slice(&topic_id.to_le_bytes());
+                put_configs(out, configs);
+            }
         }
     }
 
@@ -182,6 +206,14 @@ impl MetadataRecord {
             7 => MetadataRecord::ProducerIdsLeased {
                 next: reader.i64("producer id")?,
             },
+            8 => MetadataRecord::PartitionsAdded {
+                topic_id: reader.u128("topic id")?,
+                partitions: take_partitions(reader)?,
+            },
+            9 => MetadataRecord::TopicConfigsSet {
+                topic_id: reader.u128("topic id")?,
+                configs: take_configs(reader)?,
+            },
             _ => return Err(Malformed { what: "record kind" }),
         })
     }
@@ -191,8 +223,13 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     out.extend_from_slice(&topic.id.to_le_bytes());
     put_string(out, &topic.name);
     out.push(topic.is_internal.into());
-    put_count(out, topic.partitions.len());
-    for partition in &topic.partitions {
+    put_partitions(out, &topic.partitions);
+    put_configs(out, &topic.configs);
+}
+
+fn put_partitions(out: &mut Vec<u8>, partitions: &[PartitionState]) {
+    put_count(out, partitions.len());
+    for partition in partitions {
         out.extend_from_slice(&partition.leader.to_le_bytes());
         out.extend_from_slice(&partition.leader_epoch.to_le_bytes());
         for nodes in [&partition.replicas, &partition.isr] {
@@ -202,17 +239,27 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
                 .for_each(|node| out.extend_from_slice(&node.to_le_bytes()));
         }
     }
-    put_count(out, topic.configs.len());
-    for (name, value) in &topic.configs {
+}
+
+fn put_configs(out: &mut Vec<u8>, configs: &BTreeMap<String, String>) {
+    put_count(out, configs.len());
+    for (name, value) in configs {
         put_string(out, name);
         put_string(out, value);
     }
 }
 
 fn take_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
-    let id = reader.u128("topic id")?;
-    let name = reader.string("topic name")?;
-    let is_internal = reader.bool("internal flag")?;
+    Ok(Topic {
+        id: reader.u128("topic id")?,
+        name: reader.string("topic name")?,
+        is_internal: reader.bool("internal flag")?,
+        partitions: take_partitions(reader)?,
+        configs: take_configs(reader)?,
+    })
+}
+
+fn take_partitions(reader: &mut Reader<'_>) -> Result<Vec<PartitionState>, Malformed> {
     let count = reader.count(16, "partitions")?;
     let mut partitions = Vec::with_capacity(count);
     for _ in 0..count {
@@ -223,6 +270,10 @@ fn take_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
             isr: take_nodes(reader)?,
         });
     }
+    Ok(partitions)
+}
+
+fn take_configs(reader: &mut Reader<'_>) -> Result<BTreeMap<String, String>, Malformed> {
     let count = reader.count(4, "configs")?;
     let mut configs = BTreeMap::new();
     for _ in 0..count {
@@ -232,13 +283,7 @@ fn take_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
             return Err(Malformed { what: "configs" });
         }
     }
-    Ok(Topic {
-        name,
-        id,
-        is_internal,
-        partitions,
-        configs,
-    })
+    Ok(configs)
 }
 
 fn take_nodes(reader: &mut Reader<'_>) -> Result<Vec<i32>, Malformed> {
@@ -280,6 +325,19 @@ pub(crate) mod tests {
                 to: 1000,
             }]),
             MetadataRecord::ProducerIdsLeased { next: 2_000 },
+            MetadataRecord::PartitionsAdded {
+                topic_id: 7,
+                partitions: vec![PartitionState {
+                    leader: 1001,
+                    leader_epoch: 0,
+                    replicas: vec![1001],
+                    isr: vec![1001],
+                }],
+            },
+            MetadataRecord::TopicConfigsSet {
+                topic_id: 7,
+                configs: BTreeMap::from([("retention.ms".into(), "-1".into())]),
+            },
         ]
     }
 

@@ -33,6 +33,24 @@ pub enum ControllerRequest {
         /// The results.
         answer: Answer<Vec<(String, ErrorCode)>>,
     },
+    /// Adds partitions to topics. One result for each, in order.
+    CreatePartitions {
+        /// Which, and how many. No name twice.
+        topics: Vec<MorePartitions>,
+        /// Only say what would come of it.
+        validate_only: bool,
+        /// The results.
+        answer: Answer<Vec<Altered>>,
+    },
+    /// Changes configs of topics. One result for each, in order.
+    AlterConfigs {
+        /// Which, and what. No name twice.
+        topics: Vec<TopicConfigs>,
+        /// Only say what would come of it.
+        validate_only: bool,
+        /// The results.
+        answer: Answer<Vec<Altered>>,
+    },
     /// A shard's log takes no more writes.
     ShardFailed {
         /// Which shard.
@@ -116,4 +134,73 @@ pub struct DeletedTopic {
     pub error_code: ErrorCode,
     /// Why not, for people.
     pub error_message: Option<String>,
+}
+
+/// A topic that shall have more partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MorePartitions {
+    /// Its name.
+    pub topic: String,
+    /// How many it shall have in all.
+    pub count: i32,
+    /// The nodes of each new partition, when the client chooses them.
+    pub assignments: Option<Vec<Vec<i32>>>,
+}
+
+/// Other configs for a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfigs {
+    /// Its name.
+    pub topic: String,
+    /// What is not named gets its default again.
+    pub replaces_all: bool,
+    /// What is changed.
+    pub changes: Vec<ConfigChange>,
+}
+
+/// A change of one config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// The config.
+    pub name: String,
+    /// What is done with it.
+    pub operation: ConfigOperation,
+    /// The value; none for a deletion.
+    pub value: Option<String>,
+}
+
+/// What is done with a config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// It gets the value.
+    Set,
+    /// It gets its default again.
+    Delete,
+    /// The values are added to a list.
+    Append,
+    /// The values are taken out of a list.
+    Subtract,
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Altered {
+    /// Why it was not made, or none.
+    pub error_code: ErrorCode,
+    /// Why not, for people.
+    pub error_message: Option<String>,
+}
+
+impl Altered {
+    /// Whether it was made.
+    pub(crate) fn of(decided: Result<(), (ErrorCode, String)>) -> Altered {
+        let (error_code, error_message) = match decided {
+            Ok(()) => (ErrorCode::None, None),
+            Err((error_code, message)) => (error_code, Some(message)),
+        };
+        Altered {
+            error_code,
+            error_message,
+        }
+    }
 }

@@ -72,6 +72,16 @@ impl Metadata {
                 }
             }
             MetadataRecord::PartitionsMoved(moves) => self.move_partitions(moves)?,
+            MetadataRecord::PartitionsAdded { topic_id, partitions } => {
+                let mut topic = self.known(*topic_id, "gets partitions")?;
+                topic.partitions.extend(partitions.iter().cloned());
+                self.put(topic);
+            }
+            MetadataRecord::TopicConfigsSet { topic_id, configs } => {
+                let mut topic = self.known(*topic_id, "gets configs")?;
+                topic.configs.clone_from(configs);
+                self.put(topic);
+            }
             &MetadataRecord::ProducerIdsLeased { next } => {
                 if next < self.next_producer_id {
                     return contradiction(format!("producer ids from {next} on are leased twice"));
@@ -119,6 +129,16 @@ impl Metadata {
             .values()
             .map(|topic| topic.partitions.len())
             .sum()
+    }
+
+    /// A copy of the topic, to be changed.
+    fn known(&self, id: u128, what: &str) -> Result<Topic, Contradiction> {
+        let topic = self.topics_by_id.get(&id);
+        topic
+            .map(|topic| Topic::clone(topic))
+            .ok_or_else(|| Contradiction {
+                why: format!("topic {id:032x} {what}, and is not there"),
+            })
     }
 
     fn put(&mut self, topic: Topic) {

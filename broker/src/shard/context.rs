@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender};
 
+use crate::config::Settings;
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::partition::leader::{AppendRules, TimestampType};
@@ -58,6 +59,8 @@ pub struct ShardSettings {
     pub topic_defaults: TopicSettings,
     /// What a listener takes from its clients.
     pub limits: net::Limits,
+    /// All settings, to be shown.
+    pub all: Settings,
 }
 
 /// The settings of groups and their offsets.

@@ -11,7 +11,10 @@ use ring::channel::{Answer, Awaited, Sender};
 use ring::local::Semaphore;
 use wire::ErrorCode;
 
-use crate::controller::request::{ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference};
+use crate::controller::request::{
+    Altered, ControllerRequest, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, TopicConfigs,
+    TopicReference,
+};
 
 /// The longest that a client may make us wait for its admin request, and what we wait for our own.
 pub(crate) const CONTROL_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -70,6 +73,35 @@ impl Control {
     ) -> Result<Vec<(String, ErrorCode)>, ErrorCode> {
         self.ask(CONTROL_WAIT_MAX, |answer| ControllerRequest::EnsureTopics {
             names,
+            answer,
+        })
+        .await
+    }
+
+    /// Adds partitions to topics, or only says what would come of it. One result for each, in order.
+    pub(crate) async fn create_partitions(
+        &self,
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Altered>, ErrorCode> {
+        self.ask(timeout, |answer| ControllerRequest::CreatePartitions {
+            topics,
+            validate_only,
+            answer,
+        })
+        .await
+    }
+
+    /// Changes configs of topics, or only says what would come of it. One result for each, in order.
+    pub(crate) async fn alter_configs(
+        &self,
+        topics: Vec<TopicConfigs>,
+        validate_only: bool,
+    ) -> Result<Vec<Altered>, ErrorCode> {
+        self.ask(CONTROL_WAIT_MAX, |answer| ControllerRequest::AlterConfigs {
+            topics,
+            validate_only,
             answer,
         })
         .await

@@ -7,6 +7,7 @@
     reason = "a test crate: its items are nobody's interface, and a failed unwrap is a failed test"
 )]
 
+mod admin;
 mod consuming;
 mod groups;
 mod hostile;

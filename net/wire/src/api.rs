@@ -24,10 +24,16 @@ pub enum ApiKey {
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
+    DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    DescribeConfigs = 32,
+    AlterConfigs = 33,
+    CreatePartitions = 37,
     DeleteGroups = 42,
+    IncrementalAlterConfigs = 44,
     OffsetDelete = 47,
+    DescribeCluster = 60,
 }
 
 /// One API and the versions of it that we speak, both ends included.
@@ -70,10 +76,22 @@ pub const API_TABLE: &[ApiInfo] = &[
     api(ApiKey::ApiVersions, "ApiVersions", 0, 4, 3),
     api(ApiKey::CreateTopics, "CreateTopics", 2, 7, 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
+    api(ApiKey::DeleteRecords, "DeleteRecords", 0, 2, 2),
     api(ApiKey::InitProducerId, "InitProducerId", 0, 4, 2),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
+    api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
+    api(ApiKey::AlterConfigs, "AlterConfigs", 0, 2, 2),
+    api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
     api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
+    api(
+        ApiKey::IncrementalAlterConfigs,
+        "IncrementalAlterConfigs",
+        0,
+        1,
+        1,
+    ),
     api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0, NEVER),
+    api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
 ];
 
 const fn api(key: ApiKey, name: &'static str, min: i16, max: i16, flexible: i16) -> ApiInfo {

@@ -66,15 +66,27 @@ fn every_message_agrees_with_the_published_codec() {
             CreateTopicsRequest, CreateTopicsResponse;
         delete_topics::DeleteTopicsRequest<'static>, delete_topics::DeleteTopicsResponse,
             DeleteTopicsRequest, DeleteTopicsResponse;
+        delete_records::DeleteRecordsRequest<'static>, delete_records::DeleteRecordsResponse,
+            DeleteRecordsRequest, DeleteRecordsResponse;
         init_producer_id::InitProducerIdRequest<'static>, init_producer_id::InitProducerIdResponse,
             InitProducerIdRequest, InitProducerIdResponse;
         offset_for_leader_epoch::OffsetForLeaderEpochRequest<'static>,
             offset_for_leader_epoch::OffsetForLeaderEpochResponse,
             OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        describe_configs::DescribeConfigsRequest<'static>, describe_configs::DescribeConfigsResponse,
+            DescribeConfigsRequest, DescribeConfigsResponse;
+        alter_configs::AlterConfigsRequest<'static>, alter_configs::AlterConfigsResponse,
+            AlterConfigsRequest, AlterConfigsResponse;
+        create_partitions::CreatePartitionsRequest<'static>, create_partitions::CreatePartitionsResponse,
+            CreatePartitionsRequest, CreatePartitionsResponse;
         delete_groups::DeleteGroupsRequest<'static>, delete_groups::DeleteGroupsResponse,
             DeleteGroupsRequest, DeleteGroupsResponse;
+        incremental_alter_configs::IncrementalAlterConfigsRequest<'static>, incremental_alter_configs::IncrementalAlterConfigsResponse,
+            IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
         offset_delete::OffsetDeleteRequest<'static>, offset_delete::OffsetDeleteResponse,
             OffsetDeleteRequest, OffsetDeleteResponse;
+        describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
+            DescribeClusterRequest, DescribeClusterResponse;
     }
     assert!(
         API_TABLE.iter().map(|api| api.key).eq(compared),

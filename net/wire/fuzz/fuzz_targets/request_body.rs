@@ -42,5 +42,11 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::ListGroups => check!(list_groups::ListGroupsRequest),
         ApiKey::DeleteGroups => check!(delete_groups::DeleteGroupsRequest),
         ApiKey::OffsetDelete => check!(offset_delete::OffsetDeleteRequest),
+        ApiKey::DeleteRecords => check!(delete_records::DeleteRecordsRequest),
+        ApiKey::DescribeConfigs => check!(describe_configs::DescribeConfigsRequest),
+        ApiKey::AlterConfigs => check!(alter_configs::AlterConfigsRequest),
+        ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsRequest),
+        ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsRequest),
+        ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterRequest),
     }
 });

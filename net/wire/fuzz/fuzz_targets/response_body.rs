@@ -44,5 +44,11 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::ListGroups => check!(list_groups::ListGroupsResponse),
         ApiKey::DeleteGroups => check!(delete_groups::DeleteGroupsResponse),
         ApiKey::OffsetDelete => check!(offset_delete::OffsetDeleteResponse),
+        ApiKey::DeleteRecords => check!(delete_records::DeleteRecordsResponse),
+        ApiKey::DescribeConfigs => check!(describe_configs::DescribeConfigsResponse),
+        ApiKey::AlterConfigs => check!(alter_configs::AlterConfigsResponse),
+        ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsResponse),
+        ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsResponse),
+        ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterResponse),
     }
 });

@@ -379,6 +379,110 @@ mirror! {
         group_id: group_id, error_code: error_code,
     }
 
+    delete_records::DeleteRecordsRequest<'_> => theirs::DeleteRecordsRequest {
+        topics: topics, timeout_ms: timeout_ms,
+    }
+    delete_records::DeleteRecordsTopic<'_> => theirs::delete_records_request::DeleteRecordsTopic {
+        name: name, partitions: partitions,
+    }
+    delete_records::DeleteRecordsPartition => theirs::delete_records_request::DeleteRecordsPartition {
+        partition: partition_index, offset: offset,
+    }
+    delete_records::DeleteRecordsResponse => theirs::DeleteRecordsResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics,
+    }
+    delete_records::DeleteRecordsTopicResult => theirs::delete_records_response::DeleteRecordsTopicResult {
+        name: name, partitions: partitions,
+    }
+    delete_records::DeleteRecordsPartitionResult
+        => theirs::delete_records_response::DeleteRecordsPartitionResult {
+            partition: partition_index, low_watermark: low_watermark, error_code: error_code,
+        }
+
+    describe_configs::DescribeConfigsRequest<'_> => theirs::DescribeConfigsRequest {
+        resources: resources, include_synonyms: include_synonyms, include_documentation: include_documentation,
+    }
+    describe_configs::DescribeConfigsResource<'_> => theirs::describe_configs_request::DescribeConfigsResource {
+        resource_type: resource_type, resource_name: resource_name, configuration_keys: configuration_keys,
+    }
+    describe_configs::DescribeConfigsResponse => theirs::DescribeConfigsResponse {
+        throttle_time_ms: throttle_time_ms, results: results,
+    }
+    describe_configs::DescribeConfigsResult => theirs::describe_configs_response::DescribeConfigsResult {
+        error_code: error_code, error_message: error_message, resource_type: resource_type,
+        resource_name: resource_name, configs: configs,
+    }
+    describe_configs::DescribedConfig => theirs::describe_configs_response::DescribeConfigsResourceResult {
+        name: name, value: value, read_only: read_only, config_source: config_source, is_sensitive: is_sensitive,
+        synonyms: synonyms, config_type: config_type, documentation: documentation,
+    }
+    describe_configs::ConfigSynonym => theirs::describe_configs_response::DescribeConfigsSynonym {
+        name: name, value: value, source: source,
+    }
+
+    alter_configs::AlterConfigsRequest<'_> => theirs::AlterConfigsRequest {
+        resources: resources, validate_only: validate_only,
+    }
+    alter_configs::AlterConfigsResource<'_> => theirs::alter_configs_request::AlterConfigsResource {
+        resource_type: resource_type, resource_name: resource_name, configs: configs,
+    }
+    alter_configs::AlteredConfig<'_> => theirs::alter_configs_request::AlterableConfig {
+        name: name, value: value,
+    }
+    alter_configs::AlterConfigsResponse => theirs::AlterConfigsResponse {
+        throttle_time_ms: throttle_time_ms, responses: responses,
+    }
+    alter_configs::AlteredResource => theirs::alter_configs_response::AlterConfigsResourceResponse {
+        error_code: error_code, error_message: error_message, resource_type: resource_type,
+        resource_name: resource_name,
+    }
+
+    incremental_alter_configs::IncrementalAlterConfigsRequest<'_> => theirs::IncrementalAlterConfigsRequest {
+        resources: resources, validate_only: validate_only,
+    }
+    incremental_alter_configs::IncrementalAlterConfigsResource<'_>
+        => theirs::incremental_alter_configs_request::AlterConfigsResource {
+            resource_type: resource_type, resource_name: resource_name, configs: configs,
+        }
+    incremental_alter_configs::ChangedConfig<'_> => theirs::incremental_alter_configs_request::AlterableConfig {
+        name: name, config_operation: config_operation, value: value,
+    }
+    incremental_alter_configs::IncrementalAlterConfigsResponse => theirs::IncrementalAlterConfigsResponse {
+        throttle_time_ms: throttle_time_ms, responses: responses,
+    }
+    alter_configs::AlteredResource => theirs::incremental_alter_configs_response::AlterConfigsResourceResponse {
+        error_code: error_code, error_message: error_message, resource_type: resource_type,
+        resource_name: resource_name,
+    }
+
+    create_partitions::CreatePartitionsRequest<'_> => theirs::CreatePartitionsRequest {
+        topics: topics, timeout_ms: timeout_ms, validate_only: validate_only,
+    }
+    create_partitions::CreatePartitionsTopic<'_> => theirs::create_partitions_request::CreatePartitionsTopic {
+        name: name, count: count, assignments: assignments,
+    }
+    create_partitions::CreatePartitionsAssignment<'_>
+        => theirs::create_partitions_request::CreatePartitionsAssignment { broker_ids: broker_ids }
+    create_partitions::CreatePartitionsResponse => theirs::CreatePartitionsResponse {
+        throttle_time_ms: throttle_time_ms, results: results,
+    }
+    create_partitions::CreatePartitionsResult => theirs::create_partitions_response::CreatePartitionsTopicResult {
+        name: name, error_code: error_code, error_message: error_message,
+    }
+
+    describe_cluster::DescribeClusterRequest => theirs::DescribeClusterRequest {
+        include_cluster_authorized_operations: include_cluster_authorized_operations,
+        endpoint_type: endpoint_type, include_fenced_brokers: include_fenced_brokers,
+    }
+    describe_cluster::DescribeClusterResponse => theirs::DescribeClusterResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, error_message: error_message,
+        endpoint_type: endpoint_type, cluster_id: cluster_id, controller_id: controller_id, brokers: brokers,
+        cluster_authorized_operations: cluster_authorized_operations,
+    }
+    describe_cluster::ClusterBroker => theirs::describe_cluster_response::DescribeClusterBroker {
+        broker_id: broker_id, host: host, port: port, rack: rack, is_fenced: is_fenced,
+    }
+
     produce::ProduceRequest<'_> => theirs::ProduceRequest {
         transactional_id: transactional_id, acks: acks, timeout_ms: timeout_ms, topics: topic_data,
     }

@@ -1,0 +1,179 @@
+//! AlterConfigs (key 33), versions 0-2, and IncrementalAlterConfigs (key 44), versions 0-1: other configs for topics.
+//!
+//! Any node takes them; answered when every shard has them. A broker's settings cannot be changed while it runs: each is
+//! refused as Kafka refuses its read-only ones.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use wire::ErrorCode;
+use wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse, AlteredResource};
+use wire::messages::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, OPERATION_APPEND, OPERATION_DELETE,
+    OPERATION_SET, OPERATION_SUBTRACT,
+};
+
+use crate::api::resource::{self, Refusal, Resource};
+use crate::api::{Call, Handled, bound_entries, later};
+use crate::controller::request::{Altered, ConfigChange, ConfigOperation, TopicConfigs};
+use crate::shard::Shard;
+
+/// What is wanted for a resource.
+struct Wish {
+    kind: i8,
+    name: String,
+    replaces_all: bool,
+    changes: Result<Vec<ConfigChange>, Refusal>,
+}
+
+pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
+    let request: AlterConfigsRequest<'_> = call.body()?;
+    bound_entries(
+        request
+            .resources
+            .iter()
+            .map(|resource| resource.configs.len() + 1),
+    )?;
+    let wishes = request.resources.iter().map(|resource| {
+        let changes = resource.configs.iter().map(|config| ConfigChange {
+            name: config.name.to_owned(),
+            operation: ConfigOperation::Set,
+            value: config.value.map(str::to_owned),
+        });
+        Wish {
+            kind: resource.resource_type,
+            name: resource.resource_name.to_owned(),
+            replaces_all: true,
+            changes: Ok(changes.collect()),
+        }
+    });
+    let (wishes, validate_only): (Vec<Wish>, bool) = (wishes.collect(), request.validate_only);
+    let caller = call.into_caller();
+    later(async move {
+        caller.reply(&AlterConfigsResponse {
+            responses: alter(&shard, wishes, validate_only).await,
+            ..AlterConfigsResponse::default()
+        })
+    })
+}
+
+pub(crate) async fn handle_incremental(shard: Rc<Shard>, call: Call) -> Handled {
+    let request: IncrementalAlterConfigsRequest<'_> = call.body()?;
+    bound_entries(
+        request
+            .resources
+            .iter()
+            .map(|resource| resource.configs.len() + 1),
+    )?;
+    let wishes = request.resources.iter().map(|resource| {
+        let changes = resource.configs.iter().map(|config| {
+            Ok(ConfigChange {
+                name: config.name.to_owned(),
+                operation: operation(config.config_operation)?,
+                value: config.value.map(str::to_owned),
+            })
+        });
+        Wish {
+            kind: resource.resource_type,
+            name: resource.resource_name.to_owned(),
+            replaces_all: false,
+            changes: changes.collect(),
+        }
+    });
+    let (wishes, validate_only): (Vec<Wish>, bool) = (wishes.collect(), request.validate_only);
+    let caller = call.into_caller();
+    later(async move {
+        caller.reply(&IncrementalAlterConfigsResponse {
+            responses: alter(&shard, wishes, validate_only).await,
+            ..IncrementalAlterConfigsResponse::default()
+        })
+    })
+}
+
+fn operation(code: i8) -> Result<ConfigOperation, Refusal> {
+    match code {
+        OPERATION_SET => Ok(ConfigOperation::Set),
+        OPERATION_DELETE => Ok(ConfigOperation::Delete),
+        OPERATION_APPEND => Ok(ConfigOperation::Append),
+        OPERATION_SUBTRACT => Ok(ConfigOperation::Subtract),
+        _ => Err((
+            ErrorCode::InvalidRequest,
+            format!("Unknown operation type {code}"),
+        )),
+    }
+}
+
+/// One result for each wish, in order.
+async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<AlteredResource> {
+    let world = shard.world();
+    let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    for wish in &wishes {
+        *times.entry((wish.kind, &wish.name)).or_default() += 1;
+    }
+    let mut topics = Vec::new();
+    let mut decided: Vec<Option<Altered>> = Vec::with_capacity(wishes.len());
+    for wish in &wishes {
+        let is_twice = times[&(wish.kind, wish.name.as_str())] > 1;
+        let checked = if is_twice {
+            Err((
+                ErrorCode::InvalidRequest,
+                "Each resource must appear at most once.".to_owned(),
+            ))
+        } else {
+            wish.changes.clone()
+        };
+        decided.push(match (checked, wish.kind) {
+            (Err(refusal), _) => Some(Altered::of(Err(refusal))),
+            // Whether the topic is there is for the controller to say: it may be newer than this shard's image.
+            (Ok(changes), resource::TOPIC) => {
+                topics.push(TopicConfigs {
+                    topic: wish.name.clone(),
+                    replaces_all: wish.replaces_all,
+                    changes,
+                });
+                None
+            }
+            (Ok(changes), kind) => {
+                let resource = resource::of(kind, &wish.name, &world, shard.node_id);
+                Some(Altered::of(
+                    resource.and_then(|resource| of_broker(&resource, &changes)),
+                ))
+            }
+        });
+    }
+    let count = topics.len();
+    let answered = if topics.is_empty() {
+        Ok(Vec::new())
+    } else {
+        shard.control.alter_configs(topics, validate_only).await
+    };
+    let failed = |error| Altered::of(Err((error, "no answer from the controller".to_owned())));
+    let answered = answered.unwrap_or_else(|error| (0..count).map(|_| failed(error)).collect());
+    let mut answered = answered.into_iter();
+    let results = wishes.into_iter().zip(decided).map(|(wish, decided)| {
+        let altered = decided.or_else(|| answered.next());
+        let altered = altered.unwrap_or_else(|| failed(ErrorCode::UnknownServerError));
+        AlteredResource {
+            error_code: altered.error_code,
+            error_message: altered.error_message,
+            resource_type: wish.kind,
+            resource_name: wish.name,
+        }
+    });
+    results.collect()
+}
+
+fn of_broker(resource: &Resource<'_>, changes: &[ConfigChange]) -> Result<(), Refusal> {
+    debug_assert!(!matches!(resource, Resource::Topic(_)));
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+    Err((
+        ErrorCode::InvalidRequest,
+        format!(
+            "Cannot update these configs dynamically: {}: set them when the broker starts",
+            names.join(", ")
+        ),
+    ))
+}

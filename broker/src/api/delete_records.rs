@@ -1,0 +1,103 @@
+//! DeleteRecords (key 21), versions 0-2: deletes records from the front of partitions. Answered when that is durable.
+
+use std::rc::Rc;
+
+use storage::{DeleteRecordsError, PartitionLog, StorageError};
+use wire::ErrorCode;
+use wire::messages::delete_records::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+
+use crate::api::create_topics::timeout;
+use crate::api::{Call, Handled, bound_entries, later};
+use crate::shard::{LocalTopic, Place, Shard};
+
+/// "Everything before the high watermark."
+const HIGH_WATERMARK: i64 = -1;
+/// Where a log begins that nothing can be said of.
+const INVALID_LOW_WATERMARK: i64 = -1;
+
+pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
+    let request: DeleteRecordsRequest<'_> = call.body()?;
+    bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
+    let world = shard
+        .world_that(|world| {
+            request
+                .topics
+                .iter()
+                .all(|topic| world.topic(topic.name).is_some())
+        })
+        .await;
+    let timeout = timeout(request.timeout_ms);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics.iter() {
+        let local = world.topic(topic.name);
+        let partitions = topic.partitions.iter();
+        let partitions =
+            partitions.map(|sent| (sent.partition, find(&shard, local, sent.partition), sent.offset));
+        topics.push((topic.name.to_owned(), partitions.collect::<Vec<_>>()));
+    }
+    let caller = call.into_caller();
+    later(async move {
+        let deadline = ring::clock::now() + timeout;
+        let mut response = DeleteRecordsResponse::default();
+        for (name, partitions) in topics {
+            let mut results = Vec::with_capacity(partitions.len());
+            for (partition, found, offset) in partitions {
+                let deleted = match found {
+                    Ok(log) => {
+                        let left = deadline - ring::clock::now();
+                        let deleted = ring::timer::timeout(left, delete(&log, offset)).await;
+                        deleted.unwrap_or(Err(ErrorCode::RequestTimedOut))
+                    }
+                    Err(error) => Err(error),
+                };
+                results.push(DeleteRecordsPartitionResult {
+                    partition,
+                    low_watermark: deleted.unwrap_or(INVALID_LOW_WATERMARK),
+                    error_code: deleted.err().unwrap_or(ErrorCode::None),
+                });
+            }
+            response.topics.push(DeleteRecordsTopicResult {
+                name,
+                partitions: results,
+            });
+        }
+        caller.reply(&response)
+    })
+}
+
+fn find(shard: &Shard, topic: Option<&LocalTopic>, partition: i32) -> Result<PartitionLog, ErrorCode> {
+    let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if topic.topic.is_internal {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    match topic.place(partition, shard.node_id) {
+        Place::Here(log) if !is_only_compacted(topic) => Ok(log.clone()),
+        Place::Here(_) => Err(ErrorCode::PolicyViolation),
+        Place::Elsewhere(_) => Err(ErrorCode::NotLeaderOrFollower),
+        Place::Nowhere => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+/// Such a log's records are the newest of their keys, not the oldest of their time.
+fn is_only_compacted(topic: &LocalTopic) -> bool {
+    topic
+        .topic
+        .configs
+        .get("cleanup.policy")
+        .is_some_and(|policy| policy == "compact")
+}
+
+async fn delete(log: &PartitionLog, offset: i64) -> Result<i64, ErrorCode> {
+    let offset = match offset {
+        HIGH_WATERMARK => log.high_watermark(),
+        offset if offset < 0 => return Err(ErrorCode::OffsetOutOfRange),
+        offset => offset,
+    };
+    log.delete_records(offset).await.map_err(|error| match error {
+        DeleteRecordsError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
+        DeleteRecordsError::Log(StorageError::Dropped) => ErrorCode::UnknownTopicOrPartition,
+        DeleteRecordsError::Log(_) => ErrorCode::KafkaStorageError,
+    })
+}

@@ -1,0 +1,52 @@
+//! The resources that have configs: how requests name them, and who may be meant.
+
+use wire::ErrorCode;
+
+use crate::controller::image::NODES_PER_HOST;
+use crate::shard::{LocalTopic, World};
+
+/// A topic, by name.
+pub(crate) const TOPIC: i8 = 2;
+/// A broker, by node id; without a name: what holds for all brokers.
+pub(crate) const BROKER: i8 = 4;
+
+/// Why a resource is not served: Kafka's code, and the cause for people.
+pub(crate) type Refusal = (ErrorCode, String);
+
+/// What is meant.
+pub(crate) enum Resource<'a> {
+    /// This topic.
+    Topic(&'a LocalTopic),
+    /// This host.
+    Broker,
+    /// What holds for all brokers that do not say otherwise.
+    AllBrokers,
+}
+
+/// The resource of this type and name.
+///
+/// # Errors
+/// If there is none, or if another node has to be asked.
+pub(crate) fn of<'a>(kind: i8, name: &str, world: &'a World, node_id: i32) -> Result<Resource<'a>, Refusal> {
+    match kind {
+        TOPIC => world.topic(name).map(Resource::Topic).ok_or_else(|| {
+            let why = "This server does not host this topic-partition.".to_owned();
+            (ErrorCode::UnknownTopicOrPartition, why)
+        }),
+        BROKER if name.is_empty() => Ok(Resource::AllBrokers),
+        BROKER => match name.parse::<i32>() {
+            // A host has one configuration, under the ids of all its nodes.
+            Ok(id) if id / NODES_PER_HOST == node_id / NODES_PER_HOST => Ok(Resource::Broker),
+            _ => {
+                let why =
+                    format!("Unexpected broker id, expected {node_id} or empty string, but received {name}");
+                Err((ErrorCode::InvalidRequest, why))
+            }
+        },
+        _ => {
+            let why =
+                format!("resources of type {kind} have no configs here yet: topics (2) and brokers (4) have");
+            Err((ErrorCode::InvalidRequest, why))
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Topics that are there: more partitions, other configs, records deleted; and who the cluster is. All of it holds for
+//! Apache Kafka as well, but where a test says so.
+
+use wire::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResponse, AlteredConfig,
+};
+use wire::messages::create_partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use wire::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
+use wire::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
+    DescribedConfig,
+};
+use wire::messages::incremental_alter_configs::{
+    ChangedConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
+    IncrementalAlterConfigsResponse,
+};
+use wire::{Array, Compression, ErrorCode};
+
+use crate::support::{ASK, Ask, Broker, Client, batch, fetch};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+fn grow(
+    client: &mut Client,
+    topic: &str,
+    count: i32,
+    assignments: Option<&[&[i32]]>,
+    validate_only: bool,
+) -> ErrorCode {
+    let assignments: Option<Vec<_>> = assignments.map(|assignments| {
+        let assignments = assignments.iter();
+        assignments
+            .map(|nodes| CreatePartitionsAssignment {
+                broker_ids: Array::from_slice(nodes),
+            })
+            .collect()
+    });
+    let topics = [CreatePartitionsTopic {
+        name: topic,
+        count,
+        assignments: assignments.as_deref().map(Array::from_slice),
+    }];
+    let request = CreatePartitionsRequest {
+        topics: Array::from_slice(&topics),
+        timeout_ms: 30_000,
+        validate_only,
+    };
+    let response: CreatePartitionsResponse = client.call(3, &request).unwrap();
+    response.results[0].error_code
+}
+
+#[test]
+fn a_topic_gets_more_partitions_and_they_take_records() {
+    use ErrorCode as E;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic(2, &[]);
+    let node = client.metadata(Some(&[])).brokers[0].node_id;
+    let partitions = |client: &mut Client| client.metadata(Some(&[&topic])).topics[0].partitions.len();
+    for (count, assignments, code) in [
+        (2, None, E::InvalidPartitions),
+        (1, None, E::InvalidPartitions),
+        (-1, None, E::InvalidPartitions),
+        (4, Some(&[&[node][..]][..]), E::InvalidReplicaAssignment),
+        (3, Some(&[&[node + 500][..]]), E::InvalidReplicaAssignment),
+        (3, Some(&[&[][..]]), E::InvalidReplicaAssignment),
+        (3, Some(&[&[node, node][..]]), E::InvalidReplicaAssignment),
+    ] {
+        assert_eq!(
+            grow(&mut client, &topic, count, assignments, false),
+            code,
+            "{count} {assignments:?}"
+        );
+    }
+    assert_eq!(
+        grow(&mut client, "no-such", 4, None, false),
+        E::UnknownTopicOrPartition
+    );
+    assert_eq!(grow(&mut client, &topic, 4, None, true), E::None);
+    assert_eq!(partitions(&mut client), 2, "it was only asked");
+    assert_eq!(grow(&mut client, &topic, 4, None, false), E::None);
+    assert_eq!(grow(&mut client, &topic, 5, Some(&[&[node]]), false), E::None);
+    while partitions(&mut client) < 5 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let leader = client.metadata(Some(&[&topic])).topics[0].partitions[4].leader_id;
+    assert_eq!(leader, node);
+    for partition in 2..5 {
+        let mut leader = broker.leader(&topic, partition);
+        let records = batch(Compression::None, &[b"hello"]);
+        let produced = leader.produce(9, &topic, partition, -1, Some(&records)).unwrap();
+        assert_eq!(
+            (produced.error_code, produced.base_offset),
+            (E::None, 0),
+            "{partition}"
+        );
+    }
+}
+
+fn configs_of(client: &mut Client, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
+    let resources = [DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: name,
+        configuration_keys: keys.map(Array::from_slice),
+    }];
+    let request = DescribeConfigsRequest {
+        resources: Array::from_slice(&resources),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let mut response: DescribeConfigsResponse = client.call(4, &request).unwrap();
+    response.results.remove(0)
+}
+
+fn config(client: &mut Client, topic: &str, name: &str) -> DescribedConfig {
+    let mut result = configs_of(client, TOPIC, topic, Some(&[name]));
+    assert_eq!(result.configs.len(), 1, "{name}");
+    result.configs.remove(0)
+}
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+fn change(client: &mut Client, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> ErrorCode {
+    let configs = changes
+        .iter()
+        .map(|(name, config_operation, value)| ChangedConfig {
+            name,
+            config_operation: *config_operation,
+            value: *value,
+        });
+    let configs: Vec<_> = configs.collect();
+    let resources = [IncrementalAlterConfigsResource {
+        resource_type: kind,
+        resource_name: name,
+        configs: Array::from_slice(&configs),
+    }];
+    let request = IncrementalAlterConfigsRequest {
+        resources: Array::from_slice(&resources),
+        validate_only: false,
+    };
+    let response: IncrementalAlterConfigsResponse = client.call(1, &request).unwrap();
+    response.responses[0].error_code
+}
+
+#[test]
+fn a_topics_configs_are_shown_and_changed() {
+    use ErrorCode as E;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let client = &mut client;
+    let topic = client.create_topic(1, &[("segment.bytes", "2097152")]);
+    let all = configs_of(client, TOPIC, &topic, None);
+    assert_eq!(all.configs.len(), 37, "every config of Kafka 4.4's topics");
+    for config in &all.configs {
+        // Apache Kafka has no words for this one.
+        let is_silent = config.name == "errors.deadletterqueue.group.enable";
+        let text = config.documentation.as_deref().unwrap_or_default();
+        assert!(is_silent || !text.is_empty(), "{}", config.name);
+        assert!(config.config_type > 0, "{}", config.name);
+    }
+    let own = config(client, &topic, "segment.bytes");
+    assert_eq!(
+        (own.value.as_deref(), own.config_source, own.config_type),
+        (Some("2097152"), 1, 3)
+    );
+    assert_eq!(own.synonyms[0].name, "segment.bytes");
+    assert_eq!(
+        own.synonyms.last().map(|last| (&*last.name, last.source)),
+        Some(("log.segment.bytes", 5))
+    );
+    let kept = config(client, &topic, "cleanup.policy");
+    assert_eq!(
+        (kept.value.as_deref(), kept.config_source, kept.config_type),
+        (Some("delete"), 5, 7)
+    );
+
+    assert_eq!(
+        change(client, TOPIC, &topic, &[("retention.ms", SET, Some("77"))]),
+        E::None
+    );
+    assert_eq!(
+        change(
+            client,
+            TOPIC,
+            &topic,
+            &[("cleanup.policy", APPEND, Some("compact"))]
+        ),
+        E::None
+    );
+    // Apache Kafka's brokers learn it from its controller after the answer.
+    while config(client, &topic, "cleanup.policy").value.as_deref() != Some("delete,compact") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        config(client, &topic, "retention.ms").value.as_deref(),
+        Some("77")
+    );
+    assert_eq!(
+        change(
+            client,
+            TOPIC,
+            &topic,
+            &[("cleanup.policy", SUBTRACT, Some("delete"))]
+        ),
+        E::None
+    );
+    assert_eq!(
+        change(client, TOPIC, &topic, &[("retention.ms", DELETE, None)]),
+        E::None
+    );
+    while config(client, &topic, "retention.ms").config_source == 1 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        config(client, &topic, "cleanup.policy").value.as_deref(),
+        Some("compact")
+    );
+
+    for (what, changes, code) in [
+        (
+            "unknown",
+            &[("no.such.config", SET, Some("1"))][..],
+            E::InvalidConfig,
+        ),
+        (
+            "bad value",
+            &[("retention.ms", SET, Some("soon"))],
+            E::InvalidConfig,
+        ),
+        ("no value", &[("retention.ms", SET, None)], E::InvalidRequest),
+        (
+            "no list",
+            &[("retention.ms", APPEND, Some("1"))],
+            E::InvalidConfig,
+        ),
+        (
+            "twice",
+            &[("retention.ms", SET, Some("1")), ("retention.ms", SET, Some("2"))],
+            E::InvalidRequest,
+        ),
+    ] {
+        assert_eq!(change(client, TOPIC, &topic, changes), code, "{what}");
+    }
+    assert_eq!(
+        change(client, TOPIC, "no-such", &[("retention.ms", SET, Some("1"))]),
+        E::UnknownTopicOrPartition
+    );
+    assert_eq!(
+        configs_of(client, TOPIC, "no-such", None).error_code,
+        E::UnknownTopicOrPartition
+    );
+
+    let configs = [AlteredConfig {
+        name: "retention.ms",
+        value: Some("88"),
+    }];
+    let resources = [AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: &topic,
+        configs: Array::from_slice(&configs),
+    }];
+    let request = AlterConfigsRequest {
+        resources: Array::from_slice(&resources),
+        validate_only: false,
+    };
+    let response: AlterConfigsResponse = client.call(2, &request).unwrap();
+    assert_eq!(response.responses[0].error_code, E::None);
+    while config(client, &topic, "retention.ms").value.as_deref() != Some("88") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        config(client, &topic, "segment.bytes").config_source,
+        5,
+        "what is not named has its default again"
+    );
+}
+
+#[test]
+fn a_config_that_is_changed_holds_for_the_next_batch_and_after_a_restart() {
+    let mut broker = Broker::start_restartable();
+    let topic = broker.client().create_topic(1, &[]);
+    let large = batch(Compression::None, &[&[7; 2_000]]);
+    let produce = |broker: &Broker| {
+        let mut leader = broker.leader(&topic, 0);
+        leader.produce(9, &topic, 0, -1, Some(&large)).unwrap().error_code
+    };
+    assert_eq!(produce(&broker), ErrorCode::None);
+    let changes = [("max.message.bytes", SET, Some("1000"))];
+    assert_eq!(
+        change(&mut broker.client(), TOPIC, &topic, &changes),
+        ErrorCode::None
+    );
+    assert_eq!(produce(&broker), ErrorCode::MessageTooLarge);
+    broker.restart("-KILL");
+    assert_eq!(produce(&broker), ErrorCode::MessageTooLarge);
+    assert_eq!(
+        config(&mut broker.client(), &topic, "max.message.bytes")
+            .value
+            .as_deref(),
+        Some("1000")
+    );
+}
+
+#[test]
+fn a_brokers_settings_are_shown_and_read_only() {
+    use ErrorCode as E;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let node = client.metadata(Some(&[])).brokers[0].node_id.to_string();
+    let shown = configs_of(
+        &mut client,
+        BROKER,
+        &node,
+        Some(&["message.max.bytes", "node.id"]),
+    );
+    assert_eq!(shown.error_code, E::None);
+    let found = shown
+        .configs
+        .iter()
+        .find(|config| config.name == "message.max.bytes")
+        .expect("it is there");
+    assert_eq!(
+        (found.value.as_deref(), found.config_type, found.is_sensitive),
+        (Some("1048588"), 3, false)
+    );
+    assert_eq!(
+        configs_of(&mut client, BROKER, "no-number", None).error_code,
+        E::InvalidRequest
+    );
+    assert_eq!(
+        configs_of(&mut client, BROKER, "999999", None).error_code,
+        E::InvalidRequest
+    );
+    assert_eq!(
+        change(&mut client, BROKER, &node, &[("node.id", SET, Some("7"))]),
+        E::InvalidRequest
+    );
+}
+
+fn delete(client: &mut Client, topic: &str, partition: i32, offset: i64) -> (ErrorCode, i64) {
+    let partitions = [DeleteRecordsPartition { partition, offset }];
+    let topics = [DeleteRecordsTopic {
+        name: topic,
+        partitions: Array::from_slice(&partitions),
+    }];
+    let request = DeleteRecordsRequest {
+        topics: Array::from_slice(&topics),
+        timeout_ms: 30_000,
+    };
+    let response: DeleteRecordsResponse = client.call(2, &request).unwrap();
+    let result = &response.topics[0].partitions[0];
+    (result.error_code, result.low_watermark)
+}
+
+#[test]
+fn deleted_records_are_gone_and_the_others_stay() {
+    use ErrorCode as E;
+    let broker = Broker::start();
+    let topic = broker.client().create_topic(1, &[]);
+    let compacted = broker.client().create_topic(1, &[("cleanup.policy", "compact")]);
+    let mut leader = broker.leader(&topic, 0);
+    for _ in 0..3 {
+        let records = batch(Compression::None, &[b"one", b"two"]);
+        leader.produce(9, &topic, 0, -1, Some(&records)).unwrap();
+    }
+    for (offset, result) in [
+        (0, (E::None, 0)),
+        (2, (E::None, 2)),
+        (1, (E::None, 2)),
+        (7, (E::OffsetOutOfRange, -1)),
+        (-2, (E::OffsetOutOfRange, -1)),
+    ] {
+        assert_eq!(delete(&mut leader, &topic, 0, offset), result, "{offset}");
+    }
+    let at = |offset| Ask { offset, ..ASK };
+    assert_eq!(fetch(&mut leader, &topic, at(1)).error_code, E::OffsetOutOfRange);
+    let found = fetch(&mut leader, &topic, at(2));
+    assert_eq!((found.error_code, found.log_start_offset), (E::None, 2));
+    assert_eq!(delete(&mut leader, &topic, 0, -1), (E::None, 6), "-1: all of it");
+    let records = batch(Compression::None, &[b"three"]);
+    assert_eq!(
+        leader
+            .produce(9, &topic, 0, -1, Some(&records))
+            .unwrap()
+            .base_offset,
+        6
+    );
+    assert_eq!(fetch(&mut leader, &topic, at(6)).error_code, E::None);
+
+    assert_eq!(delete(&mut leader, &topic, 1, 0).0, E::UnknownTopicOrPartition);
+    assert_eq!(delete(&mut leader, "no-such", 0, 0).0, E::UnknownTopicOrPartition);
+    let mut leader = broker.leader(&compacted, 0);
+    assert_eq!(delete(&mut leader, &compacted, 0, 0).0, E::PolicyViolation);
+}
+
+#[test]
+fn the_cluster_is_the_one_that_metadata_tells_of() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let metadata = client.metadata(Some(&[]));
+    let request = DescribeClusterRequest {
+        include_cluster_authorized_operations: true,
+        ..DescribeClusterRequest::default()
+    };
+    let cluster: DescribeClusterResponse = client.call(2, &request).unwrap();
+    assert_eq!(cluster.error_code, ErrorCode::None);
+    assert_eq!(Some(&cluster.cluster_id), metadata.cluster_id.as_ref());
+    let ports = |nodes: Vec<(i32, i32)>| nodes;
+    assert_eq!(
+        ports(
+            cluster
+                .brokers
+                .iter()
+                .map(|node| (node.broker_id, node.port))
+                .collect()
+        ),
+        ports(
+            metadata
+                .brokers
+                .iter()
+                .map(|node| (node.node_id, node.port))
+                .collect()
+        )
+    );
+    assert!(
+        cluster
+            .brokers
+            .iter()
+            .any(|node| node.broker_id == cluster.controller_id)
+    );
+    assert_eq!(cluster.cluster_authorized_operations, 0b1_1111_1010_0000);
+    let controllers = DescribeClusterRequest {
+        endpoint_type: 2,
+        ..DescribeClusterRequest::default()
+    };
+    let refused: DescribeClusterResponse = client.call(2, &controllers).unwrap();
+    assert_eq!(refused.error_code, ErrorCode::MismatchedEndpointType);
+}
