@@ -21,7 +21,7 @@ const FIRST_VERSION_WITH_NULL: i16 = 1;
 const FIRST_VERSION_BY_ID: i16 = 12;
 /// `TopicAuthorizedOperations` when asked for and nothing is forbidden: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE,
 /// DESCRIBE_CONFIGS, ALTER_CONFIGS, a bit for each of Kafka's AclOperation codes.
-const ALL_TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+pub(crate) const ALL_TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
 /// The same for the cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS,
 /// IDEMPOTENT_WRITE.
 pub(crate) const ALL_CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
@@ -229,7 +229,7 @@ fn missing(name: &str, error: Option<ErrorCode>) -> MetadataTopic {
 }
 
 /// Kafka's rule: 1 to 249 of letters, digits, dot, underscore and hyphen, but not "." or "..".
-fn is_topic_name(name: &str) -> bool {
+pub(crate) fn is_topic_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(allowed)
 }

@@ -13,6 +13,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_topic_partitions;
 mod dispatch;
 mod fetch;
 mod find_coordinator;
@@ -84,6 +85,9 @@ fn handler(key: ApiKey) -> Handler {
         }
         ApiKey::OffsetDelete => |shard, call| Box::pin(offset_delete::handle(shard, call)),
         ApiKey::DescribeCluster => |shard, call| Box::pin(describe_cluster::handle(shard, call)),
+        ApiKey::DescribeTopicPartitions => {
+            |shard, call| Box::pin(describe_topic_partitions::handle(shard, call))
+        }
     }
 }
 

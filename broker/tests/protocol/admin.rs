@@ -15,10 +15,16 @@ use wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
     DescribedConfig,
 };
+use wire::messages::describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsTopic,
+    PartitionCursor,
+};
 use wire::messages::incremental_alter_configs::{
     ChangedConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
     IncrementalAlterConfigsResponse,
 };
+use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use wire::schema::NullableStruct;
 use wire::{Array, Compression, ErrorCode};
 
 use crate::support::{ASK, Ask, Broker, Client, batch, fetch};
@@ -444,4 +450,151 @@ fn the_cluster_is_the_one_that_metadata_tells_of() {
     };
     let refused: DescribeClusterResponse = client.call(2, &controllers).unwrap();
     assert_eq!(refused.error_code, ErrorCode::MismatchedEndpointType);
+}
+
+fn describe_page(
+    client: &mut Client,
+    topics: &[&str],
+    response_partition_limit: i32,
+    cursor: Option<(&str, i32)>,
+) -> DescribeTopicPartitionsResponse {
+    let topics: Vec<_> = topics
+        .iter()
+        .map(|&name| DescribeTopicPartitionsTopic { name })
+        .collect();
+    let request = DescribeTopicPartitionsRequest {
+        topics: Array::from_slice(&topics),
+        response_partition_limit,
+        cursor: NullableStruct(cursor.map(|(topic_name, partition_index)| PartitionCursor {
+            topic_name,
+            partition_index,
+        })),
+    };
+    client.call(0, &request).unwrap()
+}
+
+#[test]
+fn topics_are_described_a_page_at_a_time() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let mut names = [client.create_topic(3, &[]), client.create_topic(2, &[])];
+    names.sort();
+    let [first, second] = &names;
+    let both = [second.as_str(), first, second];
+    let asked = names.each_ref().map(|name| MetadataRequestTopic {
+        name: Some(name),
+        ..MetadataRequestTopic::default()
+    });
+    let request = MetadataRequest {
+        topics: Some(Array::from_slice(&asked)),
+        ..MetadataRequest::default()
+    };
+    let metadata: MetadataResponse = client.call(12, &request).unwrap();
+    let expected = |name: &str| {
+        let topic = metadata
+            .topics
+            .iter()
+            .find(|topic| topic.name.as_deref() == Some(name));
+        topic.expect("a topic that was created")
+    };
+
+    let whole = describe_page(&mut client, &both, 100, None);
+    assert_eq!(whole.next_cursor.0, None);
+    assert_eq!(whole.topics.len(), 2);
+    for (name, topic) in names.iter().zip(&whole.topics) {
+        let expected = expected(name);
+        assert_eq!(
+            (topic.error_code, topic.name.as_deref()),
+            (ErrorCode::None, Some(name.as_str()))
+        );
+        assert_eq!((topic.topic_id, topic.is_internal), (expected.topic_id, false));
+        assert_eq!(topic.topic_authorized_operations, 0b1101_1111_1000);
+        assert_eq!(topic.partitions.len(), expected.partitions.len());
+        for (partition, expected) in topic.partitions.iter().zip({
+            let mut partitions = expected.partitions.clone();
+            partitions.sort_by_key(|partition| partition.partition);
+            partitions
+        }) {
+            assert_eq!(partition.partition_index, expected.partition);
+            assert_eq!(partition.leader_id, expected.leader_id);
+            assert_eq!(partition.leader_epoch, expected.leader_epoch);
+            assert_eq!(partition.replica_nodes, expected.replica_nodes);
+            assert_eq!(partition.isr_nodes, expected.isr_nodes);
+            assert_eq!(partition.eligible_leader_replicas, Some(vec![]));
+            assert_eq!(partition.last_known_elr, Some(vec![]));
+            assert!(partition.offline_replicas.is_empty());
+        }
+    }
+
+    // Followed from page to page, every partition comes once; a limit below one is one.
+    for limit in [0, 1, 2, 4] {
+        let mut seen = Vec::new();
+        let mut cursor: Option<(String, i32)> = None;
+        loop {
+            let at = cursor
+                .as_ref()
+                .map(|(name, partition)| (name.as_str(), *partition));
+            let page = describe_page(&mut client, &both, limit, at);
+            for topic in &page.topics {
+                let name = topic.name.clone().unwrap();
+                seen.extend(
+                    topic
+                        .partitions
+                        .iter()
+                        .map(|partition| (name.clone(), partition.partition_index)),
+                );
+            }
+            match page.next_cursor.0 {
+                Some(next) => cursor = Some((next.topic_name, next.partition_index)),
+                None => break,
+            }
+            assert!(seen.len() < 5, "pages end: {seen:?}");
+        }
+        let all = names.iter().flat_map(|name| {
+            let count = expected(name).partitions.len() as i32;
+            (0..count).map(|partition| (name.clone(), partition))
+        });
+        assert_eq!(seen, all.collect::<Vec<_>>(), "{limit}");
+    }
+}
+
+#[test]
+fn a_page_of_topics_tells_what_is_wrong_with_what_was_asked() {
+    use ErrorCode as E;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic(1, &[]);
+    let mut codes = |topics: &[&str], cursor| {
+        let page = describe_page(&mut client, topics, 10, cursor);
+        let answers = page.topics.into_iter();
+        answers
+            .map(|topic| {
+                (
+                    topic.name.unwrap(),
+                    topic.error_code,
+                    topic.topic_authorized_operations,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let all = 0b1101_1111_1000;
+    assert_eq!(
+        codes(&["zz/no", "zz-no"], None),
+        [
+            ("zz-no".to_owned(), E::UnknownTopicOrPartition, all),
+            ("zz/no".to_owned(), E::InvalidTopicException, all)
+        ]
+    );
+    for cursor in [("other", 0), (topic.as_str(), -1)] {
+        assert_eq!(
+            codes(&[&topic, &topic], Some(cursor)),
+            [(); 2].map(|()| (topic.clone(), E::InvalidRequest, i32::MIN)),
+            "{cursor:?}"
+        );
+    }
+    assert_eq!(codes(&[], Some((&topic, -1))), []);
+    assert_eq!(
+        codes(&[&topic], Some((&topic, 7))),
+        [(topic.clone(), E::None, all)]
+    );
 }

@@ -34,6 +34,7 @@ pub enum ApiKey {
     IncrementalAlterConfigs = 44,
     OffsetDelete = 47,
     DescribeCluster = 60,
+    DescribeTopicPartitions = 75,
 }
 
 /// One API and the versions of it that we speak, both ends included.
@@ -92,6 +93,13 @@ pub const API_TABLE: &[ApiInfo] = &[
     ),
     api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0, NEVER),
     api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
+    api(
+        ApiKey::DescribeTopicPartitions,
+        "DescribeTopicPartitions",
+        0,
+        0,
+        0,
+    ),
 ];
 
 const fn api(key: ApiKey, name: &'static str, min: i16, max: i16, flexible: i16) -> ApiInfo {

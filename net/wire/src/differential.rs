@@ -87,6 +87,9 @@ fn every_message_agrees_with_the_published_codec() {
             OffsetDeleteRequest, OffsetDeleteResponse;
         describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
             DescribeClusterRequest, DescribeClusterResponse;
+        describe_topic_partitions::DescribeTopicPartitionsRequest<'static>,
+            describe_topic_partitions::DescribeTopicPartitionsResponse,
+            DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
     }
     assert!(
         API_TABLE.iter().map(|api| api.key).eq(compared),

@@ -99,6 +99,44 @@ impl<'a, T: DecodeNullable<'a>> Decode<'a> for Option<T> {
     }
 }
 
+/// A struct with a null, which a byte before it tells: negative for null, 1 for a struct. (A type that has a null
+/// of its own needs no such byte: for those there is `Option`.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullableStruct<T>(pub Option<T>);
+
+impl<T> Default for NullableStruct<T> {
+    #[inline]
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Encode> Encode for NullableStruct<T> {
+    fn write(&self, writer: &mut Writer, version: Version) {
+        match &self.0 {
+            None => writer.i8(-1),
+            Some(value) => {
+                writer.i8(1);
+                value.write(writer, version);
+            }
+        }
+    }
+}
+
+impl<'a, T: Decode<'a>> Decode<'a> for NullableStruct<T> {
+    fn read(reader: &mut Reader<'a>, version: Version) -> Result<Self, DecodeError> {
+        if reader.i8()? < 0 {
+            return Ok(Self(None));
+        }
+        T::read(reader, version).map(|value| Self(Some(value)))
+    }
+
+    #[inline]
+    fn min_size(_: Version) -> usize {
+        1
+    }
+}
+
 /// Types of a fixed size, read and written by the methods of these names.
 macro_rules! fixed_size {
     ($($type:ty, $method:ident, $size:literal;)*) => {$(

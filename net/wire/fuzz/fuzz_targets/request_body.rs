@@ -48,5 +48,6 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsRequest),
         ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsRequest),
         ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterRequest),
+        ApiKey::DescribeTopicPartitions => check!(describe_topic_partitions::DescribeTopicPartitionsRequest),
     }
 });

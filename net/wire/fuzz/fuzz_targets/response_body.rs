@@ -50,5 +50,6 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsResponse),
         ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsResponse),
         ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterResponse),
+        ApiKey::DescribeTopicPartitions => check!(describe_topic_partitions::DescribeTopicPartitionsResponse),
     }
 });

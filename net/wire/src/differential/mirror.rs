@@ -10,7 +10,7 @@ use crate::error_code::ErrorCode;
 use crate::frame::Records;
 use crate::messages::*;
 use crate::primitive::{ByteString, Uuid};
-use crate::schema::Decode;
+use crate::schema::{Decode, NullableStruct};
 
 /// The same value in the published codec's type.
 pub(crate) trait Mirror<K> {
@@ -483,6 +483,33 @@ mirror! {
         broker_id: broker_id, host: host, port: port, rack: rack, is_fenced: is_fenced,
     }
 
+    describe_topic_partitions::DescribeTopicPartitionsRequest<'_> => theirs::DescribeTopicPartitionsRequest {
+        topics: topics, response_partition_limit: response_partition_limit, cursor: cursor,
+    }
+    describe_topic_partitions::DescribeTopicPartitionsTopic<'_>
+        => theirs::describe_topic_partitions_request::TopicRequest { name: name }
+    describe_topic_partitions::PartitionCursor<'_> => theirs::describe_topic_partitions_request::Cursor {
+        topic_name: topic_name, partition_index: partition_index,
+    }
+    describe_topic_partitions::DescribeTopicPartitionsResponse => theirs::DescribeTopicPartitionsResponse {
+        throttle_time_ms: throttle_time_ms, topics: topics, next_cursor: next_cursor,
+    }
+    describe_topic_partitions::DescribedTopic
+        => theirs::describe_topic_partitions_response::DescribeTopicPartitionsResponseTopic {
+            error_code: error_code, name: name, topic_id: topic_id, is_internal: is_internal,
+            partitions: partitions, topic_authorized_operations: topic_authorized_operations,
+        }
+    describe_topic_partitions::DescribedPartition
+        => theirs::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition {
+            error_code: error_code, partition_index: partition_index, leader_id: leader_id,
+            leader_epoch: leader_epoch, replica_nodes: replica_nodes, isr_nodes: isr_nodes,
+            eligible_leader_replicas: eligible_leader_replicas, last_known_elr: last_known_elr,
+            offline_replicas: offline_replicas,
+        }
+    describe_topic_partitions::NextPartitionCursor => theirs::describe_topic_partitions_response::Cursor {
+        topic_name: topic_name, partition_index: partition_index,
+    }
+
     produce::ProduceRequest<'_> => theirs::ProduceRequest {
         transactional_id: transactional_id, acks: acks, timeout_ms: timeout_ms, topics: topic_data,
     }
@@ -550,6 +577,12 @@ mirror_values! {
 impl<T: Mirror<K>, K> Mirror<Option<K>> for Option<T> {
     fn mirror(&self) -> Option<K> {
         self.as_ref().map(Mirror::mirror)
+    }
+}
+
+impl<T: Mirror<K>, K> Mirror<Option<K>> for NullableStruct<T> {
+    fn mirror(&self) -> Option<K> {
+        self.0.mirror()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::array::Array;
 use crate::error_code::ErrorCode;
 use crate::frame::Records;
 use crate::primitive::{ByteString, Uuid};
+use crate::schema::NullableStruct;
 
 /// A small generator (SplitMix64): the same seed gives the same values for ever.
 pub(crate) struct Random(pub(crate) u64);
@@ -112,6 +113,12 @@ impl<T: Sample> Sample for Option<T> {
         } else {
             Some(T::sample(random))
         }
+    }
+}
+
+impl<T: Sample> Sample for NullableStruct<T> {
+    fn sample(random: &mut Random) -> Self {
+        Self(Sample::sample(random))
     }
 }
 
