@@ -137,6 +137,7 @@ impl PartitionLog {
             next_offset: last_offset + 1,
             stream_position,
             segment_base: position.segment_base,
+            max_timestamp_ms: numbered.max_timestamp_ms,
             group: group.clone(),
             place,
         });

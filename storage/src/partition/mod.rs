@@ -130,6 +130,8 @@ struct Piece {
     /// Where in the partition's stream it begins.
     stream_position: u64,
     segment_base: i64,
+    /// As its header says, in milliseconds since 1970.
+    max_timestamp_ms: i64,
     group: Rc<Group>,
     place: Place,
 }

@@ -127,6 +127,7 @@ impl PartitionLog {
             next_offset: entry.next_offset,
             stream_position,
             segment_base: entry.segment_base,
+            max_timestamp_ms: header.max_timestamp_ms,
             group,
             place,
         });

@@ -111,6 +111,8 @@ pub struct DiskCounters {
     pub reads: u64,
     /// Writes that took effect.
     pub writes: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
     /// Bytes written.
     pub bytes_written: u64,
     /// Flushes that succeeded.

@@ -317,6 +317,7 @@ impl Host {
             .disk
             .read(number, &mut out[..length], offset, &mut self.chance)?;
         self.counters.reads += 1;
+        self.counters.bytes_read += read as u64;
         Ok(read)
     }
 

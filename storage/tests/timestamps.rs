@@ -1,0 +1,203 @@
+//! Offsets by time: exact, by reading a few index entries and one stretch of one segment.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ring::simulator::Simulator;
+use storage::{
+    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ShardLog,
+    ShardOptions, TopicPartition,
+};
+use wire::record_batch::BATCH_HEADER_BYTES;
+use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
+
+const MEMORY_BYTES: usize = 16 << 20;
+const LIMIT: Duration = Duration::from_secs(600);
+const SEGMENT_BYTES: u32 = 4 << 20;
+const ID: TopicPartition = TopicPartition {
+    topic_id: 7,
+    partition: 0,
+};
+
+async fn open() -> (ShardLog, PartitionLog) {
+    let options = DirectoryOptions {
+        journal_bytes: 1 << 20,
+        new_cluster_id: 1,
+        new_directory_id: 2,
+        memory_bytes: MEMORY_BYTES,
+    };
+    let spec = PartitionSpec {
+        id: ID,
+        topic: "topic".to_owned(),
+        leader_epoch: 1,
+        config: PartitionConfig {
+            segment_bytes: SEGMENT_BYTES,
+            ..PartitionConfig::default()
+        },
+    };
+    let specs = vec![spec];
+    let mut directory = LogDirectory::open(Path::new("/data"), options)
+        .await
+        .expect("opened");
+    let prepared = directory.prepare_shards(1, &specs, |_| false, |_| 0);
+    prepared.await.expect("prepared");
+    let options = ShardOptions {
+        directory: "/data".into(),
+        shard: 0,
+        memory_bytes: MEMORY_BYTES,
+        file_delete_delay: Duration::ZERO,
+    };
+    let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let log = shard.partition(ID).expect("it is there");
+    (shard, log)
+}
+
+/// One batch with a record of each time.
+async fn append(shard: &ShardLog, log: &PartitionLog, times_ms: &[i64], value_bytes: usize) {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let value = vec![7; value_bytes];
+    for &timestamp_ms in times_ms {
+        builder.push(&NewRecord {
+            timestamp_ms,
+            value: Some(&value),
+            ..NewRecord::default()
+        });
+    }
+    let bytes = builder.build();
+    let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
+    loop {
+        let room = shard.room().wait();
+        match log.append(&bytes, &header) {
+            Ok(appended) => return appended.ticket.durable().await.expect("durable"),
+            Err(AppendError::JournalFull) => room.await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Offset and time of what is found.
+async fn at(log: &PartitionLog, timestamp_ms: i64) -> Option<(i64, i64)> {
+    let found = log.offset_for_timestamp(timestamp_ms).await.expect("readable");
+    found.map(|(offset, time_ms, _)| (offset, time_ms))
+}
+
+async fn largest(log: &PartitionLog) -> Option<(i64, i64)> {
+    let found = log.max_timestamp_offset().await.expect("readable");
+    found.map(|(offset, time_ms, _)| (offset, time_ms))
+}
+
+/// Times that go up in steps of two, but for every fifth.
+fn time_of(offset: i64) -> i64 {
+    if offset % 5 == 4 {
+        1_000 + offset
+    } else {
+        1_000 + 2 * offset
+    }
+}
+
+#[test]
+fn the_first_record_of_a_time_is_found_in_memory_and_in_segments() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    for life in 0..2 {
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let (shard, log) = open().await;
+            if life == 0 {
+                for first in (0..3_000).step_by(3) {
+                    let times = [first, first + 1, first + 2].map(time_of);
+                    append(&shard, &log, &times, 2_000).await;
+                }
+            }
+            let end = log.high_watermark();
+            assert_eq!(end, 3_000);
+            for timestamp_ms in (990..7_010).step_by(7) {
+                let expected = (0..end).find(|offset| time_of(*offset) >= timestamp_ms);
+                let expected = expected.map(|offset| (offset, time_of(offset)));
+                assert_eq!(at(&log, timestamp_ms).await, expected, "time {timestamp_ms}");
+            }
+            let newest = (0..end)
+                .max_by_key(|offset| (time_of(*offset), -offset))
+                .expect("some");
+            assert_eq!(largest(&log).await, Some((newest, time_of(newest))));
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    }
+}
+
+#[test]
+fn deleted_records_are_not_found_by_their_time() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    for life in 0..2 {
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let (shard, log) = open().await;
+            if life == 0 {
+                append(&shard, &log, &[10, 900, 20], 10).await;
+                append(&shard, &log, &[30, 40], 10).await;
+                assert_eq!(largest(&log).await, Some((1, 900)));
+                assert_eq!(log.delete_records(2).await.expect("deleted"), 2);
+            }
+            // The batch is still there, and its header says 900.
+            assert_eq!(largest(&log).await, Some((4, 40)));
+            assert_eq!(at(&log, 0).await, Some((2, 20)));
+            assert_eq!(at(&log, 25).await, Some((3, 30)));
+            assert_eq!(at(&log, 900).await, None);
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    }
+}
+
+#[test]
+fn a_time_is_found_without_reading_the_log() {
+    const RECORDS: i64 = 3_000;
+    const VALUE_BYTES: usize = 16 << 10;
+    /// Both index files of a segment, and one step through its batches. Of the start's own reads a few bytes vary.
+    const READ_BYTES_MAX: u64 = 512 << 10;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let ended = simulator.run(host, 64 << 20, LIMIT, || async {
+        let (shard, log) = open().await;
+        for offset in 0..RECORDS {
+            append(&shard, &log, &[1_000 + offset], VALUE_BYTES).await;
+        }
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+    // In the first segment, in the middle, the newest, one that is to come, and the largest of all.
+    let asked = [Some(1_001), Some(2_500), Some(3_999), Some(9_000), None];
+    let reads = |simulator: &mut Simulator, asks: bool, timestamp_ms: Option<i64>| {
+        let before = simulator.disk_counters(host).bytes_read;
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let (shard, log) = open().await;
+            let found = match timestamp_ms {
+                _ if !asks => None,
+                Some(timestamp_ms) => at(&log, timestamp_ms).await,
+                None => largest(&log).await,
+            };
+            shard.stop().await.expect("stopped");
+            found
+        });
+        let found = ended.expect("it ends");
+        (found, simulator.disk_counters(host).bytes_read - before)
+    };
+    let (_, opening) = reads(&mut simulator, false, None);
+    for timestamp_ms in asked {
+        let (found, bytes) = reads(&mut simulator, true, timestamp_ms);
+        let time_ms = timestamp_ms.unwrap_or(999 + RECORDS);
+        let expected = (time_ms < 1_000 + RECORDS).then_some((time_ms - 1_000, time_ms));
+        assert_eq!(found, expected);
+        let bytes = bytes.saturating_sub(opening);
+        assert!(
+            bytes <= READ_BYTES_MAX,
+            "{timestamp_ms:?}: {bytes} bytes were read"
+        );
+        if expected.is_none() {
+            assert!(
+                bytes < 4_096,
+                "{bytes}: what is later than all is known without reading"
+            );
+        }
+    }
+}
