@@ -10,5 +10,7 @@ pub(crate) mod coordinators;
 mod load;
 pub(crate) mod machine;
 pub(crate) mod member;
+#[cfg(test)]
+mod simulation;
 pub(crate) mod stored;
 mod subscription;

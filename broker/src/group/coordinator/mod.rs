@@ -348,6 +348,12 @@ impl Coordinator {
         }
     }
 
+    /// Where its log begins: what is before it was written anew.
+    #[cfg(test)]
+    pub(crate) fn log_start_offset(&self) -> i64 {
+        self.log.log_start_offset()
+    }
+
     /// Shows what is known of a group: its state machine, and what is durable.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::{Coordinator, Inner, Phase};
 use crate::group::stored::Change;
 
 /// A log of less is not written anew, in bytes.
-const SNAPSHOT_BYTES_MIN: u64 = 4 << 20;
+const SNAPSHOT_BYTES_MIN: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 /// A log is written anew when it is so many times what it then holds: each byte is written less than twice so.
 const SNAPSHOT_FACTOR: u64 = 4;
 /// Bytes of a batch of a snapshot, and a record more.

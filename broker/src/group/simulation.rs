@@ -1,0 +1,439 @@
+//! Coordinators in the simulator: committed offsets under crashes, power cuts, snapshots and restarts with another
+//! number of shards, against a model of what was promised.
+//!
+//! `cargo test --release -p millstream --lib simulation`; `MILLSTREAM_SEEDS=0..10000` for the long form,
+//! `MILLSTREAM_SEED=N` to repeat one run.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ring::executor::{Class, Task, spawn};
+use ring::simulator::{HostId, Simulator, for_each_seed};
+use storage::{
+    DirectoryOptions, LogDirectory, PartitionConfig, PartitionSpec, ShardLog, ShardOptions, TopicPartition,
+};
+use wire::ErrorCode;
+
+use crate::group::coordinator::Coordinator;
+use crate::group::machine::{Identity, JoinRequest, SyncRequest};
+use crate::group::member::{Opaque, Protocol};
+use crate::group::stored::Committed;
+use crate::shard::context::GroupSettings;
+
+/// Of virtual time, for anything that must end.
+const LIMIT: Duration = Duration::from_secs(600);
+const RING_BYTES: u64 = 512 << 10;
+const LOG_MEMORY_BYTES: usize = 16 << 20;
+const DATA: &str = "/data";
+const TOPIC_ID: u128 = 9;
+/// Partitions of `__consumer_offsets`; a group belongs to the one of its number's remainder.
+const PARTITIONS: i32 = 2;
+const GROUPS: i32 = 4;
+/// Partitions that groups commit offsets of.
+const OFFSETS: i32 = 3;
+const CRASHES: u32 = 4;
+/// Commits of a group that are under way at most.
+const WINDOW: usize = 3;
+
+/// What a group was promised: by partition, the newest offset that was acknowledged, or seen.
+#[derive(Debug, Default)]
+struct Promise {
+    kept: BTreeMap<i32, i64>,
+    /// The newest that was sent.
+    sent: BTreeMap<i32, i64>,
+    /// The newest generation whose assignment was told.
+    generation: i32,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    groups: BTreeMap<i32, Promise>,
+    next_offset: i64,
+    acknowledged: u64,
+    refused: u64,
+    snapshots: u64,
+}
+
+type Shared = Arc<Mutex<Model>>;
+
+fn lock(model: &Shared) -> MutexGuard<'_, Model> {
+    model.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(asked) = std::env::var("MILLSTREAM_SEEDS") else {
+        return 0..if cfg!(debug_assertions) { 20 } else { 500 };
+    };
+    let (from, to) = asked.split_once("..").unwrap_or(("0", &asked));
+    match (from.parse(), to.parse()) {
+        (Ok(from), Ok(to)) if from < to => from..to,
+        _ => panic!("MILLSTREAM_SEEDS={asked}: say a count, or FROM..TO"),
+    }
+}
+
+#[test]
+fn committed_offsets_never_go_back_and_old_generations_commit_nothing() {
+    let totals = Mutex::new((0, 0, 0));
+    for_each_seed(seeds(), |seed| {
+        let model = run(seed);
+        let model = lock(&model);
+        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.0 += model.acknowledged;
+        totals.1 += model.refused;
+        totals.2 += model.snapshots;
+    });
+    // What no run has tried is not shown by all of them.
+    let (acknowledged, refused, snapshots) = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "{acknowledged} commits acknowledged, {refused} of old generations refused, {snapshots} snapshots"
+    );
+    assert!(acknowledged > 0 && refused > 0 && snapshots > 0);
+}
+
+fn run(seed: u64) -> Shared {
+    let mut simulator = Simulator::new(seed);
+    let host = simulator.host(1 << 30);
+    let model = Shared::default();
+    let mut shards = 2;
+    for number in 1..=CRASHES {
+        if simulator.random_u64().is_multiple_of(3) {
+            shards = 1 + (simulator.random_u64() % 2) as u32;
+        }
+        let shared = model.clone();
+        simulator.start(host, memory_bytes(), move || live(shared, number as i32, shards));
+        let longest_us = [5_000, 200_000, 3_000_000][(simulator.random_u64() % 3) as usize];
+        let lives_us = simulator.random_u64() % longest_us;
+        simulator.run_for(Duration::from_micros(lives_us));
+        if simulator.random_u64().is_multiple_of(2) {
+            simulator.kill(host);
+        } else {
+            simulator.power_cut(host);
+        }
+    }
+    check_at_the_end(&mut simulator, host, &model);
+    model
+}
+
+fn memory_bytes() -> usize {
+    3 * LOG_MEMORY_BYTES + (8 << 20)
+}
+
+fn check_at_the_end(simulator: &mut Simulator, host: HostId, model: &Shared) {
+    let shared = model.clone();
+    let ended = simulator.run(host, memory_bytes(), LIMIT, move || async move {
+        let (shards, coordinators) = open(99, 1).await;
+        check(&shared, &coordinators).await;
+        coordinators.iter().for_each(|coordinator| coordinator.stop());
+        for shard in shards {
+            shard.stop().await.expect("stopped");
+        }
+    });
+    ended.expect("it ends");
+}
+
+/// Serves until the power goes.
+async fn live(model: Shared, number: i32, shards: u32) {
+    let (_shards, coordinators) = open(number, shards).await;
+    check(&model, &coordinators).await;
+    let mut tasks: Vec<Task<()>> = Vec::new();
+    for group in 0..GROUPS {
+        let coordinator = coordinators[(group % PARTITIONS) as usize].clone();
+        tasks.push(spawn(
+            Class::Latency,
+            client(model.clone(), coordinator, group, number),
+        ));
+    }
+    let mut starts = coordinators
+        .iter()
+        .map(|coordinator| coordinator.log_start_offset())
+        .collect::<Vec<_>>();
+    loop {
+        ring::timer::sleep(Duration::from_millis(2)).await;
+        for (coordinator, start) in coordinators.iter().zip(&mut starts) {
+            let now = coordinator.log_start_offset();
+            lock(&model).snapshots += u64::from(now > *start);
+            *start = now;
+        }
+    }
+}
+
+async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordinator>>) {
+    let options = DirectoryOptions {
+        journal_bytes: RING_BYTES,
+        new_cluster_id: 1,
+        new_directory_id: 2,
+        memory_bytes: LOG_MEMORY_BYTES,
+    };
+    let mut directory = LogDirectory::open(Path::new(DATA), options)
+        .await
+        .expect("opened");
+    let specs: Vec<PartitionSpec> = (0..PARTITIONS)
+        .map(|partition| PartitionSpec {
+            id: TopicPartition {
+                topic_id: TOPIC_ID,
+                partition,
+            },
+            topic: "__consumer_offsets".to_owned(),
+            leader_epoch,
+            config: PartitionConfig {
+                segment_bytes: 64 << 10,
+                ..PartitionConfig::default()
+            },
+        })
+        .collect();
+    let owner = |id: TopicPartition| id.partition.unsigned_abs() % shards;
+    directory
+        .prepare_shards(shards, &specs, |_| false, owner)
+        .await
+        .expect("prepared");
+    let mut logs = Vec::new();
+    let mut coordinators = BTreeMap::new();
+    for shard in 0..shards {
+        let options = ShardOptions {
+            directory: DATA.into(),
+            shard,
+            memory_bytes: LOG_MEMORY_BYTES,
+            file_delete_delay: Duration::ZERO,
+        };
+        let own: Vec<PartitionSpec> = specs
+            .iter()
+            .filter(|spec| owner(spec.id) == shard)
+            .cloned()
+            .collect();
+        let ids: Vec<TopicPartition> = own.iter().map(|spec| spec.id).collect();
+        let (log, _report) = ShardLog::open(options, own, |_| false).await.expect("opened");
+        for id in ids {
+            let partition = log.partition(id).expect("it is there");
+            coordinators.insert(
+                id.partition,
+                Coordinator::start(partition, settings(), log.room()),
+            );
+        }
+        logs.push(log);
+    }
+    (logs, coordinators.into_values().collect())
+}
+
+fn settings() -> GroupSettings {
+    GroupSettings {
+        initial_rebalance_delay_ms: 5,
+        min_session_timeout_ms: 1,
+        max_session_timeout_ms: 1_000_000,
+        max_size: 100,
+        offsets_retention_ms: i64::MAX,
+        offsets_retention_check_interval: Duration::from_secs(1),
+        offset_metadata_max: 4_096,
+    }
+}
+
+fn name(group: i32) -> String {
+    format!("group-{group}")
+}
+
+/// Holds what the coordinators know against what was promised.
+async fn check(model: &Shared, coordinators: &[Rc<Coordinator>]) {
+    for group in 0..GROUPS {
+        let coordinator = &coordinators[(group % PARTITIONS) as usize];
+        let found = loop {
+            let looked = coordinator.look(&name(group), |live, stored| {
+                let offsets = (0..OFFSETS).filter_map(|partition| {
+                    let committed = stored?.committed("topic", partition)?;
+                    Some((partition, committed.offset))
+                });
+                let generation = stored.and_then(|stored| Some(stored.generation.as_ref()?.generation));
+                assert!(
+                    live.is_some() || generation.is_none(),
+                    "a generation without a group"
+                );
+                (offsets.collect::<BTreeMap<i32, i64>>(), generation.unwrap_or(0))
+            });
+            match looked {
+                Ok(found) => break found,
+                Err(error) => assert_eq!(error, ErrorCode::CoordinatorLoadInProgress),
+            }
+            ring::timer::sleep(Duration::from_micros(100)).await;
+        };
+        let mut model = lock(model);
+        let promise = model.groups.entry(group).or_default();
+        let (offsets, generation) = found;
+        for partition in 0..OFFSETS {
+            let now = offsets.get(&partition).copied().unwrap_or(-1);
+            let kept = promise.kept.get(&partition).copied().unwrap_or(-1);
+            let sent = promise.sent.get(&partition).copied().unwrap_or(-1);
+            assert!(
+                (kept..=sent).contains(&now),
+                "group {group}, partition {partition}: {now} is committed; {kept} was promised, {sent} was sent"
+            );
+            if now >= 0 {
+                promise.kept.insert(partition, now);
+            }
+        }
+        assert!(
+            generation >= promise.generation,
+            "group {group}: generation {generation}, after {}",
+            promise.generation
+        );
+        promise.generation = generation;
+    }
+}
+
+/// A member: joins, commits for a while, joins again. Groups with an odd number have no members, and only commit.
+async fn client(model: Shared, coordinator: Rc<Coordinator>, group: i32, life: i32) {
+    let group_name = name(group);
+    let mut older = None;
+    loop {
+        let (identity, generation) = if group % 2 == 1 {
+            let nobody = Identity {
+                member_id: String::new(),
+                group_instance_id: None,
+            };
+            (nobody, -1)
+        } else {
+            match join(&coordinator, &group_name, life).await {
+                Some(joined) => joined,
+                None => continue,
+            }
+        };
+        if generation > 0 {
+            let mut model = lock(&model);
+            let promise = model.groups.entry(group).or_default();
+            assert!(generation > promise.generation, "a generation comes twice");
+            promise.generation = generation;
+        }
+        let mut waiting: Vec<Task<()>> = Vec::new();
+        let lost = Rc::new(Cell::new(false));
+        for _ in 0..1 + ring::random::next_u64() % 60 {
+            if let Some((identity, generation)) = &older
+                && ring::random::next_u64().is_multiple_of(10)
+            {
+                let partition = 0;
+                let refused =
+                    coordinator.commit(&group_name, identity, *generation, one(partition, i64::MAX));
+                assert!(
+                    refused.is_err(),
+                    "group {group}: generation {generation} is over, and commits"
+                );
+                lock(&model).refused += 1;
+            }
+            let partition = (ring::random::next_u64() % OFFSETS as u64) as i32;
+            let offset = {
+                let mut model = lock(&model);
+                model.next_offset += 1;
+                let offset = model.next_offset;
+                model
+                    .groups
+                    .entry(group)
+                    .or_default()
+                    .sent
+                    .insert(partition, offset);
+                offset
+            };
+            let committing = coordinator.commit(&group_name, &identity, generation, one(partition, offset));
+            let Ok(Some(committed)) = committing else {
+                lost.set(true);
+                break;
+            };
+            let shared = model.clone();
+            waiting.push(spawn(Class::Latency, async move {
+                if committed.await != Some(Ok(())) {
+                    return;
+                }
+                let mut model = lock(&shared);
+                model.acknowledged += 1;
+                // Two that became durable together are told in either order.
+                let kept = model
+                    .groups
+                    .entry(group)
+                    .or_default()
+                    .kept
+                    .entry(partition)
+                    .or_insert(offset);
+                *kept = offset.max(*kept);
+            }));
+            while waiting.len() >= WINDOW {
+                waiting.remove(0).await;
+            }
+            if ring::random::next_u64().is_multiple_of(4) {
+                ring::timer::sleep(Duration::from_micros(ring::random::next_u64() % 5_000)).await;
+            }
+        }
+        for task in waiting {
+            task.await;
+        }
+        if generation > 0 {
+            older = Some((identity, generation));
+        }
+        if lost.get() {
+            ring::timer::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A new member of the group, in its next generation, which it leads; what the members before it had is over.
+async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(Identity, i32)> {
+    let members = coordinator.look(group, |live, _| {
+        let members = live.into_iter().flat_map(|live| live.members().keys());
+        members.cloned().collect::<Vec<String>>()
+    });
+    let leaving = members.ok()?.into_iter().map(|member_id| Identity {
+        member_id,
+        group_instance_id: None,
+    });
+    coordinator.leave(group, &leaving.collect::<Vec<_>>()).ok()?;
+    let joined = coordinator.join(
+        group,
+        JoinRequest {
+            member_id: String::new(),
+            new_member_id: format!("member-{life}-{}", ring::random::next_u64()),
+            group_instance_id: None,
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            rebalance_timeout_ms: 1_000,
+            session_timeout_ms: 100_000,
+            protocol_type: "consumer".to_owned(),
+            protocols: vec![Protocol {
+                name: "range".to_owned(),
+                metadata: Opaque::from(vec![7; 200]),
+            }],
+            must_know_its_id: false,
+            can_skip_assignment: false,
+        },
+    );
+    let joined = joined
+        .await
+        .filter(|joined| joined.error_code == ErrorCode::None)?;
+    let identity = Identity {
+        member_id: joined.member_id.clone(),
+        group_instance_id: None,
+    };
+    let synced = coordinator.sync(
+        group,
+        SyncRequest {
+            member: identity.clone(),
+            generation: joined.generation,
+            protocol_type: None,
+            protocol: None,
+            assignments: BTreeMap::from([(joined.member_id, Opaque::from(&b"all"[..]))]),
+        },
+    );
+    synced
+        .await
+        .filter(|synced| synced.error_code == ErrorCode::None && &*synced.assignment == b"all")?;
+    Some((identity, joined.generation))
+}
+
+fn one(partition: i32, offset: i64) -> Vec<(Rc<str>, i32, Committed)> {
+    let committed = Committed {
+        offset,
+        leader_epoch: -1,
+        metadata: Rc::from(""),
+        commit_timestamp_ms: 0,
+        expire_timestamp_ms: -1,
+    };
+    vec![(Rc::from("topic"), partition, committed)]
+}
