@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
-use millstream::cli::{Command, CommandLine, StartArguments, run_topic};
+use millstream::cli::{
+    CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_topic,
+};
 use millstream::config::{FILE_BYTES_MAX, Settings, table};
 use millstream::controller::host::{self, HostOptions};
 use ring::channel::{Sender, bounded, oneshot};
@@ -20,10 +22,10 @@ use signal_hook::iterator::Signals;
 fn main() -> ExitCode {
     let ran = match CommandLine::parse().command() {
         Command::Start(arguments) => prepare(&arguments).and_then(serve),
-        Command::Topic(arguments) => match run_topic(arguments) {
-            Ok(()) => Ok(()),
-            Err(error) => return error.report(),
-        },
+        Command::Topic(arguments) => return client(run_topic(arguments)),
+        Command::Group(arguments) => return client(run_group(arguments)),
+        Command::Config(arguments) => return client(run_config(arguments)),
+        Command::Cluster(arguments) => return client(run_cluster(arguments)),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +33,14 @@ fn main() -> ExitCode {
             eprintln!("millstream: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// How a client command ended.
+fn client(ran: Result<(), CliError>) -> ExitCode {
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
     }
 }
 

@@ -105,6 +105,14 @@ fn next_step(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             "raise max.message.bytes of the topic, or send shorter lines"
         }
+        ErrorCode::GroupIdNotFound => "`millstream group list` shows the groups",
+        ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId => {
+            "stop the group's consumers first: `millstream group describe NAME` shows them; one that was killed leaves \
+             when its session timeout has passed"
+        }
+        ErrorCode::InvalidConfig => {
+            "`millstream config get topic|broker NAME` shows the configs that are there"
+        }
         code if code.is_retriable() => "try again in a moment",
         _ => return None,
     })

@@ -4,7 +4,12 @@
 //! what to do next; exit code 1 for what failed, 2 for a command line that is not one. Must never print anything but
 //! the asked-for output to standard output.
 
+mod cluster;
+mod config;
 mod error;
+mod group;
+mod offsets;
+mod output;
 mod session;
 mod topic;
 
@@ -12,7 +17,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::cluster::{ClusterArguments, run as run_cluster};
+pub use self::config::{ConfigArguments, run as run_config};
 pub use self::error::CliError;
+pub use self::group::{GroupArguments, run as run_group};
 pub use self::topic::{TopicArguments, run as run_topic};
 
 /// A Kafka-compatible broker: a core is a node, an acknowledged record is on the disk.
@@ -39,6 +47,12 @@ pub enum Command {
     Start(StartArguments),
     /// Create, list, describe and delete topics; produce to and consume from one
     Topic(TopicArguments),
+    /// List, describe, reset and delete consumer groups
+    Group(GroupArguments),
+    /// Show and change the configs of topics and brokers
+    Config(ConfigArguments),
+    /// Show the cluster's id and its nodes
+    Cluster(ClusterArguments),
 }
 
 /// `millstream start`. What is not given comes from the configuration file, then from the defaults.
@@ -134,6 +148,30 @@ mod tests {
                 "millstream topic produce t --compression rar",
                 ErrorKind::InvalidValue,
             ),
+            (
+                "millstream group",
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ),
+            ("millstream group describe", ErrorKind::MissingRequiredArgument),
+            (
+                "millstream group reset g --topic t",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "millstream group reset g --topic t --to-latest --to-offset 1",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "millstream group reset g --topic t --to-time noon",
+                ErrorKind::ValueValidation,
+            ),
+            ("millstream config get shard 1", ErrorKind::InvalidValue),
+            (
+                "millstream config set topic t",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            ("millstream config set topic t key", ErrorKind::ValueValidation),
+            ("millstream cluster --output xml", ErrorKind::InvalidValue),
             (
                 "millstream topic produce t --partition -1",
                 ErrorKind::UnknownArgument,

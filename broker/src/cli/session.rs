@@ -2,10 +2,14 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
+use clap::Args;
 use net::client::{Client, ClientError, ClientOptions, ConnectionOptions};
 use ring::channel;
+use ring::clock;
 use ring::thread::{ThreadOptions, spawn};
+use ring::timer::sleep;
 use wire::schema::Decode;
 use wire::{Request, Response};
 
@@ -18,6 +22,25 @@ pub(crate) const CLIENT_ID: &str = "millstream-cli";
 const ANSWER_BYTES_MAX: usize = 101 << 20;
 /// Not a real bound: what a command holds is bounded by what it asks for.
 const MEMORY_BYTES: usize = 1 << 40;
+
+/// How long a command goes on trying what may work in a moment, such as a coordinator that is loading.
+const RETRIED: Duration = Duration::from_secs(15);
+/// The wait before something is tried again: Kafka's retry.backoff.ms.
+pub(crate) const RETRY: Duration = Duration::from_millis(100);
+
+/// Where the cluster is.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Bootstrap {
+    /// Brokers to begin with, separated by commas; any of the cluster will do
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9092"
+    )]
+    pub(crate) brokers: Vec<String>,
+}
 
 /// Connects to the cluster and runs `command` to its end.
 pub(crate) fn run<F, Fut, T>(brokers: Vec<String>, command: F) -> Result<T, CliError>
@@ -44,6 +67,19 @@ where
     let result = result.wait_blocking().expect("a client thread gives its result");
     thread.join_blocking();
     result
+}
+
+/// Makes the attempt again while the cluster answers that it may work in a moment.
+pub(crate) async fn retried<T>(mut attempt: impl AsyncFnMut() -> Result<T, CliError>) -> Result<T, CliError> {
+    let deadline = clock::now() + RETRIED;
+    loop {
+        match attempt().await {
+            Err(CliError::Refused { code, .. }) if code.is_retriable() && clock::now() < deadline => {
+                sleep(RETRY).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Turns a client's error into a command's; `doing` is a verb and its object.

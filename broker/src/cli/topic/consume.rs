@@ -14,10 +14,11 @@ use wire::messages::fetch::{
 use wire::record_batch::{BatchError, batches};
 use wire::{ApiKey, Array, ErrorCode, RecordBatch, Request, Response, Uuid, decode_response_header, records};
 
-use super::offsets::{Edge, offsets};
-use super::{Partitions, Printed, RETRY, partitions_of, print};
+use super::{Partitions, partitions_of};
 use crate::cli::CliError;
-use crate::cli::session::{self, failed};
+use crate::cli::offsets::{Place, offsets};
+use crate::cli::output::{Printed, print};
+use crate::cli::session::{self, RETRY, failed};
 
 /// What one partition gives at once, in bytes: Kafka's max.partition.fetch.bytes.
 const PARTITION_BYTES: i32 = 1 << 20;
@@ -55,14 +56,14 @@ pub(super) struct ConsumeArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
-    Edge(Edge),
+    Edge(Place),
     Offset(i64),
 }
 
 fn start(text: &str) -> Result<Start, String> {
     match text {
-        "earliest" => Ok(Start::Edge(Edge::Earliest)),
-        "latest" => Ok(Start::Edge(Edge::Latest)),
+        "earliest" => Ok(Start::Edge(Place::Earliest)),
+        "latest" => Ok(Start::Edge(Place::Latest)),
         number => match number.parse::<i64>() {
             Ok(offset) if offset >= 0 => Ok(Start::Offset(offset)),
             _ => Err("give earliest, latest, or an offset from 0".to_owned()),
@@ -146,7 +147,7 @@ impl Consumer {
             };
             let mut ends = vec![None; ids.len()];
             if self.arguments.exit_at_end {
-                let latest = offsets(client, leader, topic, &ids, Edge::Latest).await?;
+                let latest = offsets(client, leader, topic, &ids, Place::Latest).await?;
                 ends = latest.into_iter().map(Some).collect();
             }
             for ((id, next_offset), end_offset) in ids.into_iter().zip(starts).zip(ends) {

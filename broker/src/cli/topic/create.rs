@@ -7,8 +7,9 @@ use wire::messages::create_topics::{
 };
 use wire::{Array, ErrorCode};
 
-use super::{ADMIN_TIMEOUT_MS, print};
+use super::ADMIN_TIMEOUT_MS;
 use crate::cli::CliError;
+use crate::cli::output::print;
 use crate::cli::session::{self, call_controller, failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -26,7 +27,7 @@ pub(super) struct CreateArguments {
     configs: Vec<(String, String)>,
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(in crate::cli) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("give KEY=VALUE".to_owned()),

@@ -5,8 +5,9 @@ use net::client::Client;
 use wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use wire::{Array, ErrorCode, Uuid};
 
-use super::{ADMIN_TIMEOUT_MS, print};
+use super::ADMIN_TIMEOUT_MS;
 use crate::cli::CliError;
+use crate::cli::output::print;
 use crate::cli::session::{self, call_controller, failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

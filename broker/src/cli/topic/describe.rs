@@ -1,31 +1,33 @@
 //! `millstream topic describe`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use clap::Args;
 use net::client::Client;
+use serde_json::{Value, json};
 use wire::ErrorCode;
 use wire::messages::metadata::{MetadataPartition, MetadataTopic};
 
-use super::offsets::{Edge, offsets};
-use super::print;
 use crate::cli::CliError;
+use crate::cli::offsets::{Place, offsets_of};
+use crate::cli::output::{OutputArguments, print, table};
 use crate::cli::session::{self, failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct DescribeArguments {
     /// Names of the topics [default: all]
     names: Vec<String>,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(super) fn run(brokers: Vec<String>, arguments: DescribeArguments) -> Result<(), CliError> {
-    let text = session::run(brokers, move |client| describe(client, arguments.names))?;
+    let text = session::run(brokers, move |client| describe(client, arguments))?;
     print(text.as_bytes()).map(|_| ())
 }
 
-async fn describe(client: Client, names: Vec<String>) -> Result<String, CliError> {
-    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+async fn describe(client: Client, arguments: DescribeArguments) -> Result<String, CliError> {
+    let asked: Vec<&str> = arguments.names.iter().map(String::as_str).collect();
     let asked = Some(asked.as_slice()).filter(|names| !names.is_empty());
     let mut metadata = client
         .metadata(asked, false)
@@ -33,7 +35,7 @@ async fn describe(client: Client, names: Vec<String>) -> Result<String, CliError
         .map_err(failed("describe topics"))?;
     metadata.topics.sort_by(|one, other| one.name.cmp(&other.name));
     let nodes = client.nodes();
-    let mut blocks = Vec::new();
+    let mut described = Vec::new();
     for mut topic in metadata.topics {
         topic.partitions.sort_by_key(|partition| partition.partition);
         let name = topic.name.clone().unwrap_or_default();
@@ -45,9 +47,22 @@ async fn describe(client: Client, names: Vec<String>) -> Result<String, CliError
             });
         }
         let ranges = ranges(&client, &name, &topic.partitions).await?;
-        blocks.push(block(&name, &topic, &nodes, &ranges));
+        described.push((name, topic, ranges));
     }
-    Ok(blocks.join("\n"))
+    Ok(arguments.output.text(
+        || {
+            let blocks = described
+                .iter()
+                .map(|(name, topic, ranges)| block(name, topic, &nodes, ranges));
+            blocks.collect::<Vec<_>>().join("\n")
+        },
+        || {
+            described
+                .iter()
+                .map(|(name, topic, ranges)| document(name, topic, &nodes, ranges))
+                .collect()
+        },
+    ))
 }
 
 /// First and next offset of each partition that has a leader.
@@ -56,22 +71,14 @@ async fn ranges(
     topic: &str,
     partitions: &[MetadataPartition],
 ) -> Result<BTreeMap<i32, (i64, i64)>, CliError> {
-    let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for partition in partitions.iter().filter(|partition| partition.leader_id >= 0) {
-        by_leader
-            .entry(partition.leader_id)
-            .or_default()
-            .push(partition.partition);
-    }
-    let mut ranges = BTreeMap::new();
-    for (leader, led) in by_leader {
-        let starts = offsets(client, leader, topic, &led, Edge::Earliest).await?;
-        let ends = offsets(client, leader, topic, &led, Edge::Latest).await?;
-        for ((partition, start), end) in led.into_iter().zip(starts).zip(ends) {
-            ranges.insert(partition, (start, end));
-        }
-    }
-    Ok(ranges)
+    let led = partitions.iter().filter(|partition| partition.leader_id >= 0);
+    let led: Vec<i32> = led.map(|partition| partition.partition).collect();
+    let starts = offsets_of(client, topic, &led, Place::Earliest).await?;
+    let ends = offsets_of(client, topic, &led, Place::Latest).await?;
+    let both = starts.into_iter().zip(ends);
+    Ok(both
+        .map(|((partition, start), (_, end))| (partition, (start, end)))
+        .collect())
 }
 
 fn block(
@@ -118,24 +125,38 @@ fn block(
     )
 }
 
+fn document(
+    name: &str,
+    topic: &MetadataTopic,
+    nodes: &BTreeMap<i32, (String, u16)>,
+    ranges: &BTreeMap<i32, (i64, i64)>,
+) -> Value {
+    let partitions = topic.partitions.iter().map(|partition| {
+        let leader = Some(partition.leader_id).filter(|leader| *leader >= 0);
+        let node = nodes.get(&partition.leader_id);
+        let range = ranges.get(&partition.partition);
+        json!({
+            "partition": partition.partition,
+            "leader": leader,
+            "address": node.map(|(host, port)| format!("{host}:{port}")),
+            "leader_epoch": partition.leader_epoch,
+            "replicas": partition.replica_nodes,
+            "in_sync_replicas": partition.isr_nodes,
+            "first_offset": range.map(|(start, _)| start),
+            "next_offset": range.map(|(_, end)| end),
+        })
+    });
+    json!({
+        "topic": name,
+        "topic_id": topic.topic_id.to_string(),
+        "is_internal": topic.is_internal,
+        "partitions": partitions.collect::<Vec<_>>(),
+    })
+}
+
 fn numbers(numbers: &[i32]) -> String {
     let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
     numbers.join(",")
-}
-
-/// Columns as wide as their widest cell, two blanks between them.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,18 @@
 //! `millstream topic list`.
 
-use super::print;
+use clap::Args;
+
 use crate::cli::CliError;
+use crate::cli::output::{OutputArguments, print};
 use crate::cli::session::{self, failed};
 
-pub(super) fn run(brokers: Vec<String>) -> Result<(), CliError> {
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+pub(super) fn run(brokers: Vec<String>, arguments: ListArguments) -> Result<(), CliError> {
     let mut names = session::run(brokers, async |client| {
         let metadata = client
             .metadata(None, false)
@@ -17,6 +25,7 @@ pub(super) fn run(brokers: Vec<String>) -> Result<(), CliError> {
             .collect::<Vec<_>>())
     })?;
     names.sort();
-    let lines: String = names.into_iter().map(|name| name + "\n").collect();
-    print(lines.as_bytes()).map(|_| ())
+    let lines = || names.iter().map(|name| format!("{name}\n")).collect();
+    let text = arguments.output.text(lines, || names.iter().cloned().collect());
+    print(text.as_bytes()).map(|_| ())
 }

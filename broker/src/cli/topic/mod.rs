@@ -5,7 +5,6 @@ mod create;
 mod delete;
 mod describe;
 mod list;
-mod offsets;
 mod partitioner;
 mod produce;
 
@@ -19,31 +18,24 @@ use wire::{ErrorCode, Uuid};
 
 use self::consume::ConsumeArguments;
 use self::create::CreateArguments;
+pub(super) use self::create::key_and_value;
 use self::delete::DeleteArguments;
 use self::describe::DescribeArguments;
+use self::list::ListArguments;
 use self::produce::ProduceArguments;
 use crate::cli::CliError;
-use crate::cli::session::failed;
+use crate::cli::session::{Bootstrap, RETRY, failed};
 
 /// How long a broker may take to create or delete a topic, in milliseconds.
 const ADMIN_TIMEOUT_MS: i32 = 20_000;
 /// How long a new topic's leaders are waited for.
 const LEADERS_WAIT: Duration = Duration::from_secs(15);
-/// The wait before something is tried again: Kafka's retry.backoff.ms.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// `millstream topic`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TopicArguments {
-    /// Brokers to begin with, separated by commas; any of the cluster will do
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    brokers: Vec<String>,
+    #[command(flatten)]
+    bootstrap: Bootstrap,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -53,7 +45,7 @@ enum Verb {
     /// Create a topic
     Create(CreateArguments),
     /// List the names of all topics
-    List,
+    List(ListArguments),
     /// Show partitions, leaders and offsets of topics
     Describe(DescribeArguments),
     /// Delete topics and everything in them
@@ -69,10 +61,11 @@ enum Verb {
 /// # Errors
 /// If the cluster cannot be reached, refuses, or standard input or output fails.
 pub fn run(arguments: TopicArguments) -> Result<(), CliError> {
-    let TopicArguments { brokers, verb } = arguments;
+    let TopicArguments { bootstrap, verb } = arguments;
+    let brokers = bootstrap.brokers;
     match verb {
         Verb::Create(arguments) => create::run(brokers, arguments),
-        Verb::List => list::run(brokers),
+        Verb::List(arguments) => list::run(brokers, arguments),
         Verb::Describe(arguments) => describe::run(brokers, arguments),
         Verb::Delete(arguments) => delete::run(brokers, arguments),
         Verb::Produce(arguments) => produce::run(brokers, arguments),
@@ -81,15 +74,19 @@ pub fn run(arguments: TopicArguments) -> Result<(), CliError> {
 }
 
 /// The partitions of a topic.
-struct Partitions {
+pub(super) struct Partitions {
     topic_id: Uuid,
     /// In order.
-    ids: Vec<i32>,
+    pub(super) ids: Vec<i32>,
 }
 
 /// Asks for a topic's partitions, again while its leaders are being chosen; creates it first, if `may_create` and the
 /// broker's auto.create.topics.enable allow it.
-async fn partitions_of(client: &Client, name: &str, may_create: bool) -> Result<Partitions, CliError> {
+pub(super) async fn partitions_of(
+    client: &Client,
+    name: &str,
+    may_create: bool,
+) -> Result<Partitions, CliError> {
     let deadline = clock::now() + LEADERS_WAIT;
     loop {
         let metadata = client.metadata(Some(&[name]), may_create).await;
@@ -125,24 +122,4 @@ async fn partitions_of(client: &Client, name: &str, may_create: bool) -> Result<
         }
         sleep(RETRY).await;
     }
-}
-
-/// Writes to standard output. A reader that left (`| head`) ends the command without noise.
-fn print(text: &[u8]) -> Result<Printed, CliError> {
-    use std::io::{ErrorKind, Write};
-    let mut output = std::io::stdout().lock();
-    match output.write_all(text).and_then(|()| output.flush()) {
-        Ok(()) => Ok(Printed::Yes),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::NobodyReads),
-        Err(error) => Err(CliError::Stream {
-            doing: "write standard output",
-            error,
-        }),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Printed {
-    Yes,
-    NobodyReads,
 }

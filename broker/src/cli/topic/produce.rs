@@ -22,9 +22,9 @@ use wire::{
 };
 
 use super::partitioner::partition_of;
-use super::{RETRY, partitions_of};
+use super::partitions_of;
 use crate::cli::CliError;
-use crate::cli::session::{self, call_controller, failed};
+use crate::cli::session::{self, RETRY, call_controller, failed};
 
 /// Bytes of lines that make a chunk full; with what goes around them, a batch is still smaller than the broker's default
 /// limit (message.max.bytes, 1 MiB).

@@ -1,5 +1,7 @@
 //! Asks leaders where partitions begin and end.
 
+use std::collections::BTreeMap;
+
 use net::client::Client;
 use wire::messages::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse,
@@ -10,26 +12,50 @@ use wire::{Array, ErrorCode};
 use crate::cli::CliError;
 use crate::cli::session::{call_node, failed};
 
-/// An end of a partition.
+/// A place in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edge {
+pub(crate) enum Place {
     /// The first record that is there.
     Earliest,
     /// Behind the last record.
     Latest,
+    /// The first record at or after this time, in milliseconds since 1970; -1 where there is none.
+    Time(i64),
+}
+
+/// The offset of each of a topic's partitions, asked from its leader.
+pub(crate) async fn offsets_of(
+    client: &Client,
+    topic: &str,
+    partitions: &[i32],
+    place: Place,
+) -> Result<BTreeMap<i32, i64>, CliError> {
+    let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for &partition in partitions {
+        let leader = client.leader(topic, partition).await;
+        let leader = leader.map_err(failed(format!("ask for the offsets of {topic}")))?;
+        by_leader.entry(leader).or_default().push(partition);
+    }
+    let mut found = BTreeMap::new();
+    for (leader, led) in by_leader {
+        let offsets = offsets(client, leader, topic, &led, place).await?;
+        found.extend(led.into_iter().zip(offsets));
+    }
+    Ok(found)
 }
 
 /// The offsets of a leader's partitions, in the order of `partitions`.
-pub(super) async fn offsets(
+pub(crate) async fn offsets(
     client: &Client,
     leader: i32,
     topic: &str,
     partitions: &[i32],
-    edge: Edge,
+    place: Place,
 ) -> Result<Vec<i64>, CliError> {
-    let timestamp = match edge {
-        Edge::Earliest => EARLIEST_TIMESTAMP,
-        Edge::Latest => LATEST_TIMESTAMP,
+    let timestamp = match place {
+        Place::Earliest => EARLIEST_TIMESTAMP,
+        Place::Latest => LATEST_TIMESTAMP,
+        Place::Time(timestamp_ms) => timestamp_ms,
     };
     let asked = partitions.iter().map(|&partition| ListOffsetsPartition {
         partition,
