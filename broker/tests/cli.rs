@@ -1,4 +1,4 @@
-//! `millstream topic ...` against a broker, as a person would type it.
+//! `millstream topic`, `group`, `config` and `cluster` against a broker, as a person would type it.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -54,6 +54,142 @@ fn complaint(broker: &Broker, arguments: &str) -> String {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments}: {errors}");
     errors
+}
+
+/// Runs `millstream ARGUMENTS`, of any noun: its exit code, and what it prints on either stream.
+fn any(broker: &Broker, arguments: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(arguments.split(' '))
+        .args(["--brokers", broker.address()])
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What a command of any noun prints when it succeeds.
+fn any_printed(broker: &Broker, arguments: &str) -> String {
+    let (code, printed, errors) = any(broker, arguments);
+    assert_eq!(code, Some(0), "{arguments}: {errors}");
+    printed
+}
+
+/// What a command of any noun says when it fails.
+fn any_complaint(broker: &Broker, arguments: &str) -> String {
+    let (code, printed, errors) = any(broker, arguments);
+    assert_eq!((code, printed.as_str()), (Some(1), ""), "{arguments}: {errors}");
+    errors
+}
+
+/// The words of the row whose first words are these.
+fn row<'a>(table: &'a str, first: &[&str]) -> Vec<&'a str> {
+    let mut rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.find(|row| row.starts_with(first))
+        .unwrap_or_else(|| panic!("no row {first:?}: {table}"))
+}
+
+#[test]
+fn a_group_is_reset_described_and_deleted() {
+    let broker = Broker::start();
+    let t = name("reset");
+    let g = name("group");
+    printed(&broker, &format!("create {t} --partitions 2"), b"");
+    printed(&broker, &format!("produce {t} --partition 1"), b"a\nb\nc\nd\n");
+    let reset = |rest: &str| any_printed(&broker, &format!("group reset {g} --topic {t} {rest}"));
+
+    let dry = reset("--to-latest");
+    assert_eq!(row(&dry, &[&t, "1"])[2..], ["-", "4"], "{dry}");
+    assert!(dry.contains("--execute"), "{dry}");
+    let missing = any_complaint(&broker, &format!("group describe {g}"));
+    assert!(
+        missing.contains("GROUP_ID_NOT_FOUND") && missing.contains("next:"),
+        "a dry run commits nothing: {missing}"
+    );
+
+    reset("--to-latest --execute");
+    let list = any_printed(&broker, "group list");
+    assert_eq!(row(&list, &[&g])[1], "Empty", "{list}");
+    let table = any_printed(&broker, &format!("group describe {g}"));
+    assert_eq!(row(&table, &[&t, "0"])[2..5], ["0", "0", "0"], "{table}");
+    assert_eq!(row(&table, &[&t, "1"])[2..5], ["4", "4", "0"], "{table}");
+
+    reset("--partition 1 --to-offset 3 --execute");
+    let json = any_printed(&broker, &format!("group describe {g} --output json"));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let partition = &json[0]["partitions"][1];
+    assert_eq!(
+        (&partition["committed_offset"], &partition["lag"]),
+        (&3.into(), &1.into()),
+        "{json}"
+    );
+
+    let beyond = reset("--partition 1 --to-offset 99");
+    assert_eq!(row(&beyond, &[&t, "1"])[2..], ["3", "4"], "{beyond}");
+    let earliest = reset("--to-earliest");
+    assert_eq!(row(&earliest, &[&t, "1"])[2..], ["3", "0"], "{earliest}");
+    let since_1970 = reset("--to-time 1970-01-01T00:00:00Z --partition 1");
+    assert_eq!(row(&since_1970, &[&t, "1"])[2..], ["3", "0"], "{since_1970}");
+    let future = reset("--to-time 2999-01-01T00:00:00Z --partition 1");
+    assert_eq!(row(&future, &[&t, "1"])[2..], ["3", "4"], "{future}");
+    let gone = any_complaint(
+        &broker,
+        &format!("group reset {g} --topic {t} --partition 7 --to-latest"),
+    );
+    assert!(gone.contains(&format!("{t}-7")), "{gone}");
+
+    assert_eq!(
+        any_printed(&broker, &format!("group delete {g}")),
+        format!("deleted group {g}\n")
+    );
+    let missing = any_complaint(&broker, &format!("group delete {g}"));
+    assert!(
+        missing.contains("GROUP_ID_NOT_FOUND") && missing.contains("group list"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn configs_are_shown_changed_and_put_back() {
+    let broker = Broker::start();
+    let t = name("configs");
+    printed(&broker, &format!("create {t}"), b"");
+    let get = || any_printed(&broker, &format!("config get topic {t} segment.bytes"));
+    let before = get();
+    assert_eq!(
+        row(&before, &["segment.bytes"])[1..3],
+        ["1073741824", "default"],
+        "{before}"
+    );
+    any_printed(&broker, &format!("config set topic {t} segment.bytes=2097152"));
+    let changed = get();
+    assert_eq!(
+        row(&changed, &["segment.bytes"])[1..3],
+        ["2097152", "topic"],
+        "{changed}"
+    );
+    any_printed(&broker, &format!("config set topic {t} --default segment.bytes"));
+    assert_eq!(get(), before);
+    let refused = any_complaint(&broker, &format!("config set topic {t} segment.bytes=many"));
+    assert!(refused.contains("INVALID_CONFIG"), "{refused}");
+    let unknown = any_complaint(&broker, &format!("config get topic {t} no.such.config"));
+    assert!(unknown.contains("no.such.config"), "{unknown}");
+    let missing = any_complaint(&broker, &format!("config get topic {t}-missing"));
+    assert!(missing.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{missing}");
+}
+
+#[test]
+fn a_cluster_names_its_nodes_and_a_brokers_configs_are_asked_from_it() {
+    let broker = Broker::start();
+    let json = any_printed(&broker, "cluster --output json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let node = json["controller"].as_i64().unwrap();
+    let table = any_printed(&broker, "cluster");
+    assert!(table.contains(json["cluster_id"].as_str().unwrap()), "{table}");
+    assert_eq!(row(&table, &[&node.to_string()]).len(), 5, "{table}");
+    let configs = any_printed(&broker, &format!("config get broker {node} num.partitions"));
+    assert_eq!(row(&configs, &["num.partitions"])[1], "1", "{configs}");
 }
 
 /// A name that no other test has.
