@@ -10,7 +10,7 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputArguments, known, print, table};
 use crate::cli::session::{self, call_node, failed, retried};
 
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct ListArguments {
     #[command(flatten)]
     output: OutputArguments,

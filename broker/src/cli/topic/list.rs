@@ -6,7 +6,7 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputArguments, print};
 use crate::cli::session::{self, failed};
 
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct ListArguments {
     #[command(flatten)]
     output: OutputArguments,
