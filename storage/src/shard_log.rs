@@ -15,9 +15,9 @@ use ring::executor::{Class, spawn};
 use ring::local::Signal;
 
 use crate::checkpoint::PartitionCheckpoint;
-use crate::commit::{CommitTicket, Committer};
+use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
 use crate::directory::{journal_place, topic_id_of};
-use crate::error::StorageError;
+use crate::error::{AppendError, StorageError};
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::migration::Migration;
@@ -209,13 +209,23 @@ impl ShardLog {
         let Some(log) = self.partition(id) else {
             return Ok(());
         };
-        // No migration may be writing its files while they get another name.
-        let _no_migration = self.inner.migration.pause().await;
         log.close();
-        self.commit(drop_entry(id, log.owner_epoch()), &[])
-            .await?
-            .durable()
-            .await?;
+        let committer = &self.inner.committer;
+        // No migration may be writing its files while they get another name. But only a migration makes room in the
+        // journal: nobody waits for room who keeps it from running.
+        let (ticket, _no_migration) = loop {
+            let room = committer.room().wait();
+            let no_migration = self.inner.migration.pause().await;
+            match committer.control(drop_entry(id, log.owner_epoch()), &[]) {
+                Ok(ticket) => break (ticket, no_migration),
+                Err(AppendError::Fenced(error)) => return Err(error),
+                Err(_) => {
+                    drop(no_migration);
+                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
+                }
+            }
+        };
+        ticket.durable().await?;
         self.inner.partitions.borrow_mut().remove(&id);
         let aside = log.set_aside().await?;
         if let Some(path) = aside {

@@ -12,7 +12,7 @@ use wire::messages::describe_configs::{
 };
 
 use crate::api::resource::{self, Resource};
-use crate::api::{Call, Handled, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, bound_entries};
 use crate::config::table::{SETTINGS, Setting};
 use crate::config::topic::{self, SOURCE_BROKER_FILE, SOURCE_DEFAULT};
 use crate::config::{Origin, Settings};
@@ -41,7 +41,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let world = shard
         .world_that(|world| request.resources.iter().all(|asked| is_known(&asked, world)))
         .await;
-    let mut results = Vec::with_capacity(request.resources.len());
+    let mut results = Vec::new();
+    let mut budget = AnswerBudget::new();
     for asked in request.resources.iter() {
         let settings = &shard.settings.all;
         let described = match resource::of(asked.resource_type, asked.resource_name, &world, shard.node_id) {
@@ -61,6 +62,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         if let Some(keys) = asked.configuration_keys.filter(|keys| !keys.is_empty()) {
             configs.retain(|config| keys.iter().any(|key| key == config.name));
         }
+        budget.take(configs.iter().map(bytes_of).sum())?;
         results.push(DescribeConfigsResult {
             error_code,
             error_message,
@@ -125,6 +127,19 @@ fn of_broker(setting: &'static Setting, settings: &Settings, detail: Detail) -> 
         config_type: topic::type_of_kind(&setting.kind),
         documentation: detail.documentation.then(|| setting.documentation.to_owned()),
     }
+}
+
+/// About what a config takes, in memory and in the answer.
+fn bytes_of(config: &DescribedConfig) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let synonyms = config.synonyms.iter();
+    let synonyms =
+        synonyms.map(|synonym| size_of::<ConfigSynonym>() + synonym.name.len() + text(&synonym.value));
+    size_of::<DescribedConfig>()
+        + config.name.len()
+        + text(&config.value)
+        + text(&config.documentation)
+        + synonyms.sum::<usize>()
 }
 
 fn synonym(name: &str, value: String, source: i8) -> ConfigSynonym {

@@ -7,7 +7,7 @@ use wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedMember,
 };
 
-use crate::api::{Call, Handled, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, bound_entries};
 use crate::group::machine::{Group, State};
 use crate::group::stored::Stored;
 use crate::shard::Shard;
@@ -22,7 +22,8 @@ const DEAD: &str = "Dead";
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: DescribeGroupsRequest<'_> = call.body()?;
     bound_entries([request.groups.len()].into_iter())?;
-    let mut groups = Vec::with_capacity(request.groups.len());
+    let mut groups = Vec::new();
+    let mut budget = AnswerBudget::new();
     for name in request.groups.iter() {
         let coordinator = shard.coordinator(name).await;
         let described = coordinator.and_then(|coordinator| {
@@ -36,6 +37,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         if request.include_authorized_operations && group.error_code == ErrorCode::None {
             group.authorized_operations = ALL_GROUP_OPERATIONS;
         }
+        let members = group.members.iter().map(|member| {
+            size_of::<DescribedMember>() + member.member_metadata.0.len() + member.member_assignment.0.len()
+        });
+        budget.take(size_of::<DescribedGroup>() + members.sum::<usize>())?;
         groups.push(group);
     }
     call.ready(&DescribeGroupsResponse {

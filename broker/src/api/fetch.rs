@@ -53,6 +53,21 @@ impl Terms {
     }
 }
 
+/// A request that waits holds a part of what all connections of the shard may have in flight: a larger one waits less.
+const LONG_POLL_BYTES_MAX: usize = 256 << 10;
+/// The longest wait of such a request: what clients wait by default.
+const LARGE_REQUEST_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How long the request waits for `min_bytes`.
+fn wait_of(max_wait_ms: i32, frame_bytes: usize) -> Duration {
+    let asked = Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0));
+    if frame_bytes > LONG_POLL_BYTES_MAX {
+        asked.min(LARGE_REQUEST_WAIT_MAX)
+    } else {
+        asked
+    }
+}
+
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: FetchRequest<'_> = call.body()?;
     let named = request.topics.iter().map(|topic| topic.partitions.len() + 1);
@@ -98,7 +113,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let max_bytes = request.max_bytes.min(shard.settings.fetch_max_bytes);
     let (session_id, session_epoch) = (request.session_id, request.session_epoch);
     let terms = Terms {
-        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        max_wait: wait_of(request.max_wait_ms, call.frame_bytes()),
         min_bytes: usize::try_from(request.min_bytes.min(max_bytes)).unwrap_or(0),
         max_bytes,
         read_committed: request.isolation_level == READ_COMMITTED,
@@ -439,6 +454,14 @@ fn frame(response: FetchResponse<Slice>, caller: Caller) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_holds_much_does_not_wait_long() {
+        assert_eq!(wait_of(30_000, 1_000), Duration::from_secs(30));
+        assert_eq!(wait_of(-1, 1_000), Duration::ZERO);
+        assert_eq!(wait_of(i32::MAX, LONG_POLL_BYTES_MAX + 1), LARGE_REQUEST_WAIT_MAX);
+        assert_eq!(wait_of(100, LONG_POLL_BYTES_MAX + 1), Duration::from_millis(100));
+    }
 
     #[test]
     fn partitions_of_one_topic_share_its_entry() {

@@ -48,6 +48,28 @@ use crate::shard::Shard;
 /// for, on its own; ten times what a client of our largest cluster asks at once.
 pub(crate) const ENTRIES_MAX: usize = 100_000;
 
+/// What the answer to one small request may have, in bytes: what is named twice is told twice.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What is left of an answer's bytes.
+pub(crate) struct AnswerBudget(usize);
+
+impl AnswerBudget {
+    /// A new answer.
+    pub(crate) fn new() -> AnswerBudget {
+        AnswerBudget(ANSWER_BYTES_MAX)
+    }
+
+    /// Takes what a part of the answer needs.
+    ///
+    /// # Errors
+    /// [`Refused::AnswerTooLarge`].
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Refused::AnswerTooLarge)?;
+        Ok(())
+    }
+}
+
 /// What a handler gives: the answer, now or later; or why the bytes are not a request.
 pub(crate) type Handled = Result<Pending, Refused>;
 
@@ -103,6 +125,9 @@ pub(crate) enum Refused {
         /// What it names.
         named: usize,
     },
+    /// Its answer would be larger than one may be.
+    #[error("a request asks for an answer of more than {ANSWER_BYTES_MAX} bytes")]
+    AnswerTooLarge,
 }
 
 /// A request, as the frame hands it to a handler: its header was read and its version is one that we speak.
@@ -126,6 +151,11 @@ impl Call {
         let header: Option<RequestHeader<'_>> =
             decode_request_header(&self.frame).ok().map(|(header, _)| header);
         header.and_then(|header| header.client_id)
+    }
+
+    /// Bytes of the whole request.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame.len()
     }
 
     /// The client's host, as Java prints an address.
@@ -219,6 +249,14 @@ mod tests {
             Err(Refused::TooMany { named })
         );
         assert!(bound_entries([usize::MAX, usize::MAX].into_iter()).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_would_be_too_large_is_refused() {
+        let mut budget = AnswerBudget::new();
+        assert_eq!(budget.take(ANSWER_BYTES_MAX), Ok(()));
+        assert_eq!(budget.take(1), Err(Refused::AnswerTooLarge));
+        assert!(AnswerBudget::new().take(usize::MAX).is_err());
     }
 
     #[test]

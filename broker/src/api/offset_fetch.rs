@@ -12,7 +12,7 @@ use wire::messages::offset_fetch::{
     OffsetFetchTopic, OffsetFetchTopicResponse,
 };
 
-use crate::api::{Call, Handled, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, bound_entries};
 use crate::group::stored::{Committed, Stored};
 use crate::shard::Shard;
 
@@ -33,8 +33,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     };
     let groups = request.groups.iter().map(|group| named(group.topics) + 1);
     bound_entries(groups.chain([named(request.topics)]))?;
+    let mut budget = AnswerBudget::new();
     if call.version < FIRST_BATCH_VERSION {
         let group = fetch(&shard, request.group_id, request.topics).await;
+        budget.take(bytes_of(&group))?;
         let topics = match (group.error_code, request.topics) {
             (ErrorCode::None, _) => group.topics,
             // There is no other place for the error.
@@ -47,14 +49,25 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             ..OffsetFetchResponse::default()
         });
     }
-    let mut groups = Vec::with_capacity(request.groups.len());
+    let mut groups = Vec::new();
     for group in request.groups.iter() {
-        groups.push(fetch(&shard, group.group_id, group.topics).await);
+        let group = fetch(&shard, group.group_id, group.topics).await;
+        budget.take(bytes_of(&group))?;
+        groups.push(group);
     }
     call.ready(&OffsetFetchResponse {
         groups,
         ..OffsetFetchResponse::default()
     })
+}
+
+/// About what a group takes, in memory and in the answer.
+fn bytes_of(group: &OffsetFetchGroupResponse) -> usize {
+    let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
+    let partitions = partitions.map(|partition| {
+        size_of::<OffsetFetchPartitionResponse>() + partition.metadata.as_ref().map_or(0, String::len)
+    });
+    size_of::<OffsetFetchGroupResponse>() + partitions.sum::<usize>()
 }
 
 async fn fetch(shard: &Shard, group: &str, topics: Topics<'_>) -> OffsetFetchGroupResponse {

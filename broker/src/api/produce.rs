@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use net::Reply;
+use ring::clock::Instant;
 use storage::{AppendError, Appended, CommitTicket, PartitionLog, ProducerCheck, StorageError};
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
@@ -22,7 +23,7 @@ use crate::shard::{LocalTopic, Place, Shard, World};
 
 /// The client id of Kafka's own tools: it alone may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
-/// How long a batch waits for room in the journal: less than the time after which clients give up on a request.
+/// How long a request waits for room in the journal: less than the time after which clients give up on a request.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// How soon a wait for room looks again.
 const ROOM_RETRY: Duration = Duration::from_millis(20);
@@ -88,6 +89,8 @@ struct RequestRules {
     refusal: Option<Refusal>,
     acks_are_valid: bool,
     may_write_internal_topics: bool,
+    /// Until when all of its batches together wait for room in the journal.
+    room_deadline: Instant,
 }
 
 impl RequestRules {
@@ -105,6 +108,7 @@ impl RequestRules {
             }),
             acks_are_valid: matches!(request.acks, -1..=1),
             may_write_internal_topics: call.client_id() == Some(ADMIN_CLIENT_ID),
+            room_deadline: ring::clock::now() + ROOM_WAIT,
         }
     }
 }
@@ -167,7 +171,7 @@ async fn append(
         Place::Nowhere => unreachable!("answered above"),
     };
     match checked {
-        Ok(batch) => append_here(shard, log, topic, partition, &batch).await,
+        Ok(batch) => append_here(shard, log, topic, partition, &batch, rules.room_deadline).await,
         Err(refusal) => Part::failed(partition, refusal.code, refusal.cause),
     }
 }
@@ -178,8 +182,9 @@ async fn append_here(
     topic: &LocalTopic,
     partition: i32,
     batch: &RecordBatch<'_>,
+    room_deadline: Instant,
 ) -> Part {
-    let outcome = append_when_there_is_room(shard, log, batch).await;
+    let outcome = append_when_there_is_room(shard, log, batch, room_deadline).await;
     let log_start_offset = log.log_start_offset();
     match outcome {
         Ok((base_offset, log_append_time_ms, ticket)) => Part {
@@ -212,9 +217,9 @@ async fn append_when_there_is_room(
     shard: &Shard,
     log: &PartitionLog,
     batch: &RecordBatch<'_>,
+    deadline: Instant,
 ) -> Result<Placed, ErrorCode> {
     let header = batch.header();
-    let deadline = ring::clock::now() + ROOM_WAIT;
     loop {
         let room = shard.room().wait();
         // Judged again each time: others may have appended meanwhile.

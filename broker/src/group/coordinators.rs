@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ring::local::Signal;
+use ring::local::{Signal, Taker};
 use storage::TopicPartition;
 use wire::ErrorCode;
 
@@ -34,7 +34,13 @@ impl Coordinators {
     }
 
     /// Follows a newer image: coordinators begin for partitions that are led here now, and end for those that are not.
-    pub(crate) fn follow(&self, before: Option<&World>, world: &World, node_id: i32) {
+    /// What it gives resolves when nothing is left of the offsets in topics that are gone.
+    pub(crate) fn follow(
+        &self,
+        before: Option<&World>,
+        world: &World,
+        node_id: i32,
+    ) -> Vec<Taker<Result<(), ErrorCode>>> {
         let offsets = world.topic(OFFSETS_TOPIC);
         let partitions = offsets.map_or(0, |offsets| offsets.topic.partitions.len());
         let mut led = BTreeMap::new();
@@ -63,11 +69,13 @@ impl Coordinators {
             let deleted: BTreeSet<String> =
                 before.image.topics_by_name.keys().filter(gone).cloned().collect();
             if !deleted.is_empty() {
-                coordinators
-                    .values()
-                    .for_each(|coordinator| coordinator.topics_deleted(&deleted));
+                let deleting = coordinators.values();
+                return deleting
+                    .flat_map(|coordinator| coordinator.topics_deleted(&deleted))
+                    .collect();
             }
         }
+        Vec::new()
     }
 
     /// All of them end.

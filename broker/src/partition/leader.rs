@@ -11,6 +11,12 @@
 use wire::record_batch::{BATCH_LENGTH_OVERHEAD, MAGIC_V2};
 use wire::{Compression, ErrorCode, RecordBatch};
 
+/// The fewest bytes of a record: its length, attributes, two deltas, two null lengths and a count.
+const RECORD_BYTES_MIN: i64 = 7;
+/// The most records that a byte of a compressed batch may stand for: ten times what zstd makes of a million equal ones.
+/// Offsets that are counted and not there would make a log of nothing but segments.
+const RECORDS_OF_A_BYTE_MAX: i64 = 16_384;
+
 /// The first Produce version that may carry zstd (KIP-110).
 const FIRST_ZSTD_VERSION: i16 = 7;
 /// The least length field of any format: a record of format 0 has 14 bytes beside its key and value.
@@ -141,6 +147,17 @@ pub(crate) fn check<'a>(
         return refuse(
             ErrorCode::InvalidRecord,
             "the batch's record count does not match its last offset",
+        );
+    }
+    let records_bytes = i64::try_from(batch.records_bytes().len()).unwrap_or(i64::MAX);
+    let most = match header.attributes.compression() {
+        Some(Compression::None) => records_bytes / RECORD_BYTES_MIN,
+        _ => records_bytes.saturating_mul(RECORDS_OF_A_BYTE_MAX),
+    };
+    if counted > most {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            "the batch counts more records than its bytes can hold",
         );
     }
     if header.attributes.is_control() {
@@ -330,6 +347,27 @@ pub(crate) mod tests {
                 ErrorCode::None
             );
         }
+    }
+
+    #[test]
+    fn a_batch_counts_no_more_records_than_its_bytes_can_hold() {
+        let counting = |bytes: usize, count: i32, codec: i16| {
+            code(&batch(bytes, |header| {
+                header.attributes = Attributes(codec);
+                header.record_count = count;
+                header.last_offset_delta = count - 1;
+            }))
+        };
+        assert_eq!(counting(21, 3, 0), ErrorCode::None);
+        assert_eq!(counting(20, 3, 0), ErrorCode::InvalidRecord);
+        assert_eq!(counting(0, 1, 0), ErrorCode::InvalidRecord);
+        assert_eq!(counting(0, i32::MAX, 4), ErrorCode::InvalidRecord);
+        assert_eq!(
+            counting(700, 1_000_000, 4),
+            ErrorCode::None,
+            "as zstd makes it of equal records"
+        );
+        assert_eq!(counting(700, i32::MAX, 4), ErrorCode::InvalidRecord);
     }
 
     #[test]

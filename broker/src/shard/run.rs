@@ -165,7 +165,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
     }
     let world = world(image, parts.node_id, None, &parts.settings, &log);
     let coordinators = Coordinators::new(parts.settings.groups, log.room());
-    coordinators.follow(None, &world, parts.node_id);
+    drop(coordinators.follow(None, &world, parts.node_id));
     Ok(Rc::new(Shard {
         node_id: parts.node_id,
         sessions: RefCell::new(SessionCache::new(
@@ -199,9 +199,13 @@ impl Shard {
             &self.settings,
             &self.log,
         );
-        self.coordinators.follow(Some(&before), &after, self.node_id);
+        let deleting = self.coordinators.follow(Some(&before), &after, self.node_id);
         *self.world.borrow_mut() = Rc::new(after);
         self.world_moved.notify_all();
+        for deleted in deleting {
+            // What could not be written is a log that has failed, which is told elsewhere.
+            let _ = deleted.await;
+        }
         self.drop_partitions(&before, &image).await
     }
 

@@ -33,7 +33,7 @@ const GROUP_BYTES: usize = 1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
 /// A wait for room is looked at again after this: memory that readers hold comes back without a word.
-const ROOM_RETRY: Duration = Duration::from_millis(20);
+pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 

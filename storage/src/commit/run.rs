@@ -43,6 +43,8 @@ pub(super) async fn run(shared: Rc<Shared>) {
         while in_flight.len() < IN_FLIGHT_MAX {
             let next = shared.state.borrow_mut().next_group();
             let Some(group) = next else { break };
+            // Counted before it is sealed, which may wait: a log is not idle meanwhile.
+            shared.state.borrow_mut().in_flight = in_flight.len() + 1;
             dispatch(&shared, group, &mut in_flight).await;
         }
         let (ended, unpublished) = {

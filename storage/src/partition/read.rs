@@ -140,8 +140,8 @@ impl PartitionLog {
             let at = state.tail.partition_point(|piece| piece.next_offset <= offset);
             match state.tail.get(at) {
                 Some(piece) if piece.base_offset <= offset => piece.stream_position,
-                None => state.segments.stream_end(),
-                Some(_) => match state.segments.index_of(offset) {
+                None if offset >= state.next_offset => state.segments.stream_end(),
+                _ => match state.segments.index_of(offset) {
                     None => 0,
                     Some(at) => {
                         let segment = &state.segments.all[at];

@@ -148,7 +148,12 @@ impl PartitionLog {
             .iter()
             .flat_map(|slice| record_batch::batches(slice))
             .next();
-        let Some(Ok(batch)) = batch else { return Ok(None) };
+        let Some(Ok(batch)) = batch else {
+            return Err(StorageError::OutOfMemory {
+                bytes: STEP_BYTES,
+                pool: self.partition.shared.reading.name(),
+            });
+        };
         Ok(first_record(&batch, start, |time_ms| time_ms >= timestamp_ms))
     }
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ring::executor::{Class, spawn};
 use ring::simulator::Simulator;
 use storage::{
-    DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck, ShardLog,
-    ShardOptions, TopicPartition,
+    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
+    ShardLog, ShardOptions, TopicPartition,
 };
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -19,6 +20,13 @@ const ID: TopicPartition = TopicPartition {
 };
 
 async fn open() -> (ShardLog, PartitionLog) {
+    let shard = open_with(1).await;
+    let log = shard.partition(ID).expect("it is there");
+    (shard, log)
+}
+
+/// A shard with so many partitions.
+async fn open_with(partitions: i32) -> ShardLog {
     let options = DirectoryOptions {
         journal_bytes: RING_BYTES,
         new_cluster_id: 1,
@@ -28,13 +36,13 @@ async fn open() -> (ShardLog, PartitionLog) {
     let mut directory = LogDirectory::open(Path::new(DATA), options)
         .await
         .expect("opened");
-    let spec = PartitionSpec {
-        id: ID,
+    let specs = (0..partitions).map(|partition| PartitionSpec {
+        id: TopicPartition { partition, ..ID },
         topic: "topic".to_owned(),
         leader_epoch: 1,
         config: PartitionConfig::default(),
-    };
-    let specs = vec![spec];
+    });
+    let specs: Vec<PartitionSpec> = specs.collect();
     directory
         .prepare_shards(1, &specs, |_| false, |_| 0)
         .await
@@ -46,8 +54,7 @@ async fn open() -> (ShardLog, PartitionLog) {
         file_delete_delay: Duration::ZERO,
     };
     let (shard, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
-    let log = shard.partition(ID).expect("it is there");
-    (shard, log)
+    shard
 }
 
 fn batch(producer_id: i64) -> (Vec<u8>, BatchHeader) {
@@ -88,6 +95,74 @@ fn a_batch_that_was_deleted_before_it_was_migrated_is_still_known_as_sent() {
                     };
                     assert_eq!(base_offset, offset);
                 }
+            }
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    };
+    run(&mut simulator, true);
+    run(&mut simulator, false);
+}
+
+#[test]
+fn many_partitions_are_dropped_while_producers_fill_the_journal() {
+    const PARTITIONS: i32 = 300;
+    let mut simulator = Simulator::new(2);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 64 << 20, Duration::from_secs(600), || async move {
+        let shard = open_with(PARTITIONS).await;
+        let log = shard.partition(ID).expect("it is there");
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord {
+            value: Some(&[7; 20_000]),
+            ..NewRecord::default()
+        });
+        let bytes = builder.build();
+        let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
+        spawn(Class::Latency, async move {
+            loop {
+                match log.append(&bytes, &header) {
+                    Ok(_) => {}
+                    Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_micros(50)).await,
+                    Err(_) => return,
+                }
+            }
+        })
+        .detach();
+        ring::timer::sleep(Duration::from_millis(20)).await;
+        let dropping = (1..PARTITIONS).map(|partition| {
+            let shard = shard.clone();
+            spawn(Class::Latency, async move {
+                let id = TopicPartition { partition, ..ID };
+                shard.drop_partition(id).await.expect("dropped");
+            })
+        });
+        for dropped in dropping.collect::<Vec<_>>() {
+            dropped.await;
+        }
+        assert!(shard.partition(TopicPartition { partition: 1, ..ID }).is_none());
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn what_is_only_in_segments_is_counted_as_it_is() {
+    let mut simulator = Simulator::new(3);
+    let host = simulator.host(64 << 20);
+    let run = |simulator: &mut Simulator, is_first: bool| {
+        let ended = simulator.run(host, 64 << 20, Duration::from_secs(60), move || async move {
+            let (shard, log) = open().await;
+            if is_first {
+                for producer_id in 1_000..1_200 {
+                    let (bytes, header) = batch(producer_id);
+                    log.append(&bytes, &header).expect("there is room");
+                }
+            } else {
+                assert!(
+                    log.bytes_available(0, 200) > 10_000,
+                    "a reader would wait for more"
+                );
+                assert_eq!(log.bytes_available(200, 200), 0);
             }
             shard.stop().await.expect("stopped");
         });

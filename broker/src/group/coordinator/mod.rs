@@ -64,6 +64,8 @@ struct Inner {
     snapshot_bytes: u64,
     /// The log has records that are not ours to drop.
     keeps_all: bool,
+    /// Topics that were deleted while the log was read.
+    deleted_topics: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,7 @@ impl Coordinator {
                 log_bytes: 0,
                 snapshot_bytes: 0,
                 keeps_all: false,
+                deleted_topics: BTreeSet::new(),
             }),
         });
         spawn(Class::Latency, coordinator.clone().run()).detach();
@@ -321,11 +324,16 @@ impl Coordinator {
         Ok(taker)
     }
 
-    /// Topics are gone, and so are all offsets in them.
-    pub(crate) fn topics_deleted(&self, names: &BTreeSet<String>) {
+    /// Topics are gone, and so are all offsets in them. What it gives resolves when that is durable: another topic of
+    /// that name must not find them.
+    pub(crate) fn topics_deleted(&self, names: &BTreeSet<String>) -> Vec<Taker<Result<(), ErrorCode>>> {
         let mut inner = self.inner.borrow_mut();
+        let mut deleting = Vec::new();
+        if inner.phase == Phase::Loading {
+            inner.deleted_topics.extend(names.iter().cloned());
+        }
         if inner.phase != Phase::Active {
-            return;
+            return deleting;
         }
         for group in inner.names() {
             let newest = inner.newest(&group);
@@ -343,9 +351,12 @@ impl Coordinator {
                 })
                 .collect();
             if !changes.is_empty() {
-                self.write(&mut inner, &group, changes, Then::Nobody);
+                let (giver, taker) = oneshot();
+                self.write(&mut inner, &group, changes, Then::Request(giver));
+                deleting.push(taker);
             }
         }
+        deleting
     }
 
     /// Where its log begins: what is before it was written anew.
@@ -410,7 +421,9 @@ impl Coordinator {
                 }
                 Action::Write(generation) => {
                     let change = Change::Generation(Some(generation));
-                    self.write(inner, group, vec![change], Then::Machine);
+                    if let Some(token) = inner.live.get(group).map(|live| live.token().clone()) {
+                        self.write(inner, group, vec![change], Then::Machine(token));
+                    }
                 }
             }
         }
@@ -467,6 +480,11 @@ impl Coordinator {
                 self.stop();
                 return;
             }
+        }
+        let deleted = std::mem::take(&mut self.inner.borrow_mut().deleted_topics);
+        if !deleted.is_empty() {
+            // Nobody waits for it: whoever deleted them has been answered.
+            drop(self.topics_deleted(&deleted));
         }
         spawn(Class::Latency, self.clone().watch_time()).detach();
         self.watch_writes().await;

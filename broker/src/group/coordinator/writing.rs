@@ -10,7 +10,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
 
 use super::{Coordinator, Inner, Phase};
-use crate::group::machine::Event;
+use crate::group::machine::{Event, Token};
 use crate::group::stored::Change;
 
 /// How soon a wait for room in the journal looks again.
@@ -38,8 +38,8 @@ pub(super) enum Progress {
 
 /// Whom to tell of a write.
 pub(super) enum Then {
-    /// The group's state machine.
-    Machine,
+    /// The state machine of this very group: another may have its name by then.
+    Machine(Token),
     /// A request.
     Request(Giver<Result<(), ErrorCode>>),
     /// Nobody.
@@ -139,7 +139,12 @@ impl Coordinator {
             }
         }
         match write.then {
-            Then::Machine => self.step(&mut inner, &write.group, Event::Written(result)),
+            Then::Machine(token) => {
+                let live = inner.live.get(&write.group);
+                if live.is_some_and(|live| Rc::ptr_eq(live.token(), &token)) {
+                    self.step(&mut inner, &write.group, Event::Written(result));
+                }
+            }
             Then::Request(giver) => giver.give(result),
             Then::Nobody => {}
         }

@@ -16,6 +16,7 @@ mod join;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use wire::ErrorCode;
 
@@ -239,7 +240,12 @@ pub(crate) struct Group {
     pending_sync: BTreeSet<String>,
     timer: Option<(u64, Timer)>,
     writes: VecDeque<Pending>,
+    /// Tells it from another group that has had its name.
+    token: Token,
 }
+
+/// Which of the groups that have had a name.
+pub(crate) type Token = Rc<()>;
 
 impl Group {
     /// A group without members.
@@ -260,7 +266,13 @@ impl Group {
             pending_sync: BTreeSet::new(),
             timer: None,
             writes: VecDeque::new(),
+            token: Token::default(),
         }
+    }
+
+    /// Which of the groups that have had its name it is.
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
     }
 
     /// The group as the log has it. Its members' sessions begin now: the coordinator may have been away for long.
