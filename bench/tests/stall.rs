@@ -51,6 +51,10 @@ struct Node {
 }
 
 impl Service for Node {
+    fn is_short(&self) -> bool {
+        false
+    }
+
     async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending {
         let (header, body) = decode_request_header(&request.frame).unwrap();
         let (version, id) = (header.api_version, header.correlation_id);

@@ -58,8 +58,8 @@ pub fn serve<S: Service>(
             log: Log::default(),
         });
         let _cut = CutAll(house.clone());
-        let accepting = spawn(Class::Latency, accept(house.clone(), listener, service));
-        let _watching = spawn(Class::Latency, watch(house.clone()));
+        let accepting = spawn(Class::Latency, accept(house.clone(), listener, service.clone()));
+        let _watching = spawn(Class::Latency, watch(house.clone(), service));
         stop.await;
         drop(accepting);
         house.each(|connection| connection.drain());
@@ -118,7 +118,7 @@ async fn accept<S: Service>(house: Rc<House>, listener: TcpListener, service: Rc
 }
 
 /// Ends connections on which nothing moves.
-async fn watch(house: Rc<House>) {
+async fn watch<S: Service>(house: Rc<House>, service: Rc<S>) {
     let limits = &house.limits;
     let (idle, stalled) = (
         Duration::from_millis(limits.idle_ms),
@@ -128,7 +128,7 @@ async fn watch(house: Rc<House>) {
         timer::sleep(WATCH_EVERY).await;
         let now = clock::now();
         let unsent = house.load.unsent_bytes() > limits.unsent_bytes;
-        let is_short = unsent || house.pools.is_short() || house.load.is_short();
+        let is_short = unsent || house.pools.is_short() || house.load.is_short() || service.is_short();
         house.each(|connection| {
             if connection.is_idle(now, idle) {
                 connection.cut("nothing moved for longer than connections.max.idle.ms");

@@ -27,6 +27,10 @@ pub trait Service: 'static {
     /// Begins a request. Called in the order of arrival: a connection's next request is begun when this future has
     /// ended, so what must keep the order (an append) happens in it. It is dropped if the connection ends first.
     fn begin(self: &Rc<Self>, peer: &Peer, request: Request) -> impl Future<Output = Pending>;
+
+    /// Whether others wait for memory of the service's, which answers that were not read may hold. Asked each second:
+    /// while it is so, clients that stand still are cut.
+    fn is_short(&self) -> bool;
 }
 
 /// A request that was begun.

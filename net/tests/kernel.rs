@@ -20,6 +20,10 @@ use ring::timer;
 struct Echo;
 
 impl Service for Echo {
+    fn is_short(&self) -> bool {
+        false
+    }
+
     async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending {
         let frame = request.frame;
         let length = (frame.len() as i32 - 4).to_be_bytes();

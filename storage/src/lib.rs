@@ -27,6 +27,7 @@ mod producer_state;
 mod recovery;
 mod segment;
 mod shard_log;
+mod shortage;
 
 pub use commit::CommitTicket;
 pub use directory::{DirectoryOptions, LogDirectory};
@@ -34,5 +35,5 @@ pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageErro
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;
 pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};
-pub use recovery::RecoveryReport;
+pub use recovery::{RecoveryReport, log_memory_bytes_min};
 pub use shard_log::{ShardLog, ShardOptions, ShardStatistics};

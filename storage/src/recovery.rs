@@ -21,6 +21,7 @@ use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, Scan, Visit};
 use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec};
 use crate::phase;
+use crate::shortage::Shortage;
 
 /// The shares of a shard's memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,14 @@ pub(crate) struct Memory {
     pub(crate) tail: usize,
     pub(crate) reading: usize,
     pub(crate) staging: usize,
+}
+
+/// The least memory with which a log opens whose journal has so many bytes: its parts hold several of its largest
+/// records.
+pub fn log_memory_bytes_min(journal_bytes: u64) -> usize {
+    let largest = crate::journal::largest_record_of(journal_bytes);
+    // An eighth holds two for staging, and five eighths hold four for the tail. A block more each, and the manifest.
+    16 * (largest + (64 << 10)) + (256 << 10)
 }
 
 impl Memory {
@@ -108,6 +117,7 @@ pub(crate) async fn recover(
         files: crate::files::Files::default(),
         directory: data,
         block_bytes: superblock.block_bytes,
+        reading_shortage: Shortage::default(),
         has_deleted: std::cell::Cell::new(false),
     });
     let mut recovery = Recovery {

@@ -48,6 +48,15 @@ pub struct ShardStatistics {
     pub checkpoints: u64,
 }
 
+/// What is done with a directory that says of no topic that it is its.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unclaimed {
+    /// The partition may have been there before: its data is never taken for nobody's.
+    Refuse,
+    /// The partition is new.
+    SetAside,
+}
+
 /// A shard's log. Cheap to clone.
 #[derive(Clone)]
 pub struct ShardLog {
@@ -138,7 +147,7 @@ impl ShardLog {
                     known.set_config(spec.config);
                 }
                 None => {
-                    log.create_partition(spec).await?;
+                    log.create(spec, Unclaimed::Refuse).await?;
                 }
             }
         }
@@ -150,11 +159,16 @@ impl ShardLog {
         self.inner.partitions.borrow().get(&id).cloned()
     }
 
-    /// Makes an empty partition. It is in the journal, durably, when this returns.
+    /// Makes an empty partition of a topic that is new. It is in the journal, durably, when this returns. Files that lie
+    /// in its place are nobody's, since nobody had the topic's id before: their directory is set aside as a stray.
     ///
     /// # Errors
     /// [`StorageError::Refused`] if there are files of that very partition, which no journal knows.
     pub async fn create_partition(&self, spec: PartitionSpec) -> Result<PartitionLog, StorageError> {
+        self.create(spec, Unclaimed::SetAside).await
+    }
+
+    async fn create(&self, spec: PartitionSpec, unclaimed: Unclaimed) -> Result<PartitionLog, StorageError> {
         let Inner {
             shared, partitions, ..
         } = &*self.inner;
@@ -173,6 +187,9 @@ impl ShardLog {
                 }
                 // Made by a migration that no checkpoint told of: it holds nothing that a journal does not.
                 _ if !holds_data(&path).await? => {}
+                None if unclaimed == Unclaimed::SetAside => {
+                    set_aside(&path, spec.id, "stray").await?;
+                }
                 _ => {
                     let what = "it holds data of a partition that no journal knows. Move it away, or restore the \
                                 journals from a copy";
@@ -245,6 +262,15 @@ impl ShardLog {
         self.inner.committer.room().clone()
     }
 
+    /// Whether somebody wanted memory within the last seconds, for a batch or to read a segment, and got none: readers
+    /// that stand still may hold it.
+    pub fn is_short_of_memory(&self) -> bool {
+        let Inner {
+            committer, shared, ..
+        } = &*self.inner;
+        committer.memory_shortage().is_recent() || shared.reading_shortage.is_recent()
+    }
+
     /// What it has done since it was opened.
     pub fn statistics(&self) -> ShardStatistics {
         let (records, journal_bytes) = self.inner.committer.written();
@@ -284,7 +310,7 @@ impl ShardLog {
 
     async fn commit(&self, entry: Entry, bytes: &[u8]) -> Result<CommitTicket, StorageError> {
         let committer = &self.inner.committer;
-        committer.control_when_there_is_room(entry, bytes, || {}).await
+        committer.control_when_there_is_room(entry, bytes).await
     }
 }
 

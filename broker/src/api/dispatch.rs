@@ -48,6 +48,10 @@ fn route(frame: &[u8]) -> Result<Route, DecodeError> {
 }
 
 impl Service for Shard {
+    fn is_short(&self) -> bool {
+        self.is_short_of_memory()
+    }
+
     fn begin(self: &Rc<Self>, peer: &Peer, request: net::Request) -> impl Future<Output = Pending> {
         let shard = self.clone();
         let client = peer.address.ip();

@@ -138,6 +138,17 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     }
 }
 
+/// What the answer may still take for a partition.
+#[derive(Clone, Copy)]
+struct ReadLimits {
+    /// Bytes.
+    left: i32,
+    /// The answer has no records: one batch may be larger than any limit.
+    nothing_yet: bool,
+    /// It may wait for memory.
+    may_wait: bool,
+}
+
 async fn answer(shard: Rc<Shard>, plan: Plan, terms: Terms) -> Reply {
     let interests = plan.interests();
     shard
@@ -146,6 +157,8 @@ async fn answer(shard: Rc<Shard>, plan: Plan, terms: Terms) -> Reply {
     let found = wait(&shard, interests, &terms).await;
     let mut left = terms.max_bytes;
     let mut nothing_yet = true;
+    // Once, for the first partition that has something: what the answer holds already must not be waited for.
+    let mut may_wait = true;
     let mut partitions = Vec::with_capacity(found.len());
     let mut endpoints: Vec<NodeEndpoint> = Vec::new();
     for (interest, found) in interests.iter().zip(found) {
@@ -157,8 +170,15 @@ async fn answer(shard: Rc<Shard>, plan: Plan, terms: Terms) -> Reply {
         {
             endpoints.push(endpoint.clone());
         }
-        let part = read(interest, found, &terms, left, nothing_yet).await;
+        let has_something = matches!(&found, Found::Here { available, .. } if *available > 0);
+        let limits = ReadLimits {
+            left,
+            nothing_yet,
+            may_wait,
+        };
+        let part = read(interest, found, &terms, limits).await;
         let bytes = part.records.byte_count();
+        may_wait &= !has_something;
         nothing_yet &= bytes == 0;
         left = left
             .saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX))
@@ -336,9 +356,13 @@ async fn read(
     interest: &Interest,
     found: Found,
     terms: &Terms,
-    left: i32,
-    nothing_yet: bool,
+    limits: ReadLimits,
 ) -> FetchPartitionResponse<Slice> {
+    let ReadLimits {
+        left,
+        nothing_yet,
+        may_wait,
+    } = limits;
     let partition = interest.partition;
     let (log, available) = match found {
         Found::Here { log, available } => (log, available),
@@ -371,7 +395,12 @@ async fn read(
         Ok(extent) => extent,
         Err(ReadError::OffsetOutOfRange { .. }) => return failed(partition, ErrorCode::OffsetOutOfRange),
     };
-    match log.load(extent).await {
+    let loaded = if may_wait {
+        log.load(extent).await
+    } else {
+        log.load_at_once(extent).await
+    };
+    match loaded {
         Ok(slices) => response.records = slices.into(),
         Err(_) => return failed(partition, storage_error(terms.caller.version)),
     }

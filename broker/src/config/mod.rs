@@ -163,19 +163,39 @@ impl Settings {
                 "group.min.session.timeout.ms={shortest} is more than group.max.session.timeout.ms={longest}"
             )));
         }
-        let per_shard = self.integer(&table::MEMORY_BYTES) / self.integer(&table::SHARDS);
-        if per_shard < table::SHARD_MEMORY_BYTES_MIN {
+        let per_shard = self.memory_bytes() / self.integer(&table::SHARDS);
+        let least = self.shard_memory_bytes_min();
+        if per_shard < least {
             return Err(ConfigError::Conflict(format!(
-                "memory.bytes={} leaves {per_shard} bytes to each of {} shards, and a shard needs {}: \
-                 give more memory, or start fewer shards",
-                self.integer(&table::MEMORY_BYTES),
+                "memory.bytes={} leaves {per_shard} bytes to each of {} shards, and one needs {least} with \
+                 journal.bytes={}: give memory.bytes={} or more, start fewer shards, or make the journals smaller \
+                 before the first start",
+                self.memory_bytes(),
                 self.integer(&table::SHARDS),
-                table::SHARD_MEMORY_BYTES_MIN
+                self.integer(&table::JOURNAL_BYTES),
+                least * self.integer(&table::SHARDS)
             )));
         }
         self.listen_address()?;
         self.advertised_host()?;
         self.shard_ports().map(drop)
+    }
+
+    /// `memory.bytes`; its default is more when so many shards need more.
+    pub(crate) fn memory_bytes(&self) -> i64 {
+        let given = self.integer(&table::MEMORY_BYTES);
+        match self.origin(&table::MEMORY_BYTES) {
+            Origin::Default => given.max(self.shard_memory_bytes_min() * self.integer(&table::SHARDS)),
+            Origin::File | Origin::Set | Origin::Flag => given,
+        }
+    }
+
+    /// What a shard needs, in bytes: its log, beside a listener that takes at most three eighths, and some to spare.
+    fn shard_memory_bytes_min(&self) -> i64 {
+        let journal = self.integer(&table::JOURNAL_BYTES).unsigned_abs();
+        let log = i64::try_from(storage::log_memory_bytes_min(journal)).unwrap_or(i64::MAX / 8);
+        let all = (log + (2 << 20)) / 5 * 8 + (1 << 20);
+        all.max(table::SHARD_MEMORY_BYTES_MIN)
     }
 
     /// The address that shards listen on.
@@ -416,6 +436,26 @@ mod tests {
                 "docs/run.md does not name the topic config {name}"
             );
         }
+    }
+
+    #[test]
+    fn the_defaults_go_together_for_any_number_of_shards() {
+        for shards in 1..=64 {
+            let mut settings = Settings::default();
+            settings
+                .take_assignment(&format!("shards={shards}"))
+                .expect("a good setting");
+            assert_eq!(settings.check(), Ok(()), "{shards} shards");
+            let log = settings.memory_bytes() / shards * 5 / 8;
+            let least = storage::log_memory_bytes_min(settings.integer(&table::JOURNAL_BYTES).unsigned_abs());
+            assert!(log > least as i64, "{shards} shards");
+        }
+        let mut settings = Settings::default();
+        for assignment in ["shards=5", "memory.bytes=1073741824"] {
+            settings.take_assignment(assignment).expect("a good setting");
+        }
+        let error = settings.check().expect_err("too little").to_string();
+        assert!(error.contains("give memory.bytes="), "{error}");
     }
 
     #[test]

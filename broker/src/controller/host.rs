@@ -60,7 +60,7 @@ impl HostOptions {
     }
 
     fn shard_memory_bytes(&self) -> usize {
-        self.settings.usize(&table::MEMORY_BYTES) / self.shards() as usize
+        usize::try_from(self.settings.memory_bytes()).expect("not negative") / self.shards() as usize
     }
 
     /// The listener's bounds: at most three eighths of a shard's memory.

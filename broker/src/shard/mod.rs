@@ -62,6 +62,11 @@ impl Shard {
         self.world.borrow().clone()
     }
 
+    /// Whether the log has wanted memory lately and got none.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.log.is_short_of_memory()
+    }
+
     /// Notified when a batch that did not fit the journal may fit.
     pub(crate) fn room(&self) -> Signal {
         self.log.room()

@@ -176,6 +176,10 @@ struct Node {
 }
 
 impl Service for Node {
+    fn is_short(&self) -> bool {
+        false
+    }
+
     fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
         let node = self.clone();
         async move {

@@ -326,3 +326,35 @@ fn running_out_of_descriptors_pauses_accepting() {
     });
     server.ends(&mut simulator);
 }
+
+#[test]
+fn a_client_that_stands_still_is_cut_while_others_wait_for_the_services_memory() {
+    for is_short in [false, true] {
+        let mut simulator = Simulator::new(1);
+        simulator.set_network_faults(NetworkFaults {
+            window_bytes: 20_000,
+            ..NetworkFaults::default()
+        });
+        let server = Server::start(&mut simulator, limits());
+        server
+            .is_short
+            .store(is_short, std::sync::atomic::Ordering::Relaxed);
+        let address = server.address();
+        let host = simulator.host(0);
+        simulator.start(host, MEMORY, move || async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream
+                .send_all(vec![frame(1, Ask::Bytes(100_000), 100).into()])
+                .await
+                .unwrap();
+            // It holds an answer far below any limit, and reads it much later.
+            timer::sleep(Duration::from_secs(60)).await;
+            let answer = read_to_end(&stream).await.map_or(0, |answer| answer.len());
+            assert_eq!(answer < 100_000, is_short, "{answer} bytes");
+        });
+        simulator.run_for(Duration::from_secs(120));
+        assert_eq!(simulator.is_running(host), !is_short, "it is cut only then");
+        simulator.kill(host);
+        server.ends(&mut simulator);
+    }
+}

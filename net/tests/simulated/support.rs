@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,9 +68,15 @@ pub(crate) fn prefixed(body: &[u8]) -> Vec<u8> {
 #[derive(Default)]
 pub(crate) struct Obedient {
     begun: Arc<Mutex<Vec<i32>>>,
+    /// Others wait for its memory.
+    is_short: Arc<AtomicBool>,
 }
 
 impl Service for Obedient {
+    fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
     fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
         let begun = self.begun.clone();
         async move {
@@ -126,6 +133,8 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Server {
     pub(crate) host: HostId,
     begun: Arc<Mutex<Vec<i32>>>,
+    /// The service says that others wait for its memory.
+    pub(crate) is_short: Arc<AtomicBool>,
     stop: Arc<Mutex<bool>>,
 }
 
@@ -135,16 +144,18 @@ impl Server {
         let server = Server {
             host: simulator.host(0),
             begun: Arc::default(),
+            is_short: Arc::default(),
             stop: Arc::default(),
         };
         let (begun, stop) = (server.begun.clone(), server.stop.clone());
+        let is_short = server.is_short.clone();
         simulator.start(server.host, limits.memory_bytes(), move || async move {
             let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], PORT)), 64)
                 .await
                 .unwrap();
             let shutdown = Signal::new();
             let memory = limits.memory_bytes();
-            let service = Rc::new(Obedient { begun });
+            let service = Rc::new(Obedient { begun, is_short });
             let serving = millstream_net::server::serve(listener, Rc::new(limits), service, shutdown.clone());
             let serving = ring::executor::spawn(ring::executor::Class::Latency, serving);
             while !*stop.lock().unwrap() {

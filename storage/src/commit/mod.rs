@@ -25,6 +25,7 @@ use crate::error::{AppendError, StorageError};
 use crate::journal::Journal;
 use crate::journal::record::{ENTRIES_MAX, Entry};
 use crate::journal::superblock::ReplayStart;
+use crate::shortage::Shortage;
 
 /// Records that are being written at a time: one is built and sent while the other is being flushed. More only queue.
 const IN_FLIGHT_MAX: usize = 2;
@@ -71,6 +72,8 @@ struct Shared {
     progress: Signal,
     /// Something was refused for want of ring or memory.
     is_short: Cell<bool>,
+    /// Something was refused for want of memory.
+    memory_shortage: Shortage,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -159,6 +162,7 @@ impl Committer {
             room: Signal::new(),
             progress: Signal::new(),
             is_short: Cell::new(false),
+            memory_shortage: Shortage::default(),
             task: RefCell::default(),
         });
         let task = spawn(Class::Latency, run::run(shared.clone()));
@@ -208,6 +212,7 @@ impl Committer {
             while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
                 if !state.evict_oldest() {
                     state.put_back(open);
+                    self.shared.memory_shortage.note();
                     self.fall_short(state);
                     return Err(AppendError::JournalFull);
                 }
@@ -266,20 +271,16 @@ impl Committer {
         Ok(ticket)
     }
 
-    /// The same, once there is room; `then` is called at once when it has its place.
+    /// The same, once there is room. Whoever waits must not keep a migration from running, which makes it.
     pub(crate) async fn control_when_there_is_room(
         &self,
         entry: Entry,
         bytes: &[u8],
-        then: impl FnOnce(),
     ) -> Result<CommitTicket, StorageError> {
         loop {
             let room = self.room().wait();
             match self.control(entry, bytes) {
-                Ok(ticket) => {
-                    then();
-                    return Ok(ticket);
-                }
+                Ok(ticket) => return Ok(ticket),
                 Err(AppendError::Fenced(error)) => return Err(error),
                 Err(_) => {
                     let _ = ring::timer::timeout(ROOM_RETRY, room).await;
@@ -292,6 +293,11 @@ impl Committer {
     pub(crate) fn largest_batch(&self) -> usize {
         let block_bytes = self.shared.journal.block_bytes();
         self.shared.limits.largest_record - 2 * block_bytes - HEAD_ROOM
+    }
+
+    /// Whether there was too little memory for groups.
+    pub(crate) fn memory_shortage(&self) -> &Shortage {
+        &self.shared.memory_shortage
     }
 
     /// The end of what is durable.

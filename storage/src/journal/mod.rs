@@ -33,13 +33,18 @@ pub(crate) struct JournalOptions {
     pub(crate) largest_record: usize,
 }
 
+/// The largest record of a ring, in bytes: an eighth of it, and 128 KiB.
+pub(crate) fn largest_record_of(ring_bytes: u64) -> usize {
+    let eighth = usize::try_from(ring_bytes / 8).unwrap_or(LARGEST_RECORD_MAX);
+    eighth.min(LARGEST_RECORD_MAX) + (128 << 10)
+}
+
 impl JournalOptions {
     /// A ring of about `ring_bytes`. A record is at most an eighth of the ring and 128 KiB, so that a ring of 8 MiB
     /// takes a batch of Kafka's default `max.message.bytes`.
     pub(crate) fn new(ring_bytes: u64, block_bytes: usize) -> JournalOptions {
         let ring_bytes = ring_bytes.next_multiple_of(block_bytes as u64);
-        let eighth = usize::try_from(ring_bytes / 8).unwrap_or(LARGEST_RECORD_MAX);
-        let largest_record = eighth.min(LARGEST_RECORD_MAX) + (128 << 10);
+        let largest_record = largest_record_of(ring_bytes);
         JournalOptions {
             ring_bytes,
             block_bytes,

@@ -29,6 +29,7 @@ use crate::id::TopicPartition;
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::Segments;
+use crate::shortage::Shortage;
 
 /// How a partition's log is kept: Kafka's topic settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct LogShared {
     /// The data directory.
     pub(crate) directory: PathBuf,
     pub(crate) block_bytes: u32,
+    /// Readers of segments got no memory.
+    pub(crate) reading_shortage: Shortage,
     /// There are segments to remove.
     pub(crate) has_deleted: Cell<bool>,
 }

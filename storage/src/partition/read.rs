@@ -39,6 +39,8 @@ struct Cold {
     max_bytes: usize,
     at_least_one: bool,
     up_to_offset: i64,
+    /// It waits for memory to read into; else it gets nothing when there is none.
+    waits: bool,
 }
 
 /// Where in a segment bytes were read from.
@@ -88,6 +90,7 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one,
                 up_to_offset: end_offset,
+                waits: true,
             })));
         }
         let mut slices = Vec::new();
@@ -127,6 +130,19 @@ impl PartitionLog {
                 loaded
             }
         }
+    }
+
+    /// The same, but it does not wait for memory: it gives nothing if there is none. For whoever holds some already, and
+    /// would wait for what it holds.
+    ///
+    /// # Errors
+    /// As for [`PartitionLog::load`].
+    pub async fn load_at_once(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
+        let extent = match extent.0 {
+            Found::Cold(cold) => Extent(Found::Cold(Cold { waits: false, ..cold })),
+            tail => Extent(tail),
+        };
+        self.load(extent).await
     }
 
     /// About how many bytes there are from `offset` to `up_to_offset`: exact in memory, and by the index's entries in
@@ -200,7 +216,7 @@ impl PartitionLog {
         let mut position = from;
         let mut wanted = max_bytes + INDEX_SLACK_BYTES;
         loop {
-            let Some(window) = self.window(view, position, wanted).await? else {
+            let Some(window) = self.window(view, position, wanted, cold.waits).await? else {
                 return Ok(Vec::new());
             };
             let bytes = &window.buffer[window.bytes.clone()];
@@ -276,7 +292,7 @@ impl PartitionLog {
         };
         let mut position = 0;
         while position < view.migrated {
-            let Some(window) = self.window(&view, position, COLD_READ_BYTES).await? else {
+            let Some(window) = self.window(&view, position, COLD_READ_BYTES, true).await? else {
                 return Err(StorageError::OutOfMemory {
                     bytes: COLD_READ_BYTES,
                     pool: self.partition.shared.reading.name(),
@@ -323,14 +339,22 @@ impl PartitionLog {
         view: &SegmentView,
         from: u32,
         wanted: usize,
+        waits: bool,
     ) -> Result<Option<Window>, StorageError> {
         let shared = &self.partition.shared;
         let block = shared.block_bytes as usize;
         let to = (from as usize + wanted).min(view.migrated as usize);
         let start = from as usize - from as usize % block;
         let capacity = (to - start).next_multiple_of(block) + block;
-        let taken = ring::timer::timeout(MEMORY_WAIT, shared.reading.take(capacity)).await;
-        let Ok(taken) = taken else { return Ok(None) };
+        let taken = match shared.reading.try_take(capacity) {
+            Ok(buffer) => Ok(Ok(buffer)),
+            Err(_) if waits => ring::timer::timeout(MEMORY_WAIT, shared.reading.take(capacity)).await,
+            Err(_) => return Ok(None),
+        };
+        let Ok(taken) = taken else {
+            shared.reading_shortage.note();
+            return Ok(None);
+        };
         let mut buffer = taken.map_err(|_| StorageError::OutOfMemory {
             bytes: capacity,
             pool: shared.reading.name(),
@@ -349,7 +373,7 @@ impl PartitionLog {
                     let Some(newer) = self.segment_of(view.base_offset) else {
                         return Ok(None);
                     };
-                    return Box::pin(self.window(&newer, from, to - from as usize)).await;
+                    return Box::pin(self.window(&newer, from, to - from as usize, waits)).await;
                 }
             }
         }

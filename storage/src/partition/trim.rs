@@ -10,8 +10,9 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use ring::directory;
 
 use super::PartitionLog;
+use crate::commit::ROOM_RETRY;
 use crate::directory::topic_id_of;
-use crate::error::{DeleteRecordsError, ReadError, StorageError};
+use crate::error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 use crate::files::log_path;
 use crate::journal::record::{Entry, Kind};
 
@@ -37,9 +38,6 @@ impl PartitionLog {
         if offset <= self.log_start_offset() {
             return Ok(self.log_start_offset());
         }
-        if partition.is_dropped.get() {
-            return Err(StorageError::Dropped.into());
-        }
         let entry = Entry {
             kind: Kind::Start,
             at_block: false,
@@ -52,13 +50,25 @@ impl PartitionLog {
             file_position: 0,
             length: 0,
         };
-        let committed = partition.committer().control_when_there_is_room(entry, &[], || {
-            // From here on a checkpoint has it: one that is made before the entry's flush ends may replace the journal's
-            // records up to the entry.
-            let committed = partition.committed_log_start.get().max(offset);
-            partition.committed_log_start.set(committed);
-        });
-        committed.await?.durable().await?;
+        let ticket = loop {
+            let room = partition.committer().room().wait();
+            // Looked at each time: nothing of a partition may follow its DROP.
+            if partition.is_dropped.get() {
+                return Err(StorageError::Dropped.into());
+            }
+            match partition.committer().control(entry, &[]) {
+                Ok(ticket) => break ticket,
+                Err(AppendError::Fenced(error)) => return Err(error.into()),
+                Err(_) => {
+                    let _ = ring::timer::timeout(ROOM_RETRY, room).await;
+                }
+            }
+        };
+        // From here on a checkpoint has it: one that is made before the entry's flush ends may replace the journal's
+        // records up to the entry.
+        let committed = partition.committed_log_start.get().max(offset);
+        partition.committed_log_start.set(committed);
+        ticket.durable().await?;
         self.begin_at(offset);
         let has_deleted = {
             let state = partition.state.borrow();
@@ -94,11 +104,13 @@ impl PartitionLog {
     /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written. Their
     /// base offsets. Everything up to journal record `up_to_seq` is durable, and may be forgotten.
     pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<i64> {
-        let start = self.log_start_offset();
+        let (start, durable) = (self.log_start_offset(), self.high_watermark());
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
         let pairs = state.segments.all.windows(2);
-        let count = pairs.take_while(|pair| pair[1].base_offset <= start).count();
+        // The one that is kept must come back after a crash: else the one before it is the last again, without its file.
+        let is_over = |next: i64| next <= start && next < durable;
+        let count = pairs.take_while(|pair| is_over(pair[1].base_offset)).count();
         if count == 0 {
             return Vec::new();
         }

@@ -1,4 +1,4 @@
-//! Deleted records, step by step.
+//! Single steps: deleted records, dropped partitions, memory that others hold, directories that nobody claims.
 
 use std::path::Path;
 use std::time::Duration;
@@ -170,4 +170,111 @@ fn what_is_only_in_segments_is_counted_as_it_is() {
     };
     run(&mut simulator, true);
     run(&mut simulator, false);
+}
+
+#[test]
+fn who_holds_memory_does_not_wait_for_more_and_a_shortage_is_told() {
+    let mut simulator = Simulator::new(4);
+    let host = simulator.host(256 << 20);
+    let run = |simulator: &mut Simulator, is_first: bool| {
+        let ended = simulator.run(host, 64 << 20, Duration::from_secs(600), move || async move {
+            let (shard, log) = open().await;
+            if is_first {
+                let mut builder = BatchBuilder::new(Compression::None);
+                builder.push(&NewRecord {
+                    value: Some(&[7; 60_000]),
+                    ..NewRecord::default()
+                });
+                let bytes = builder.build();
+                let header =
+                    BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
+                for _ in 0..200 {
+                    while log.append(&bytes, &header).is_err() {
+                        ring::timer::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            } else {
+                let mut held = Vec::new();
+                let mut offset = 0;
+                loop {
+                    let extent = log.read(offset, 1 << 20, true, 200).expect("it is there");
+                    let slices = log.load_at_once(extent).await.expect("it can be read");
+                    if slices.is_empty() {
+                        break;
+                    }
+                    let batches = slices.iter().flat_map(|slice| wire::record_batch::batches(slice));
+                    offset = batches
+                        .last()
+                        .expect("a batch")
+                        .expect("a whole one")
+                        .header()
+                        .next_offset();
+                    held.push(slices);
+                }
+                assert!(
+                    !held.is_empty() && offset < 200,
+                    "the memory for reading is smaller than the log"
+                );
+                assert!(!shard.is_short_of_memory(), "nobody waits");
+                let before = ring::clock::now();
+                let extent = log.read(offset, 1 << 20, true, 200).expect("it is there");
+                assert!(log.load(extent).await.expect("it can be read").is_empty());
+                assert!(
+                    ring::clock::now() - before >= Duration::from_millis(400),
+                    "it has waited"
+                );
+                assert!(shard.is_short_of_memory());
+                drop(held);
+                ring::timer::sleep(Duration::from_secs(10)).await;
+                let extent = log.read(offset, 1 << 20, true, 200).expect("it is there");
+                assert!(!log.load(extent).await.expect("it can be read").is_empty());
+                assert!(!shard.is_short_of_memory());
+            }
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    };
+    run(&mut simulator, true);
+    run(&mut simulator, false);
+}
+
+#[test]
+fn a_new_topic_does_not_fail_for_files_that_nobody_claims() {
+    let mut simulator = Simulator::new(5);
+    let host = simulator.host(64 << 20);
+    let ended = simulator.run(host, 64 << 20, Duration::from_secs(60), || async move {
+        let (shard, _log) = open().await;
+        let place = Path::new(DATA).join("orders-0");
+        ring::directory::create_all(&place).await.expect("created");
+        let options = ring::file::OpenOptions {
+            write: true,
+            create: true,
+            ..ring::file::OpenOptions::default()
+        };
+        let path = place.join("00000000000000000000.log");
+        let file = ring::file::File::open(&path, options).await.expect("created");
+        let bytes = ring::buffer::Slice::from(b"from a backup".to_vec());
+        file.write_all_at(vec![bytes], 0, ring::file::Durability::Completed)
+            .await
+            .expect("written");
+        let spec = PartitionSpec {
+            id: TopicPartition {
+                topic_id: 8,
+                partition: 0,
+            },
+            topic: "orders".to_owned(),
+            leader_epoch: 0,
+            config: PartitionConfig::default(),
+        };
+        let log = shard.create_partition(spec).await.expect("it is new");
+        assert_eq!(log.log_end_offset(), 0);
+        let names = ring::directory::list(Path::new(DATA)).await.expect("listed");
+        let is_aside = |name: &str| name.starts_with("orders-0.") && name.ends_with("-stray");
+        assert!(
+            names.iter().any(|entry| is_aside(&entry.name)),
+            "the files are kept"
+        );
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
 }
