@@ -31,12 +31,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         return call.ready(&refusal);
     }
     let world = shard
-        .world_that(|world| {
-            request
-                .topics
-                .iter()
-                .all(|asked| world.topic(asked.name).is_some())
-        })
+        .world_with(|| request.topics.iter().map(|asked| asked.name))
         .await;
     let page = page(&world.image.topics_by_name, &request);
     call.ready(&page)

@@ -22,12 +22,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: OffsetCommitRequest<'_> = call.body()?;
     bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
     let world = shard
-        .world_that(|world| {
-            request
-                .topics
-                .iter()
-                .all(|topic| world.topic(topic.name).is_some())
-        })
+        .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
     let now_ms = ring::clock::wall_clock_ms();
     let expire_timestamp_ms = match request.retention_time_ms {

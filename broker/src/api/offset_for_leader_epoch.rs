@@ -17,12 +17,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: OffsetForLeaderEpochRequest<'_> = call.body()?;
     bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
     let world = shard
-        .world_that(|world| {
-            request
-                .topics
-                .iter()
-                .all(|topic| world.topic(topic.name).is_some())
-        })
+        .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
     let topics = request.topics.iter().map(|topic| {
         let local = world.topic(topic.name);

@@ -59,12 +59,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let acks = request.acks;
     let rules = RequestRules::of(&request, &call);
     let world = shard
-        .world_that(|world| {
-            request
-                .topics
-                .iter()
-                .all(|topic| world.topic(topic.name).is_some())
-        })
+        .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {

@@ -99,6 +99,15 @@ impl Shard {
         }
     }
 
+    /// [`Self::world_that`] has every topic of these names.
+    pub(crate) async fn world_with<'a, N>(&self, topics: impl Fn() -> N) -> Rc<World>
+    where
+        N: Iterator<Item = &'a str>,
+    {
+        self.world_that(|world| topics().all(|name| world.topic(name).is_some()))
+            .await
+    }
+
     /// A world in which the topics are there, after the control thread was asked to create those that are not; and
     /// why it did not, for those that are still missing.
     pub(crate) async fn world_with_topics(
@@ -132,9 +141,7 @@ impl Shard {
     /// # Errors
     /// NOT_COORDINATOR, if it is on another node.
     pub(crate) async fn coordinator(&self, group: &str) -> Result<Rc<Coordinator>, ErrorCode> {
-        let world = self
-            .world_that(|world| world.topic(OFFSETS_TOPIC).is_some())
-            .await;
+        let world = self.world_with(|| std::iter::once(OFFSETS_TOPIC)).await;
         self.coordinators.of(&world, group)
     }
 
