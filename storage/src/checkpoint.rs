@@ -3,7 +3,6 @@
 //! A checkpoint and the journal from its replay start on are everything: partial last blocks are in it, so that the
 //! journal's blocks can be reused whatever the number of partitions. `docs/formats.md` draws it.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use ring::file::{File, OpenOptions};
@@ -13,7 +12,7 @@ use crate::files::replace;
 use crate::id::TopicPartition;
 use crate::journal::superblock::{ReplayStart, Superblock};
 use crate::leader_epochs::LeaderEpochs;
-use crate::producer_state::{Producer, ProducerBatch, ProducerState};
+use crate::producer_state::{ProducerBatch, SavedProducer};
 
 const MAGIC: u32 = 0x4d4c_4350; // "MLCP"
 const VERSION: u32 = 1;
@@ -46,7 +45,7 @@ pub(crate) struct PartitionCheckpoint {
     /// The active segment's bytes after its last whole block.
     pub(crate) partial: Vec<u8>,
     pub(crate) leader_epochs: LeaderEpochs,
-    pub(crate) producers: ProducerState,
+    pub(crate) producers: Vec<SavedProducer>,
 }
 
 /// One segment.
@@ -188,9 +187,9 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
         to.put(&epoch.to_le_bytes());
         to.put(&start.to_le_bytes());
     }
-    to.length(partition.producers.producers.len());
-    for (id, producer) in &partition.producers.producers {
-        to.put(&id.to_le_bytes());
+    to.length(partition.producers.len());
+    for producer in &partition.producers {
+        to.put(&producer.id.to_le_bytes());
         to.put(&producer.epoch.to_le_bytes());
         to.length(producer.batches.len());
         for batch in &producer.batches {
@@ -259,26 +258,24 @@ fn decode_partition(from: &mut Reader<'_>) -> Option<PartitionCheckpoint> {
         leader_epochs: LeaderEpochs {
             starts: from.list(|from| Some((from.i32()?, from.i64()?)))?,
         },
-        producers: ProducerState {
-            producers: from.list(decode_producer)?.into_iter().collect(),
-        },
+        producers: from.list(decode_producer)?,
     })
 }
 
-fn decode_producer(from: &mut Reader<'_>) -> Option<(i64, Producer)> {
-    let id = from.i64()?;
-    let epoch = i16::from_le_bytes(from.take()?);
-    let batches = from.list(|from| {
-        Some(ProducerBatch {
-            first_sequence: from.i32()?,
-            last_sequence: from.i32()?,
-            base_offset: from.i64()?,
-            last_offset: from.i64()?,
-            timestamp_ms: from.i64()?,
-        })
-    })?;
-    let batches = VecDeque::from(batches);
-    Some((id, Producer { epoch, batches }))
+fn decode_producer(from: &mut Reader<'_>) -> Option<SavedProducer> {
+    Some(SavedProducer {
+        id: from.i64()?,
+        epoch: i16::from_le_bytes(from.take()?),
+        batches: from.list(|from| {
+            Some(ProducerBatch {
+                first_sequence: from.i32()?,
+                last_sequence: from.i32()?,
+                base_offset: from.i64()?,
+                last_offset: from.i64()?,
+                timestamp_ms: from.i64()?,
+            })
+        })?,
+    })
 }
 
 /// For the fuzz target: whatever is read is written, and read as the same.
@@ -366,9 +363,10 @@ mod tests {
             last_offset: 99,
             timestamp_ms: 1_700_000_000_000,
         };
-        let producer = Producer {
+        let producer = SavedProducer {
+            id: 9,
             epoch: 2,
-            batches: VecDeque::from([batch]),
+            batches: vec![batch],
         };
         let partition = PartitionCheckpoint {
             id: TopicPartition {
@@ -393,9 +391,7 @@ mod tests {
             leader_epochs: LeaderEpochs {
                 starts: vec![(0, 3), (4, 50)],
             },
-            producers: ProducerState {
-                producers: [(9, producer)].into_iter().collect(),
-            },
+            producers: vec![producer],
         };
         Checkpoint {
             generation: 12,

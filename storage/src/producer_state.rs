@@ -1,8 +1,8 @@
 //! What a partition remembers of its idempotent producers (KIP-98). Pure.
 //!
 //! Decides whether a batch is new, a repetition, or out of order, as Kafka's ProducerStateManager does: the last five
-//! batches of each producer are known. Producers beyond a bound are forgotten, those first that have not written for
-//! longest; Kafka's expiry by time comes with retention.
+//! batches of each producer are known. How many producers there may be is for `partition/producers.rs` to say; Kafka's
+//! expiry by time comes with retention.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,8 +10,18 @@ use wire::BatchHeader;
 
 /// Batches of a producer that a repetition is recognised among: a client has at most five requests in flight.
 const BATCHES_MAX: usize = 5;
-/// Producers that a partition remembers, about 4 MB of them: a client chooses its id, and may choose many.
-const PRODUCERS_MAX: usize = 10_000;
+/// What a producer takes at most, in bytes: in the map, where a node may be half empty; copied when a checkpoint is made;
+/// and in the checkpoint's bytes, whose vector may have grown to twice of them.
+pub(crate) const PRODUCER_BYTES: usize = 1 << 10;
+const _: () = {
+    let batches = BATCHES_MAX * size_of::<ProducerBatch>();
+    let (entry, saved, encoded) = (
+        8 + size_of::<Producer>(),
+        size_of::<SavedProducer>(),
+        18 + 32 * BATCHES_MAX,
+    );
+    assert!((2 * entry + batches) + (saved + batches) + 2 * encoded <= PRODUCER_BYTES);
+};
 
 /// A batch that was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,17 +35,28 @@ pub(crate) struct ProducerBatch {
 }
 
 /// A producer.
+#[derive(Debug, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    /// Oldest first, at most [`BATCHES_MAX`].
+    batches: VecDeque<ProducerBatch>,
+    /// The last of its batches that is in a segment, and its epoch: what a checkpoint says when the five are all newer.
+    migrated: Option<(i16, ProducerBatch)>,
+}
+
+/// A producer, as a checkpoint has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Producer {
+pub(crate) struct SavedProducer {
+    pub(crate) id: i64,
     pub(crate) epoch: i16,
-    /// Oldest first; not empty, at most [`BATCHES_MAX`].
-    pub(crate) batches: VecDeque<ProducerBatch>,
+    /// Oldest first.
+    pub(crate) batches: Vec<ProducerBatch>,
 }
 
 /// All producers of a partition.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct ProducerState {
-    pub(crate) producers: BTreeMap<i64, Producer>,
+    producers: BTreeMap<i64, Producer>,
 }
 
 /// What a batch is to its producer's state.
@@ -51,7 +72,59 @@ pub(crate) enum Verdict {
     EpochFenced,
 }
 
+impl ProducerBatch {
+    fn of(header: &BatchHeader) -> ProducerBatch {
+        ProducerBatch {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            timestamp_ms: header.max_timestamp_ms,
+        }
+    }
+}
+
 impl ProducerState {
+    /// As [`ProducerState::save`] said it.
+    pub(crate) fn restore(saved: Vec<SavedProducer>) -> ProducerState {
+        let producer = |saved: SavedProducer| {
+            let migrated = saved.batches.last().map(|last| (saved.epoch, *last));
+            let producer = Producer {
+                epoch: saved.epoch,
+                batches: saved.batches.into(),
+                migrated,
+            };
+            (saved.id, producer)
+        };
+        ProducerState {
+            producers: saved.into_iter().map(producer).collect(),
+        }
+    }
+
+    /// What is known of the batches before `next_offset`, up to which all is migrated. With the batches from there on
+    /// appended, it is this state again.
+    pub(crate) fn save(&self, next_offset: i64) -> Vec<SavedProducer> {
+        let saved = |(id, producer): (&i64, &Producer)| {
+            let migrated = |batch: &&ProducerBatch| batch.base_offset < next_offset;
+            let batches: Vec<_> = producer.batches.iter().take_while(migrated).copied().collect();
+            let (epoch, batches) = match producer.migrated {
+                Some((epoch, last)) if batches.is_empty() => (epoch, vec![last]),
+                _ => (producer.epoch, batches),
+            };
+            (!batches.is_empty()).then_some(SavedProducer {
+                id: *id,
+                epoch,
+                batches,
+            })
+        };
+        self.producers.iter().filter_map(saved).collect()
+    }
+
+    /// How many producers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.producers.len()
+    }
+
     /// Judges a batch that has a producer id. Any sequence is taken from a producer that is not known, as Kafka does.
     pub(crate) fn check(&self, header: &BatchHeader) -> Verdict {
         let Some(producer) = self.producers.get(&header.producer_id) else {
@@ -83,22 +156,13 @@ impl ProducerState {
         if !header.has_producer_id() {
             return;
         }
-        let batch = ProducerBatch {
-            first_sequence: header.base_sequence,
-            last_sequence: header.last_sequence(),
-            base_offset: header.base_offset,
-            last_offset: header.last_offset(),
-            timestamp_ms: header.max_timestamp_ms,
-        };
-        if self.producers.len() == PRODUCERS_MAX && !self.producers.contains_key(&header.producer_id) {
-            self.forget_half();
-        }
         let producer = self
             .producers
             .entry(header.producer_id)
             .or_insert_with(|| Producer {
                 epoch: header.producer_epoch,
-                batches: VecDeque::with_capacity(1),
+                batches: VecDeque::new(),
+                migrated: None,
             });
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
@@ -107,18 +171,30 @@ impl ProducerState {
         if producer.batches.len() == BATCHES_MAX {
             producer.batches.pop_front();
         }
-        producer.batches.push_back(batch);
+        producer.batches.reserve_exact(1);
+        producer.batches.push_back(ProducerBatch::of(header));
     }
 
-    /// Forgets those that have not written for longest. Half of them at a time, so that a new producer costs little. By
-    /// offsets alone, so that a replay forgets the same.
-    fn forget_half(&mut self) {
+    /// A batch that was appended is in its segment now.
+    pub(crate) fn migrated(&mut self, header: &BatchHeader) {
+        if header.has_producer_id()
+            && let Some(producer) = self.producers.get_mut(&header.producer_id)
+        {
+            producer.migrated = Some((header.producer_epoch, ProducerBatch::of(header)));
+        }
+    }
+
+    /// Forgets half of the producers, rounded up: those that have not written for longest.
+    pub(crate) fn forget_half(&mut self) {
         let newest = |producer: &Producer| producer.batches.back().map(|batch| batch.last_offset);
         let mut offsets: Vec<_> = self.producers.values().map(newest).collect();
-        let middle = offsets.len() / 2;
-        let (_, kept_from, _) = offsets.select_nth_unstable(middle);
-        let kept_from = *kept_from;
-        self.producers.retain(|_, producer| newest(producer) >= kept_from);
+        if offsets.is_empty() {
+            return;
+        }
+        let middle = (offsets.len() - 1) / 2;
+        let (_, forgotten, _) = offsets.select_nth_unstable(middle);
+        let forgotten = *forgotten;
+        self.producers.retain(|_, producer| newest(producer) > forgotten);
     }
 }
 
@@ -129,6 +205,8 @@ fn following(sequence: i32) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn batch(producer_id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> BatchHeader {
@@ -193,21 +271,74 @@ mod tests {
     }
 
     #[test]
-    fn as_many_producers_as_a_client_likes_are_not_remembered() {
-        let mut state = ProducerState::default();
-        let most = PRODUCERS_MAX as i64;
-        for id in 0..most {
-            state.appended(&batch(id, 0, 0, 1, id));
+    fn those_that_have_not_written_for_longest_are_forgotten_first() {
+        let mut state = state(&(0..5).map(|id| batch(id, 0, 0, 1, id)).collect::<Vec<_>>());
+        // The first one writes again.
+        state.appended(&batch(0, 0, 1, 1, 5));
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            state.forget_half();
+            left.push(state.producers.keys().copied().collect::<Vec<_>>());
         }
-        // The first one writes again, and is not among those that have not written for longest.
-        state.appended(&batch(0, 0, 1, 1, most));
-        assert_eq!(state.producers.len(), PRODUCERS_MAX);
-        state.appended(&batch(most, 0, 0, 1, most + 1));
-        assert_eq!(state.producers.len(), PRODUCERS_MAX / 2 + 1);
-        for id in [0, most / 2 + 1, most - 1, most] {
-            assert!(state.producers.contains_key(&id), "{id}");
-        }
+        assert_eq!(left, [vec![0, 4], vec![0], vec![], vec![]]);
         assert_eq!(state.check(&batch(1, 0, 7, 1, 0)), Verdict::Append);
+    }
+
+    /// Batches of few producers, among them epochs that grow and repetitions of what was forgotten.
+    fn history() -> impl Strategy<Value = Vec<BatchHeader>> {
+        proptest::collection::vec((0..3_i64, 0..8_u8, 1..4_i32), 1..60).prop_map(|drawn| {
+            let (mut offset, mut producers) = (0, [(0_i16, 0_i32); 3]);
+            let mut appended = |(id, bump, records): (i64, u8, i32)| {
+                let (epoch, sequence) = &mut producers[id as usize];
+                if bump == 0 {
+                    (*epoch, *sequence) = (*epoch + 1, 0);
+                }
+                let header = batch(id, *epoch, *sequence, records, offset);
+                (*sequence, offset) = (*sequence + records, offset + i64::from(records));
+                header
+            };
+            drawn.into_iter().map(&mut appended).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_saved_and_the_batches_after_it_are_the_state(
+            history in history(), migrated in 0..60_usize, appended in 0..60_usize
+        ) {
+            let migrated = migrated.min(history.len());
+            let appended = (migrated + appended).min(history.len());
+            let next_offset = history.get(migrated).map_or(i64::MAX, |header| header.base_offset);
+            let mut state = ProducerState::default();
+            for header in &history[..appended] {
+                state.appended(header);
+            }
+            for header in &history[..migrated] {
+                state.migrated(header);
+            }
+            let saved = state.save(next_offset);
+            // A crash that loses everything after what is migrated: the next batch of each producer is known all the same.
+            let only_migrated = ProducerState::restore(saved.clone());
+            for id in 0..3 {
+                let last = history[..migrated].iter().rfind(|header| header.producer_id == id);
+                let known = only_migrated.producers.get(&id);
+                let known = known.and_then(|known| Some((known.epoch, known.batches.back()?.last_sequence)));
+                assert_eq!(known, last.map(|last| (last.producer_epoch, last.last_sequence())));
+            }
+            // A crash that loses nothing.
+            let mut replayed = ProducerState::restore(saved);
+            for header in &history[migrated..] {
+                replayed.appended(header);
+            }
+            for header in &history[appended..] {
+                state.appended(header);
+            }
+            for (id, producer) in &state.producers {
+                let again = &replayed.producers[id];
+                assert_eq!((again.epoch, &again.batches), (producer.epoch, &producer.batches));
+            }
+            assert_eq!(replayed.len(), state.len());
+        }
     }
 
     #[test]

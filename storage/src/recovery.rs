@@ -19,7 +19,7 @@ use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, Scan, Visit};
-use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec};
+use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget};
 use crate::phase;
 use crate::shortage::Shortage;
 
@@ -29,25 +29,27 @@ pub(crate) struct Memory {
     pub(crate) tail: usize,
     pub(crate) reading: usize,
     pub(crate) staging: usize,
+    /// On the heap: what is known of idempotent producers.
+    pub(crate) producers: usize,
 }
 
 /// The least memory with which a log opens whose journal has so many bytes: its parts hold several of its largest
 /// records.
 pub fn log_memory_bytes_min(journal_bytes: u64) -> usize {
     let largest = crate::journal::largest_record_of(journal_bytes);
-    // An eighth holds two for staging, and five eighths hold four for the tail. A block more each, and the manifest.
+    // An eighth holds two for staging, and a half holds four for the tail. A block more each, and the manifest.
     16 * (largest + (64 << 10)) + (256 << 10)
 }
 
 impl Memory {
-    /// Divides `bytes`: the tail has most, reads a quarter.
+    /// Divides `bytes`: the tail has half, reads a quarter.
     pub(crate) fn of(bytes: usize) -> Memory {
-        let staging = bytes / 8;
-        let reading = bytes / 4;
+        let (reading, staging, producers) = (bytes / 4, bytes / 8, bytes / 8);
         Memory {
-            tail: bytes - staging - reading,
+            tail: bytes - reading - staging - producers,
             reading,
             staging,
+            producers,
         }
     }
 }
@@ -115,6 +117,7 @@ pub(crate) async fn recover(
         reading: pool("reading", memory.reading)?,
         staging,
         files: crate::files::Files::default(),
+        producers: ProducerBudget::new(memory.producers),
         directory: data,
         block_bytes: superblock.block_bytes,
         reading_shortage: Shortage::default(),

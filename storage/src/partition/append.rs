@@ -129,7 +129,7 @@ impl PartitionLog {
         let stream_position = state.segments.stream_end();
         state.segments.append(position, batch.len() as u32);
         state.leader_epochs.begin(leader_epoch, base_offset);
-        state.producers.appended(&numbered);
+        partition.remember(&mut state, &numbered);
         state.next_offset = last_offset + 1;
         state.forget_evicted();
         state.tail.push_back(Piece {
@@ -141,6 +141,8 @@ impl PartitionLog {
             group: group.clone(),
             place,
         });
+        drop(state);
+        partition.bound_producers();
         if position.file_position == 0 && base_offset > partition.log_start_offset.get() {
             crate::phase::say("roll");
         }

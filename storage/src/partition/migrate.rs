@@ -178,7 +178,7 @@ impl PartitionLog {
                 interval,
             );
             segment.migrated += batch.len() as u32;
-            state.migrated.producers.appended(&header);
+            state.producers.migrated(&header);
             state.migrated.next_offset = header.next_offset();
         }
         assert_eq!(segment.migrated, end, "segments are written without gaps");

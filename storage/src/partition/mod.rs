@@ -7,6 +7,7 @@
 
 mod append;
 mod migrate;
+mod producers;
 mod read;
 mod replay;
 mod timestamps;
@@ -22,6 +23,8 @@ use ring::local::Signal;
 
 pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::migrate::{METADATA_FILE, set_aside};
+pub(crate) use self::producers::ProducerBudget;
+use self::producers::Share;
 pub use self::read::Extent;
 use crate::commit::{CommitObserver, Committer, Group, Place};
 use crate::files::Files;
@@ -78,6 +81,8 @@ pub(crate) struct LogShared {
     /// The data directory.
     pub(crate) directory: PathBuf,
     pub(crate) block_bytes: u32,
+    /// Of all partitions together.
+    pub(crate) producers: Rc<ProducerBudget>,
     /// Readers of segments got no memory.
     pub(crate) reading_shortage: Shortage,
     /// There are segments to remove.
@@ -103,6 +108,8 @@ struct Partition {
     high_watermark: Cell<i64>,
     moved: Signal,
     is_dropped: Cell<bool>,
+    /// What of the shard's producers are its.
+    producers: Share,
     state: RefCell<State>,
 }
 
@@ -121,7 +128,6 @@ struct State {
 /// The state as of the last migrated batch: what a checkpoint says.
 struct Migrated {
     next_offset: i64,
-    producers: ProducerState,
     /// Of the last segment that is not sealed: its bytes after its last whole block.
     partial: Vec<u8>,
 }

@@ -13,6 +13,7 @@ use crate::commit::{Group, Place};
 use crate::index::SegmentIndex;
 use crate::journal::record::Entry;
 use crate::leader_epochs::LeaderEpochs;
+use crate::producer_state::ProducerState;
 use crate::segment::{Position, Segment, Segments};
 
 impl PartitionLog {
@@ -46,30 +47,32 @@ impl PartitionLog {
             segments: Segments { all },
             tail: VecDeque::new(),
             migrated_pieces: 0,
-            producers: saved.producers.clone(),
+            producers: ProducerState::restore(saved.producers),
             leader_epochs: saved.leader_epochs,
             migrated: Migrated {
                 next_offset: saved.next_offset,
-                producers: saved.producers,
                 partial: saved.partial,
             },
         };
-        PartitionLog {
-            partition: Rc::new(Partition {
-                id: spec.id,
-                topic: spec.topic.clone(),
-                shared,
-                config: Cell::new(spec.config),
-                owner_epoch: saved.owner_epoch,
-                leader_epoch: Cell::new(state.leader_epochs.newest()),
-                log_start_offset: Cell::new(saved.log_start_offset),
-                committed_log_start: Cell::new(saved.log_start_offset),
-                high_watermark: Cell::new(saved.next_offset),
-                moved: Signal::new(),
-                is_dropped: Cell::new(false),
-                state: RefCell::new(state),
-            }),
-        }
+        let producers = state.producers.len();
+        let partition = Rc::new_cyclic(|partition| Partition {
+            id: spec.id,
+            topic: spec.topic.clone(),
+            producers: shared.producers.share(partition),
+            shared,
+            config: Cell::new(spec.config),
+            owner_epoch: saved.owner_epoch,
+            leader_epoch: Cell::new(state.leader_epochs.newest()),
+            log_start_offset: Cell::new(saved.log_start_offset),
+            committed_log_start: Cell::new(saved.log_start_offset),
+            high_watermark: Cell::new(saved.next_offset),
+            moved: Signal::new(),
+            is_dropped: Cell::new(false),
+            state: RefCell::new(state),
+        });
+        partition.producers.set(producers);
+        partition.bound_producers();
+        PartitionLog { partition }
     }
 
     /// Applies a batch of the journal. Everything of it must follow what is here; what does not is said in words.
@@ -118,7 +121,7 @@ impl PartitionLog {
         state
             .leader_epochs
             .begin(header.partition_leader_epoch, header.base_offset);
-        state.producers.appended(&header);
+        self.partition.remember(&mut state, &header);
         state.next_offset = entry.next_offset;
         self.partition.high_watermark.set(entry.next_offset);
         self.partition.leader_epoch.set(state.leader_epochs.newest());
@@ -131,6 +134,8 @@ impl PartitionLog {
             group,
             place,
         });
+        drop(state);
+        self.partition.bound_producers();
         Ok(())
     }
 
@@ -163,7 +168,7 @@ impl PartitionLog {
             leader_epochs: LeaderEpochs {
                 starts: starts.filter(|(_, start)| *start < next_offset).collect(),
             },
-            producers: state.migrated.producers.clone(),
+            producers: state.producers.save(next_offset),
         }
     }
 }

@@ -128,7 +128,7 @@ impl PartitionLog {
                 .expect("what is not migrated is in memory");
             let header = bytes.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
             let header = header.expect("a batch has a header");
-            state.migrated.producers.appended(&header);
+            state.producers.migrated(&header);
             state.migrated.next_offset = header.next_offset();
         }
         state.tail.drain(..pieces);
