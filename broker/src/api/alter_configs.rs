@@ -124,6 +124,10 @@ async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<Alt
         };
         decided.push(match (checked, wish.kind) {
             (Err(refusal), _) => Some(Altered::of(Err(refusal))),
+            (Ok(_), resource::TOPIC) if wish.name.is_empty() => Some(Altered::of(Err((
+                ErrorCode::InvalidRequest,
+                "a topic has to be named: no configs hold for all topics".to_owned(),
+            )))),
             // Whether the topic is there is for the controller to say: it may be newer than this shard's image.
             (Ok(changes), resource::TOPIC) => {
                 topics.push(TopicConfigs {

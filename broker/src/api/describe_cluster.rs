@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use wire::ErrorCode;
 use wire::messages::describe_cluster::{
-    ClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_BROKERS,
+    ClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_BROKERS, ENDPOINT_CONTROLLERS,
 };
 
 use crate::api::metadata::ALL_CLUSTER_OPERATIONS;
@@ -15,8 +15,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: DescribeClusterRequest = call.body()?;
     if request.endpoint_type != ENDPOINT_BROKERS {
         // Kafka's brokers refuse it as well: only controllers tell of controllers.
+        let error_code = match request.endpoint_type {
+            ENDPOINT_CONTROLLERS => ErrorCode::MismatchedEndpointType,
+            _ => ErrorCode::UnsupportedEndpointType,
+        };
         return call.ready(&DescribeClusterResponse {
-            error_code: ErrorCode::MismatchedEndpointType,
+            error_code,
             error_message: Some("this is a broker, and tells of brokers (endpoint type 1)".to_owned()),
             endpoint_type: request.endpoint_type,
             ..DescribeClusterResponse::default()

@@ -2,6 +2,7 @@
 
 use wire::ErrorCode;
 
+use crate::api::metadata::is_topic_name;
 use crate::controller::image::NODES_PER_HOST;
 use crate::shard::{LocalTopic, World};
 
@@ -29,6 +30,10 @@ pub(crate) enum Resource<'a> {
 /// If there is none, or if another node has to be asked.
 pub(crate) fn of<'a>(kind: i8, name: &str, world: &'a World, node_id: i32) -> Result<Resource<'a>, Refusal> {
     match kind {
+        TOPIC if !is_topic_name(name) => {
+            let why = format!("'{name}' is no name of a topic");
+            Err((ErrorCode::InvalidTopicException, why))
+        }
         TOPIC => world.topic(name).map(Resource::Topic).ok_or_else(|| {
             let why = "This server does not host this topic-partition.".to_owned();
             (ErrorCode::UnknownTopicOrPartition, why)

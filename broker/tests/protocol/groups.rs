@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
-use wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use wire::messages::join_group::{JoinGroupProtocol, JoinGroupRequest, JoinGroupResponse};
 use wire::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, LeavingMember};
@@ -35,26 +34,8 @@ fn group(broker: &Broker) -> (String, Client) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("group-{}-{number}", std::process::id());
-    let client = coordinator(broker, &name);
+    let client = broker.coordinator(&name);
     (name, client)
-}
-
-fn coordinator(broker: &Broker, group: &str) -> Client {
-    loop {
-        let request = FindCoordinatorRequest {
-            key: group,
-            ..FindCoordinatorRequest::default()
-        };
-        let found: FindCoordinatorResponse = broker.client().call(3, &request).unwrap();
-        if found.error_code == ErrorCode::None {
-            let mut client = Client::connect(&format!("{}:{}", found.host, found.port));
-            // It may still be reading its log, and Apache Kafka's may not know yet that it is one.
-            if described(&mut client, group, 5).error_code == ErrorCode::None {
-                return client;
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
 }
 
 fn join_request<'a>(
@@ -308,7 +289,7 @@ fn a_newcomer_is_waited_for_until_the_others_have_joined_again() {
     let broker = broker();
     let (group, mut first) = group(&broker);
     let joined = settled(&mut first, &group);
-    let mut second = coordinator(&broker, &group);
+    let mut second = broker.coordinator(&group);
     let given: JoinGroupResponse = second.call(9, &join_request(&group, "", RANGE)).unwrap();
     let waiting = second.send(9, &join_request(&group, &given.member_id, RANGE));
     while heartbeat(&mut first, &group, &joined.member_id, 1) == ErrorCode::None {
@@ -832,7 +813,7 @@ fn groups_and_offsets_outlive_a_restart_and_a_kill_and_another_number_of_shards(
         let offset = 10 + round as i64;
         assert_eq!(commit_as_member(&mut client, offset), ErrorCode::None, "{signal}");
         broker.restart_with_shards(signal, shards);
-        client = coordinator(&broker, &group);
+        client = broker.coordinator(&group);
         assert_eq!(
             committed(&mut client, &group, &topic, 0).0,
             offset,

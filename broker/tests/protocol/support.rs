@@ -8,9 +8,11 @@ use std::time::Duration;
 use wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
+use wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use wire::messages::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
 };
+use wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::messages::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -47,6 +49,31 @@ impl Broker {
             .find(|node| node.node_id == id)
             .expect("a node of Metadata");
         Client::connect(&format!("{}:{}", node.host, node.port))
+    }
+
+    /// A connection to the node that coordinates the group.
+    pub fn coordinator(&self, group: &str) -> Client {
+        loop {
+            let request = FindCoordinatorRequest {
+                key: group,
+                ..FindCoordinatorRequest::default()
+            };
+            let found: FindCoordinatorResponse = self.client().call(3, &request).unwrap();
+            if found.error_code == ErrorCode::None {
+                let mut client = Client::connect(&format!("{}:{}", found.host, found.port));
+                // It may still be reading its log, and Apache Kafka's may not know yet that it is one.
+                let groups = [group];
+                let request = DescribeGroupsRequest {
+                    groups: Array::from_slice(&groups),
+                    ..DescribeGroupsRequest::default()
+                };
+                let described: DescribeGroupsResponse = client.call(5, &request).unwrap();
+                if described.groups[0].error_code == ErrorCode::None {
+                    return client;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

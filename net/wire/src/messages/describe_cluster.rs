@@ -9,6 +9,8 @@ use crate::schema::message;
 
 /// The client asks for brokers.
 pub const ENDPOINT_BROKERS: i8 = 1;
+/// The client asks for controllers.
+pub const ENDPOINT_CONTROLLERS: i8 = 2;
 
 message! {
     /// Asks who the cluster is.
