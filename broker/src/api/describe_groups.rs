@@ -72,12 +72,12 @@ fn describe(name: &str, live: Option<&Group>, stored: Option<&Stored>, version: 
     group.protocol_data = protocol.unwrap_or_default().to_owned();
     let members = live.members().iter().map(|(member_id, member)| DescribedMember {
         member_id: member_id.clone(),
-        group_instance_id: member.group_instance_id.clone(),
-        client_id: member.client_id.clone(),
-        client_host: member.client_host.clone(),
+        group_instance_id: member.client.group_instance_id.clone(),
+        client_id: member.client.client_id.clone(),
+        client_host: member.client.client_host.clone(),
         member_metadata: protocol
             .map_or_else(Default::default, |protocol| (&*member.metadata(protocol)).into()),
-        member_assignment: (&*member.assignment).into(),
+        member_assignment: (&**member.assignment()).into(),
     });
     group.members = members.collect();
     group

@@ -7,7 +7,7 @@ use wire::messages::join_group::{JoinGroupMember, JoinGroupRequest, JoinGroupRes
 
 use crate::api::{Call, Handled, bound_entries, later};
 use crate::group::machine::{JoinRequest, Joined};
-use crate::group::member::{Opaque, Protocol};
+use crate::group::member::{Client, Opaque, Protocol};
 use crate::shard::Shard;
 
 /// The first version whose clients join twice, the second time with an id (KIP-394).
@@ -52,8 +52,9 @@ fn check(shard: &Shard, request: &JoinGroupRequest<'_>) -> Result<(), ErrorCode>
     if !timeouts.contains(&request.session_timeout_ms) {
         return Err(ErrorCode::InvalidSessionTimeout);
     }
-    let metadata = request.protocols.iter().map(|protocol| protocol.metadata.len());
-    if metadata.fold(0usize, usize::saturating_add) > METADATA_BYTES_MAX {
+    let protocols = request.protocols.iter();
+    let said = protocols.map(|protocol| protocol.name.len().saturating_add(protocol.metadata.len()));
+    if said.fold(0usize, usize::saturating_add) > METADATA_BYTES_MAX {
         return Err(ErrorCode::InvalidRequest);
     }
     Ok(())
@@ -72,12 +73,15 @@ fn join_request(call: &Call, request: &JoinGroupRequest<'_>) -> JoinRequest {
             });
         }
     }
+    protocols.shrink_to_fit();
     JoinRequest {
         member_id: request.member_id.to_owned(),
         new_member_id: format!("{prefix}-{}", random_uuid()),
-        group_instance_id: request.group_instance_id.map(str::to_owned),
-        client_id: client_id.to_owned(),
-        client_host: call.client_host(),
+        client: Client {
+            group_instance_id: request.group_instance_id.map(str::to_owned),
+            client_id: client_id.to_owned(),
+            client_host: call.client_host(),
+        },
         rebalance_timeout_ms: if call.version < FIRST_REBALANCE_TIMEOUT_VERSION {
             request.session_timeout_ms
         } else {
@@ -88,6 +92,8 @@ fn join_request(call: &Call, request: &JoinGroupRequest<'_>) -> JoinRequest {
         protocols,
         must_know_its_id: call.version >= FIRST_KNOWN_ID_VERSION,
         can_skip_assignment: call.version >= FIRST_SKIP_VERSION,
+        // The coordinator knows.
+        room_bytes: 0,
     }
 }
 

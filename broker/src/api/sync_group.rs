@@ -40,6 +40,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
                 assignments: assignments
                     .map(|one| (one.member_id.to_owned(), Opaque::from(one.assignment)))
                     .collect(),
+                // The coordinator knows.
+                room_bytes: 0,
             };
             let synced = coordinator.sync(request.group_id, sync);
             let caller = call.into_caller();

@@ -190,11 +190,12 @@ impl Settings {
         }
     }
 
-    /// What a shard needs, in bytes: its log, beside a listener that takes at most three eighths, and some to spare.
+    /// What a shard needs, in bytes: its log, beside a listener that takes at most six sixteenths, groups that take one,
+    /// and some to spare.
     fn shard_memory_bytes_min(&self) -> i64 {
         let journal = self.integer(&table::JOURNAL_BYTES).unsigned_abs();
         let log = i64::try_from(storage::log_memory_bytes_min(journal)).unwrap_or(i64::MAX / 8);
-        let all = (log + (2 << 20)) / 5 * 8 + (1 << 20);
+        let all = (log + (2 << 20)) / 9 * 16 + (1 << 20);
         all.max(table::SHARD_MEMORY_BYTES_MIN)
     }
 
@@ -446,7 +447,7 @@ mod tests {
                 .take_assignment(&format!("shards={shards}"))
                 .expect("a good setting");
             assert_eq!(settings.check(), Ok(()), "{shards} shards");
-            let log = settings.memory_bytes() / shards * 5 / 8;
+            let log = settings.memory_bytes() / shards * 9 / 16;
             let least = storage::log_memory_bytes_min(settings.integer(&table::JOURNAL_BYTES).unsigned_abs());
             assert!(log > least as i64, "{shards} shards");
         }

@@ -90,8 +90,13 @@ impl HostOptions {
         (half / self.shards() as usize).max(1)
     }
 
+    fn group_memory_bytes(&self) -> usize {
+        self.shard_memory_bytes() / 16
+    }
+
     fn log_memory_bytes(&self) -> usize {
-        self.shard_memory_bytes() - self.limits().memory_bytes() - SHARD_SPARE_BYTES
+        let others = self.limits().memory_bytes() + self.group_memory_bytes() + SHARD_SPARE_BYTES;
+        self.shard_memory_bytes() - others
     }
 
     fn shards(&self) -> u32 {
@@ -114,6 +119,7 @@ impl HostOptions {
                     settings.usize(&table::OFFSETS_RETENTION_CHECK_INTERVAL_MS) as u64,
                 ),
                 offset_metadata_max: settings.usize(&table::OFFSET_METADATA_MAX_BYTES),
+                memory_bytes: self.group_memory_bytes(),
             },
             fetch_max_bytes: settings.i32(&table::FETCH_MAX_BYTES),
             fetch_session_slots: settings.usize(&table::FETCH_SESSION_SLOTS),

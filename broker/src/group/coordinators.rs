@@ -13,12 +13,14 @@ use wire::ErrorCode;
 
 use crate::controller::decide::OFFSETS_TOPIC;
 use crate::group::coordinator::Coordinator;
+use crate::group::memory::GroupMemory;
 use crate::shard::context::GroupSettings;
 use crate::shard::{Place, World};
 
 /// See the module.
 pub(crate) struct Coordinators {
     settings: GroupSettings,
+    memory: GroupMemory,
     room: Signal,
     led: RefCell<BTreeMap<TopicPartition, Rc<Coordinator>>>,
 }
@@ -28,6 +30,7 @@ impl Coordinators {
     pub(crate) fn new(settings: GroupSettings, room: Signal) -> Coordinators {
         Coordinators {
             settings,
+            memory: GroupMemory::new(settings.memory_bytes),
             room,
             led: RefCell::default(),
         }
@@ -60,9 +63,9 @@ impl Coordinators {
             stays
         });
         for (id, log) in led {
-            coordinators
-                .entry(id)
-                .or_insert_with(|| Coordinator::start(log, self.settings, self.room.clone()));
+            coordinators.entry(id).or_insert_with(|| {
+                Coordinator::start(log, self.settings, self.memory.clone(), self.room.clone())
+            });
         }
         if let Some(before) = before {
             let gone = |name: &&String| !world.image.topics_by_name.contains_key(*name);

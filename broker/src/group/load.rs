@@ -1,7 +1,5 @@
 //! Reading a partition of `__consumer_offsets` back: what a coordinator knows when it begins.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use storage::{PartitionLog, StorageError};
@@ -9,7 +7,8 @@ use wire::RecordBatch;
 use wire::group_record::GroupRecord;
 use wire::record_batch::batches;
 
-use crate::group::stored::{Change, Stored};
+use crate::group::coordinator::groups::Groups;
+use crate::group::stored::Change;
 
 /// Read at a time, in bytes.
 const STEP_BYTES: usize = 1 << 20;
@@ -19,22 +18,24 @@ const UNPACKED_BYTES_MAX: usize = 64 << 20;
 const MEMORY_RETRY: Duration = Duration::from_millis(20);
 
 /// What a partition's log says.
-#[derive(Debug, Default)]
 pub(super) struct Loaded {
-    /// By group.
-    pub(super) groups: BTreeMap<Rc<str>, Stored>,
+    pub(super) groups: Groups,
     /// Bytes of the log that were read.
     pub(super) log_bytes: u64,
     /// Records that are not ours to drop: of kinds that another coordinator keeps, or that could not be read.
     pub(super) strange_records: u64,
 }
 
-/// Reads the whole log.
+/// Reads the whole log into `groups`, which has none yet. What was acknowledged is taken whatever there is room for.
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) async fn load(log: &PartitionLog) -> Result<Loaded, StorageError> {
-    let mut loaded = Loaded::default();
+pub(super) async fn load(log: &PartitionLog, groups: Groups) -> Result<Loaded, StorageError> {
+    let mut loaded = Loaded {
+        groups,
+        log_bytes: 0,
+        strange_records: 0,
+    };
     let mut offset = log.log_start_offset();
     let end = log.high_watermark();
     while offset < end {
@@ -55,7 +56,6 @@ pub(super) async fn load(log: &PartitionLog) -> Result<Loaded, StorageError> {
             ring::timer::sleep(MEMORY_RETRY).await;
         }
     }
-    loaded.groups.retain(|_, stored| !stored.is_nothing());
     Ok(loaded)
 }
 
@@ -81,7 +81,7 @@ impl Loaded {
             match decoded {
                 Some(decoded) => {
                     let (group, change) = Change::of(&decoded);
-                    self.groups.entry(Rc::from(group)).or_default().apply(&change);
+                    self.groups.apply(group, &[change]);
                 }
                 None => self.strange_records += 1,
             }

@@ -10,6 +10,7 @@ pub(crate) mod coordinators;
 mod load;
 pub(crate) mod machine;
 pub(crate) mod member;
+pub(crate) mod memory;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stored;

@@ -21,7 +21,8 @@ use wire::ErrorCode;
 
 use crate::group::coordinator::Coordinator;
 use crate::group::machine::{Identity, JoinRequest, SyncRequest};
-use crate::group::member::{Opaque, Protocol};
+use crate::group::member::{Client, Opaque, Protocol};
+use crate::group::memory::GroupMemory;
 use crate::group::stored::Committed;
 use crate::shard::context::GroupSettings;
 
@@ -39,6 +40,11 @@ const OFFSETS: i32 = 3;
 const CRASHES: u32 = 4;
 /// Commits of a group that are under way at most.
 const WINDOW: usize = 3;
+/// How far the groups may go beyond what they may take: what replaces something is taken beside it until it is durable,
+/// and one request more moves.
+const BEYOND_BYTES: usize = 8 << 10;
+/// Names of groups that only take room begin so.
+const FILLER: &str = "filler-";
 
 /// What a group was promised: by partition, the newest offset that was acknowledged, or seen.
 #[derive(Debug, Default)]
@@ -57,6 +63,8 @@ struct Model {
     acknowledged: u64,
     refused: u64,
     snapshots: u64,
+    /// Of requests that would have taken more than the groups' share.
+    without_room: u64,
 }
 
 type Shared = Arc<Mutex<Model>>;
@@ -78,7 +86,7 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn committed_offsets_never_go_back_and_old_generations_commit_nothing() {
-    let totals = Mutex::new((0, 0, 0));
+    let totals = Mutex::new((0, 0, 0, 0));
     for_each_seed(seeds(), |seed| {
         let model = run(seed);
         let model = lock(&model);
@@ -86,13 +94,16 @@ fn committed_offsets_never_go_back_and_old_generations_commit_nothing() {
         totals.0 += model.acknowledged;
         totals.1 += model.refused;
         totals.2 += model.snapshots;
+        totals.3 += model.without_room;
     });
     // What no run has tried is not shown by all of them.
-    let (acknowledged, refused, snapshots) = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (acknowledged, refused, snapshots, without_room) =
+        totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{acknowledged} commits acknowledged, {refused} of old generations refused, {snapshots} snapshots"
+        "{acknowledged} commits acknowledged, {refused} of old generations refused, {without_room} without room, \
+         {snapshots} snapshots"
     );
-    assert!(acknowledged > 0 && refused > 0 && snapshots > 0);
+    assert!(acknowledged > 0 && refused > 0 && snapshots > 0 && without_room > 0);
 }
 
 fn run(seed: u64) -> Shared {
@@ -126,8 +137,13 @@ fn memory_bytes() -> usize {
 fn check_at_the_end(simulator: &mut Simulator, host: HostId, model: &Shared) {
     let shared = model.clone();
     let ended = simulator.run(host, memory_bytes(), LIMIT, move || async move {
-        let (shards, coordinators) = open(99, 1).await;
+        let (shards, coordinators, memory) = open(99, 1).await;
         check(&shared, &coordinators).await;
+        delete_everything(&coordinators).await;
+        for (memory, _) in &memory {
+            let taken = (memory.kept.taken(), memory.moving.taken());
+            assert_eq!(taken, (0, 0), "nothing is left, and something is taken");
+        }
         coordinators.iter().for_each(|coordinator| coordinator.stop());
         for shard in shards {
             shard.stop().await.expect("stopped");
@@ -138,8 +154,9 @@ fn check_at_the_end(simulator: &mut Simulator, host: HostId, model: &Shared) {
 
 /// Serves until the power goes.
 async fn live(model: Shared, number: i32, shards: u32) {
-    let (_shards, coordinators) = open(number, shards).await;
+    let (_shards, coordinators, memory) = open(number, shards).await;
     check(&model, &coordinators).await;
+    let loaded: Vec<usize> = memory.iter().map(|(memory, _)| memory.kept.taken()).collect();
     let mut tasks: Vec<Task<()>> = Vec::new();
     for group in 0..GROUPS {
         let coordinator = coordinators[(group % PARTITIONS) as usize].clone();
@@ -147,6 +164,9 @@ async fn live(model: Shared, number: i32, shards: u32) {
             Class::Latency,
             client(model.clone(), coordinator, group, number),
         ));
+    }
+    for coordinator in &coordinators {
+        tasks.push(spawn(Class::Latency, fill(model.clone(), coordinator.clone())));
     }
     let mut starts = coordinators
         .iter()
@@ -159,10 +179,38 @@ async fn live(model: Shared, number: i32, shards: u32) {
             lock(&model).snapshots += u64::from(now > *start);
             *start = now;
         }
+        for ((memory, of), loaded) in memory.iter().zip(&loaded) {
+            check_memory(
+                memory,
+                coordinators.iter().filter(|one| of.contains(&one.partition())),
+                *loaded,
+            );
+        }
     }
 }
 
-async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordinator>>) {
+/// What a shard's groups take is what its coordinators say, and within bounds.
+fn check_memory<'a>(
+    memory: &GroupMemory,
+    coordinators: impl Iterator<Item = &'a Rc<Coordinator>>,
+    loaded: usize,
+) {
+    let taken = (memory.kept.taken(), memory.moving.taken());
+    let mut sum = (0, 0);
+    for coordinator in coordinators {
+        let (kept, moving) = coordinator.memory_taken().expect("loaded");
+        sum = (sum.0 + kept, sum.1 + moving);
+    }
+    assert_eq!(taken, sum, "what the shard's groups take");
+    let (kept, moving) = (memory.kept.budget().max(loaded), memory.moving.budget());
+    assert!(taken.0 <= kept + BEYOND_BYTES, "{} are kept, of {kept}", taken.0);
+    assert!(taken.1 <= moving + BEYOND_BYTES, "{} move, of {moving}", taken.1);
+}
+
+/// The accounts of a shard, and the partitions that it coordinates.
+type ShardMemory = (GroupMemory, Vec<i32>);
+
+async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordinator>>, Vec<ShardMemory>) {
     let options = DirectoryOptions {
         journal_bytes: RING_BYTES,
         new_cluster_id: 1,
@@ -192,7 +240,10 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
         .await
         .expect("prepared");
     let mut logs = Vec::new();
+    let mut memories = Vec::new();
     let mut coordinators = BTreeMap::new();
+    // Less than was kept by an earlier life, or too little for all that comes, or plenty.
+    let memory_bytes = [24 << 10, 96 << 10, 1 << 20][(ring::random::next_u64() % 3) as usize];
     for shard in 0..shards {
         let options = ShardOptions {
             directory: DATA.into(),
@@ -207,16 +258,16 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
             .collect();
         let ids: Vec<TopicPartition> = own.iter().map(|spec| spec.id).collect();
         let (log, _report) = ShardLog::open(options, own, |_| false).await.expect("opened");
-        for id in ids {
-            let partition = log.partition(id).expect("it is there");
-            coordinators.insert(
-                id.partition,
-                Coordinator::start(partition, settings(), log.room()),
-            );
+        let memory = GroupMemory::new(memory_bytes);
+        for id in &ids {
+            let partition = log.partition(*id).expect("it is there");
+            let coordinator = Coordinator::start(partition, settings(), memory.clone(), log.room());
+            coordinators.insert(id.partition, coordinator);
         }
+        memories.push((memory, ids.iter().map(|id| id.partition).collect()));
         logs.push(log);
     }
-    (logs, coordinators.into_values().collect())
+    (logs, coordinators.into_values().collect(), memories)
 }
 
 fn settings() -> GroupSettings {
@@ -228,6 +279,7 @@ fn settings() -> GroupSettings {
         offsets_retention_ms: i64::MAX,
         offsets_retention_check_interval: Duration::from_secs(1),
         offset_metadata_max: 4_096,
+        memory_bytes: 0,
     }
 }
 
@@ -296,7 +348,11 @@ async fn client(model: Shared, coordinator: Rc<Coordinator>, group: i32, life: i
         } else {
             match join(&coordinator, &group_name, life).await {
                 Some(joined) => joined,
-                None => continue,
+                None => {
+                    // There may be no room for it.
+                    ring::timer::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
             }
         };
         if generation > 0 {
@@ -374,36 +430,89 @@ async fn client(model: Shared, coordinator: Rc<Coordinator>, group: i32, life: i
     }
 }
 
-/// A new member of the group, in its next generation, which it leads; what the members before it had is over.
-async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(Identity, i32)> {
+/// Fills what there is for groups with groups that nobody needs, and deletes some.
+async fn fill(model: Shared, coordinator: Rc<Coordinator>) {
+    let below = |bound: u64| ring::random::next_u64() % bound;
+    let partition = coordinator.partition();
+    loop {
+        let group = format!("{FILLER}{partition}-{}", below(8));
+        let nobody = Identity {
+            member_id: String::new(),
+            group_instance_id: None,
+        };
+        let mut offset = one(below(4) as i32, 1);
+        offset[0].2.metadata = Rc::from("x".repeat(below(3_000) as usize));
+        let done = match below(8) {
+            0 => coordinator.delete(&group).map(Some),
+            1 => {
+                let gone = [(Rc::from("topic"), below(4) as i32)];
+                coordinator.delete_offsets(&group, &gone).map(|(_, taker)| taker)
+            }
+            2 => {
+                let mut join = joining(&format!("filler-{}", ring::random::next_u64()));
+                join.must_know_its_id = below(2) == 0;
+                join.protocols[0].metadata = Opaque::from(vec![0; below(2_000) as usize]);
+                // It leaves again, or its session ends, and what it has committed stays.
+                let joined = coordinator.join(&group, join);
+                if below(2) == 0 {
+                    let joined = joined.await;
+                    if joined.is_some_and(|joined| joined.error_code == ErrorCode::GroupMaxSizeReached) {
+                        lock(&model).without_room += 1;
+                    }
+                }
+                Ok(None)
+            }
+            3 => leave_all(&coordinator, &group).map(|()| None),
+            _ => coordinator.commit(&group, &nobody, -1, offset),
+        };
+        match done {
+            Ok(Some(done)) if below(4) > 0 => drop(done.await),
+            Ok(_) => {}
+            Err(ErrorCode::InvalidCommitOffsetSize) => lock(&model).without_room += 1,
+            Err(
+                ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::GroupIdNotFound
+                | ErrorCode::NonEmptyGroup
+                | ErrorCode::UnknownMemberId,
+            ) => {}
+            Err(error) => panic!("{group}: {error:?}"),
+        }
+        ring::timer::sleep(Duration::from_micros(below(2_000))).await;
+    }
+}
+
+/// All members of the group leave.
+fn leave_all(coordinator: &Coordinator, group: &str) -> Result<(), ErrorCode> {
     let members = coordinator.look(group, |live, _| {
         let members = live.into_iter().flat_map(|live| live.members().keys());
         members.cloned().collect::<Vec<String>>()
     });
-    let leaving = members.ok()?.into_iter().map(|member_id| Identity {
+    let leaving = members?.into_iter().map(|member_id| Identity {
         member_id,
         group_instance_id: None,
     });
-    coordinator.leave(group, &leaving.collect::<Vec<_>>()).ok()?;
-    let joined = coordinator.join(
-        group,
-        JoinRequest {
-            member_id: String::new(),
-            new_member_id: format!("member-{life}-{}", ring::random::next_u64()),
-            group_instance_id: None,
-            client_id: "client".to_owned(),
-            client_host: "/127.0.0.1".to_owned(),
-            rebalance_timeout_ms: 1_000,
-            session_timeout_ms: 100_000,
-            protocol_type: "consumer".to_owned(),
-            protocols: vec![Protocol {
-                name: "range".to_owned(),
-                metadata: Opaque::from(vec![7; 200]),
-            }],
-            must_know_its_id: false,
-            can_skip_assignment: false,
-        },
-    );
+    coordinator.leave(group, &leaving.collect::<Vec<_>>()).map(drop)
+}
+
+/// Every group is left and deleted.
+async fn delete_everything(coordinators: &[Rc<Coordinator>]) {
+    for coordinator in coordinators {
+        let mut names = Vec::new();
+        let all = coordinator.look_at_all(|name, _, _| names.push(name.to_owned()));
+        all.expect("it has loaded");
+        for name in names {
+            leave_all(coordinator, &name).expect("they leave");
+            let deleted = coordinator.delete(&name).expect("it is empty");
+            assert_eq!(deleted.await, Some(Ok(())));
+        }
+    }
+}
+
+/// A new member of the group, in its next generation, which it leads; what the members before it had is over.
+async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(Identity, i32)> {
+    leave_all(coordinator, group).ok()?;
+    let member_id = format!("member-{life}-{}", ring::random::next_u64());
+    let joined = coordinator.join(group, joining(&member_id));
     let joined = joined
         .await
         .filter(|joined| joined.error_code == ErrorCode::None)?;
@@ -419,12 +528,35 @@ async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(
             protocol_type: None,
             protocol: None,
             assignments: BTreeMap::from([(joined.member_id, Opaque::from(&b"all"[..]))]),
+            room_bytes: 0,
         },
     );
     synced
         .await
         .filter(|synced| synced.error_code == ErrorCode::None && &*synced.assignment == b"all")?;
     Some((identity, joined.generation))
+}
+
+fn joining(new_member_id: &str) -> JoinRequest {
+    JoinRequest {
+        member_id: String::new(),
+        new_member_id: new_member_id.to_owned(),
+        client: Client {
+            group_instance_id: None,
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+        },
+        rebalance_timeout_ms: 1_000,
+        session_timeout_ms: 100_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![Protocol {
+            name: "range".to_owned(),
+            metadata: Opaque::from(vec![7; 200]),
+        }],
+        must_know_its_id: false,
+        can_skip_assignment: false,
+        room_bytes: 0,
+    }
 }
 
 fn one(partition: i32, offset: i64) -> Vec<(Rc<str>, i32, Committed)> {

@@ -4,6 +4,7 @@
 //! nobody is told of it.
 
 use std::collections::BTreeMap;
+use std::mem::size_of;
 use std::rc::Rc;
 
 use wire::group_record::{
@@ -12,6 +13,12 @@ use wire::group_record::{
 use wire::{Array, NewRecord};
 
 use crate::group::member::Opaque;
+use crate::group::memory::{
+    block_bytes, entry_bytes, map_bytes, opaque_bytes, optional_text_bytes, shared_bytes, text_bytes,
+};
+
+/// What a record has beside its names and what only members understand, at most; a member in one likewise.
+const RECORD_BYTES: usize = 128;
 
 /// A generation of a group, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +59,59 @@ pub(crate) struct Committed {
     pub(crate) expire_timestamp_ms: i64,
 }
 
+impl Committed {
+    /// What it takes of the heap among others.
+    fn bytes(&self) -> usize {
+        entry_bytes::<i32, Committed>() + shared_bytes(self.metadata.len())
+    }
+}
+
+/// What a topic takes of the heap, beside its offsets.
+fn topic_bytes(topic: &str) -> usize {
+    entry_bytes::<Rc<str>, Offsets>() + shared_bytes(topic.len()) + map_bytes::<i32, Committed>()
+}
+
+impl Generation {
+    /// What it takes of the heap, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = [
+            Some(&self.protocol_type),
+            self.protocol.as_ref(),
+            self.leader.as_ref(),
+        ];
+        let members = self.members.iter().map(|member| {
+            let names = [&member.member_id, &member.client_id, &member.client_host];
+            names.map(|name| text_bytes(name)).iter().sum::<usize>()
+                + optional_text_bytes(member.group_instance_id.as_ref())
+                + opaque_bytes(&member.subscription)
+                + opaque_bytes(&member.assignment)
+        });
+        size_of::<Generation>()
+            + names.map(optional_text_bytes).iter().sum::<usize>()
+            + block_bytes(size_of_val(&*self.members))
+            + members.sum::<usize>()
+    }
+
+    /// What its record takes in a batch at most, beside the group's name, in bytes.
+    fn record_bytes(&self) -> usize {
+        let names = [
+            Some(&self.protocol_type),
+            self.protocol.as_ref(),
+            self.leader.as_ref(),
+        ];
+        let members = self.members.iter().map(|member| {
+            let names = [&member.member_id, &member.client_id, &member.client_host];
+            let instance_id = member.group_instance_id.as_ref().map_or(0, String::len);
+            names.iter().map(|name| name.len()).sum::<usize>()
+                + instance_id
+                + member.subscription.len()
+                + member.assignment.len()
+                + RECORD_BYTES
+        });
+        names.into_iter().flatten().map(String::len).sum::<usize>() + members.sum::<usize>()
+    }
+}
+
 /// One record of a group's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -72,22 +132,32 @@ pub(crate) type Offsets = BTreeMap<i32, Committed>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) generation: Option<Generation>,
+    /// What it takes of the heap.
+    generation_bytes: usize,
     /// By topic. No topic is without offsets.
     pub(crate) offsets: BTreeMap<Rc<str>, Offsets>,
+    /// What they take of the heap.
+    offsets_bytes: usize,
 }
 
 impl Stored {
     /// Takes a change that is durable.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
-            Change::Generation(generation) => self.generation.clone_from(generation),
+            Change::Generation(generation) => {
+                self.generation.clone_from(generation);
+                self.generation_bytes = generation.as_ref().map_or(0, Generation::bytes);
+            }
             Change::Offset {
                 topic,
                 partition,
                 committed: Some(committed),
             } => {
+                let is_first = !self.offsets.contains_key(topic);
                 let offsets = self.offsets.entry(topic.clone()).or_default();
-                offsets.insert(*partition, committed.clone());
+                let before = offsets.insert(*partition, committed.clone());
+                self.offsets_bytes += committed.bytes() + if is_first { topic_bytes(topic) } else { 0 };
+                self.offsets_bytes -= before.map_or(0, |before| before.bytes());
             }
             Change::Offset {
                 topic,
@@ -95,13 +165,63 @@ impl Stored {
                 committed: None,
             } => {
                 if let Some(offsets) = self.offsets.get_mut(topic) {
-                    offsets.remove(partition);
+                    let before = offsets.remove(partition);
+                    self.offsets_bytes -= before.map_or(0, |before| before.bytes());
                     if offsets.is_empty() {
                         self.offsets.remove(topic);
+                        self.offsets_bytes -= topic_bytes(topic);
                     }
                 }
             }
         }
+    }
+
+    /// What it takes of the heap beside its generation and its offsets: its map keeps a node.
+    pub(crate) const fn empty_bytes() -> usize {
+        map_bytes::<Rc<str>, Offsets>()
+    }
+
+    /// What its generation takes, in bytes.
+    pub(crate) fn generation_bytes(&self) -> usize {
+        self.generation_bytes
+    }
+
+    /// What its offsets take, in bytes.
+    pub(crate) fn offsets_bytes(&self) -> usize {
+        self.offsets_bytes
+    }
+
+    /// What a commit adds to that at most, in bytes.
+    pub(crate) fn growth_of(&self, changes: &[Change]) -> usize {
+        let mut growth = 0;
+        let mut new_topic: Option<&Rc<str>> = None;
+        for change in changes {
+            let Change::Offset {
+                topic,
+                partition,
+                committed: Some(committed),
+            } = change
+            else {
+                continue;
+            };
+            let before = self.committed(topic, *partition);
+            growth += committed
+                .bytes()
+                .saturating_sub(before.map_or(0, Committed::bytes));
+            if new_topic != Some(topic) && !self.offsets.contains_key(topic) {
+                growth += topic_bytes(topic);
+                new_topic = Some(topic);
+            }
+        }
+        growth
+    }
+
+    /// The same, counted anew.
+    #[cfg(test)]
+    pub(crate) fn recounted(&self) -> Stored {
+        let mut all = Stored::default();
+        self.changes().for_each(|change| all.apply(&change));
+        all
     }
 
     /// Whether nothing is known of it.
@@ -143,6 +263,29 @@ impl Stored {
 }
 
 impl Change {
+    /// What it takes of the heap, without the name of its topic, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Change>()
+            + match self {
+                Change::Offset { committed, .. } => committed
+                    .as_ref()
+                    .map_or(0, |committed| shared_bytes(committed.metadata.len())),
+                Change::Generation(generation) => generation.as_ref().map_or(0, Generation::bytes),
+            }
+    }
+
+    /// What its record takes in a batch at most, in bytes.
+    pub(crate) fn record_bytes(&self, group: &str) -> usize {
+        RECORD_BYTES
+            + group.len()
+            + match self {
+                Change::Offset { topic, committed, .. } => {
+                    topic.len() + committed.as_ref().map_or(0, |committed| committed.metadata.len())
+                }
+                Change::Generation(generation) => generation.as_ref().map_or(0, Generation::record_bytes),
+            }
+    }
+
     /// The change that a record of the log is, and its group.
     pub(crate) fn of<'a>(record: &GroupRecord<'a>) -> (&'a str, Change) {
         match record {

@@ -80,6 +80,8 @@ pub struct GroupSettings {
     pub offsets_retention_check_interval: Duration,
     /// `offset.metadata.max.bytes`, in characters.
     pub offset_metadata_max: usize,
+    /// What all groups of the shard may take of the heap, in bytes.
+    pub memory_bytes: usize,
 }
 
 /// The settings of a topic that matter where its data is.

@@ -837,3 +837,53 @@ fn groups_and_offsets_outlive_a_restart_and_a_kill_and_another_number_of_shards(
         );
     }
 }
+
+#[test]
+fn groups_beyond_their_share_are_refused_and_what_is_deleted_is_room_again() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let mut options = NO_DELAY.to_vec();
+    options.extend(["--set", "memory.bytes=134217728"]);
+    let broker = Broker::start_with(&options);
+    let (member, mut client) = group(&broker);
+    let topic = broker.client().create_topic(1, &[]);
+    let metadata = "m".repeat(4_096);
+    let fill = |name: &str, client: &mut Client| {
+        let mut filling = commit(name, &topic, 1);
+        filling.metadata = Some(&metadata);
+        filling.send(client)
+    };
+    // Of a shard's 64 MiB, three quarters of a sixteenth are 3 MiB; and a group has its names and maps beside its 4 KiB.
+    let mut groups = Vec::new();
+    for number in 0.. {
+        let name = format!("filling-{number}");
+        match fill(&name, &mut client) {
+            ErrorCode::None => groups.push(name),
+            // It is the other shard's.
+            ErrorCode::NotCoordinator => {}
+            ErrorCode::InvalidCommitOffsetSize => break,
+            error => panic!("{error}"),
+        }
+        assert!(groups.len() * 4_096 < 3 << 20, "{} groups of 4 KiB", groups.len());
+    }
+    assert!(groups.len() * 4_096 > 3 << 19, "{} groups of 4 KiB", groups.len());
+    // Nothing that was there is gone, and it can be replaced.
+    assert_eq!(committed(&mut client, &groups[0], &topic, 0).0, 1);
+    assert_eq!(fill(&groups[0], &mut client), ErrorCode::None);
+    // A member that says much of itself is refused.
+    let large = [JoinGroupProtocol {
+        name: "range",
+        metadata: &[0; 500_000],
+    }];
+    let refused: JoinGroupResponse = client.call(9, &join_request(&member, "", &large)).unwrap();
+    assert_eq!(refused.error_code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(described(&mut client, &member, 5).group_state, "Dead");
+    let (again, half) = (groups[0].clone(), groups.len() / 2);
+    for group in groups.drain(..half) {
+        assert_eq!(delete(&mut client, &group), ErrorCode::None);
+    }
+    assert_eq!(fill(&again, &mut client), ErrorCode::None);
+    let joined: JoinGroupResponse = client.call(9, &join_request(&member, "", &large)).unwrap();
+    assert_eq!(joined.error_code, ErrorCode::MemberIdRequired);
+}

@@ -70,6 +70,11 @@ impl PartitionLog {
         }
     }
 
+    /// The most bytes that a batch may have: a larger one is [`AppendError::TooLarge`].
+    pub fn largest_batch(&self) -> usize {
+        self.partition.committer().largest_batch()
+    }
+
     /// Appends one whole batch, whose CRC the caller has checked and whose header is `header`. It is numbered, and it
     /// is in the pending commit, when this returns; it is durable when the ticket resolves.
     ///

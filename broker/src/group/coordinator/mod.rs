@@ -4,6 +4,7 @@
 //! they are, and what comes of it is put into the log at once, in that order; it is answered, and shown to others, when
 //! it is durable. Must never hold a borrow across an await.
 
+pub(in crate::group) mod groups;
 mod snapshot;
 mod time;
 mod writing;
@@ -17,18 +18,17 @@ use ring::local::{Giver, Signal, Taker, oneshot};
 use storage::PartitionLog;
 use wire::ErrorCode;
 
-use self::writing::{Progress, Then, Write};
+use self::groups::Groups;
+use self::writing::{Progress, Then, Write, batch_bytes};
 use crate::group::load::load;
 use crate::group::machine::{
     Action, Event, Group, GroupRules, Identity, JoinRequest, Joined, Now, State, SyncRequest, Synced,
 };
 use crate::group::member::Waiter;
+use crate::group::memory::{Charge, GroupMemory};
 use crate::group::stored::{Change, Committed, Stored};
 use crate::group::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
 use crate::shard::context::GroupSettings;
-
-/// Groups of one partition that have members, or had some since they were last empty.
-const GROUPS_MAX: usize = 100_000;
 
 /// See the module. One for each partition that the shard leads, behind an `Rc`.
 pub(crate) struct Coordinator {
@@ -42,17 +42,17 @@ pub(crate) struct Coordinator {
     /// Notified when the next deadline is earlier than it was.
     earlier: Signal,
     is_snapshotting: Cell<bool>,
+    memory: GroupMemory,
     inner: RefCell<Inner>,
 }
 
 struct Inner {
     phase: Phase,
-    /// What is durable, by group.
-    stored: BTreeMap<Rc<str>, Stored>,
-    /// Groups that have, or had, members.
-    live: BTreeMap<Rc<str>, Group>,
+    groups: Groups,
     /// What is on its way into the log, in order.
     queue: VecDeque<Write>,
+    /// What it takes of the heap.
+    moving: Charge,
     waiting: BTreeMap<Waiter, Reply>,
     next_waiter: u64,
     /// When groups are looked at next, in milliseconds; and the same by group.
@@ -89,7 +89,12 @@ fn now() -> Now {
 
 impl Coordinator {
     /// Begins to read the log; until that is done every request is told to wait.
-    pub(crate) fn start(log: PartitionLog, settings: GroupSettings, room: Signal) -> Rc<Coordinator> {
+    pub(crate) fn start(
+        log: PartitionLog,
+        settings: GroupSettings,
+        memory: GroupMemory,
+        room: Signal,
+    ) -> Rc<Coordinator> {
         let coordinator = Rc::new(Coordinator {
             log,
             settings,
@@ -103,9 +108,9 @@ impl Coordinator {
             is_snapshotting: Cell::new(false),
             inner: RefCell::new(Inner {
                 phase: Phase::Loading,
-                stored: BTreeMap::new(),
-                live: BTreeMap::new(),
+                groups: Groups::new(&memory),
                 queue: VecDeque::new(),
+                moving: Charge::new(memory.moving.clone()),
                 waiting: BTreeMap::new(),
                 next_waiter: 0,
                 alarms: BTreeSet::new(),
@@ -115,6 +120,7 @@ impl Coordinator {
                 keeps_all: false,
                 deleted_topics: BTreeSet::new(),
             }),
+            memory,
         });
         spawn(Class::Latency, coordinator.clone().run()).detach();
         coordinator
@@ -125,29 +131,26 @@ impl Coordinator {
     pub(crate) fn stop(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.phase = Phase::Gone;
-        let groups: Vec<Rc<str>> = inner.live.keys().cloned().collect();
+        let groups: Vec<Rc<str>> = inner.groups.live().keys().cloned().collect();
         for group in groups {
-            let actions = inner
-                .live
-                .get_mut(&group)
-                .map(|live| live.unload(ErrorCode::NotCoordinator));
+            let unload = |live: &mut Group| live.unload(ErrorCode::NotCoordinator);
+            let actions = inner.groups.with_live(&group, unload);
             self.perform(&mut inner, &group, actions.unwrap_or_default());
+            inner.groups.forget(&group);
         }
-        inner.live.clear();
         drop(inner);
         self.work.notify_all();
         self.earlier.notify_all();
     }
 
     /// JoinGroup. The answer comes when the group's next generation begins, or at once.
-    pub(crate) fn join(&self, group: &str, join: JoinRequest) -> Taker<Joined> {
+    pub(crate) fn join(&self, group: &str, mut join: JoinRequest) -> Taker<Joined> {
         let (giver, taker) = oneshot();
         let mut inner = self.inner.borrow_mut();
-        let refusal = match inner.ready() {
+        let is_new = !inner.groups.live().contains_key(group);
+        let refusal = match inner.ready_to_write() {
             Err(error) => Some(error),
-            Ok(()) if inner.live.contains_key(group) => None,
-            Ok(()) if !join.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
-            Ok(()) if inner.live.len() >= GROUPS_MAX => Some(ErrorCode::GroupMaxSizeReached),
+            Ok(()) if is_new && !join.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
             Ok(()) => None,
         };
         if let Some(error_code) = refusal {
@@ -155,21 +158,23 @@ impl Coordinator {
             return taker;
         }
         let waiter = inner.park(Reply::Join(giver));
-        if !inner.live.contains_key(group) {
-            let new = Group::new(self.rules, now());
-            inner.live.insert(Rc::from(group), new);
+        join.room_bytes = inner.groups.room();
+        if is_new {
+            let machine = inner.groups.growth_of_machine(group);
+            join.room_bytes = join.room_bytes.saturating_sub(machine);
+            inner.groups.begin(group, Group::new(self.rules, now()));
         }
         self.step(&mut inner, group, Event::Join(waiter, join));
         taker
     }
 
     /// SyncGroup. The answer comes when the leader's assignment is durable, or at once.
-    pub(crate) fn sync(&self, group: &str, sync: SyncRequest) -> Taker<Synced> {
+    pub(crate) fn sync(&self, group: &str, mut sync: SyncRequest) -> Taker<Synced> {
         let (giver, taker) = oneshot();
         let mut inner = self.inner.borrow_mut();
-        let refusal = match inner.ready() {
+        let refusal = match inner.ready_to_write() {
             Err(error) => Some(error),
-            Ok(()) if !inner.live.contains_key(group) => Some(ErrorCode::UnknownMemberId),
+            Ok(()) if !inner.groups.live().contains_key(group) => Some(ErrorCode::UnknownMemberId),
             Ok(()) => None,
         };
         if let Some(error_code) = refusal {
@@ -177,6 +182,7 @@ impl Coordinator {
             return taker;
         }
         let waiter = inner.park(Reply::Sync(giver));
+        sync.room_bytes = inner.groups.room();
         self.step(&mut inner, group, Event::Sync(waiter, sync));
         taker
     }
@@ -189,10 +195,10 @@ impl Coordinator {
             let is_loading = error == ErrorCode::CoordinatorLoadInProgress;
             return if is_loading { ErrorCode::None } else { error };
         }
-        match inner.live.get_mut(group) {
-            Some(live) => live.heartbeat(from, generation, now()),
-            None => ErrorCode::UnknownMemberId,
-        }
+        let answer = inner
+            .groups
+            .with_live(group, |live| live.heartbeat(from, generation, now()));
+        answer.unwrap_or(ErrorCode::UnknownMemberId)
     }
 
     /// LeaveGroup: one code for each member.
@@ -202,10 +208,10 @@ impl Coordinator {
     pub(crate) fn leave(&self, group: &str, leaving: &[Identity]) -> Result<Vec<ErrorCode>, ErrorCode> {
         let mut inner = self.inner.borrow_mut();
         inner.ready()?;
-        let Some(live) = inner.live.get_mut(group) else {
+        let left = inner.groups.with_live(group, |live| live.leave(leaving, now()));
+        let Some((codes, actions)) = left else {
             return Ok(vec![ErrorCode::UnknownMemberId; leaving.len()]);
         };
-        let (codes, actions) = live.leave(leaving, now());
         self.perform(&mut inner, group, actions);
         self.settle(&mut inner, group);
         Ok(codes)
@@ -225,13 +231,11 @@ impl Coordinator {
     ) -> Result<Option<Taker<Result<(), ErrorCode>>>, ErrorCode> {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
-        inner.ready()?;
-        match inner.live.get_mut(group) {
-            Some(live) => live.check_commit(from, generation, now())?,
+        inner.ready_to_write()?;
+        let check = |live: &mut Group| live.check_commit(from, generation, now());
+        match inner.groups.with_live(group, check) {
+            Some(checked) => checked?,
             None if generation >= 0 => return Err(ErrorCode::GroupIdNotFound),
-            None if !inner.stored.contains_key(group) && inner.stored.len() >= GROUPS_MAX => {
-                return Err(ErrorCode::InvalidCommitOffsetSize);
-            }
             None => {}
         }
         let changes = offsets
@@ -245,8 +249,14 @@ impl Coordinator {
         if changes.is_empty() {
             return Ok(None);
         }
+        let growth = inner.groups.growth_of(group, &changes);
+        // What replaces offsets that are kept is always taken.
+        let has_room = growth == 0 || growth <= inner.groups.room();
+        if !has_room || batch_bytes(group, &changes) > self.log.largest_batch() {
+            return Err(ErrorCode::InvalidCommitOffsetSize);
+        }
         let (giver, taker) = oneshot();
-        self.write(inner, group, changes, Then::Request(giver));
+        self.write_reserved(inner, group, changes, growth, Then::Request(giver));
         Ok(Some(taker))
     }
 
@@ -264,8 +274,8 @@ impl Coordinator {
         offsets: &[(Rc<str>, i32)],
     ) -> Result<(Vec<ErrorCode>, Option<Taker<Result<(), ErrorCode>>>), ErrorCode> {
         let mut inner = self.inner.borrow_mut();
-        inner.ready()?;
-        let live = inner.live.get(group);
+        inner.ready_to_write()?;
+        let live = inner.groups.live().get(group).map(|live| &**live);
         if live.is_none() && !inner.is_known(group) {
             return Err(ErrorCode::GroupIdNotFound);
         }
@@ -299,7 +309,7 @@ impl Coordinator {
             return Ok((codes, None));
         }
         let (giver, taker) = oneshot();
-        self.write(&mut inner, group, changes, Then::Request(giver));
+        self.write_removal(&mut inner, group, changes, Then::Request(giver));
         Ok((codes, Some(taker)))
     }
 
@@ -309,8 +319,8 @@ impl Coordinator {
     /// Kafka's code for it.
     pub(crate) fn delete(&self, group: &str) -> Result<Taker<Result<(), ErrorCode>>, ErrorCode> {
         let mut inner = self.inner.borrow_mut();
-        inner.ready()?;
-        let live = inner.live.get(group);
+        inner.ready_to_write()?;
+        let live = inner.groups.live().get(group).map(|live| &**live);
         if live.is_none() && !inner.is_known(group) {
             return Err(ErrorCode::GroupIdNotFound);
         }
@@ -320,7 +330,7 @@ impl Coordinator {
         let removal = inner.newest(group).removal();
         inner.forget(group);
         let (giver, taker) = oneshot();
-        self.write(&mut inner, group, removal, Then::Request(giver));
+        self.write_removal(&mut inner, group, removal, Then::Request(giver));
         Ok(taker)
     }
 
@@ -352,7 +362,7 @@ impl Coordinator {
                 .collect();
             if !changes.is_empty() {
                 let (giver, taker) = oneshot();
-                self.write(&mut inner, &group, changes, Then::Request(giver));
+                self.write_removal(&mut inner, &group, changes, Then::Request(giver));
                 deleting.push(taker);
             }
         }
@@ -363,6 +373,20 @@ impl Coordinator {
     #[cfg(test)]
     pub(crate) fn log_start_offset(&self) -> i64 {
         self.log.log_start_offset()
+    }
+
+    /// The partition of `__consumer_offsets` that its groups are in.
+    #[cfg(test)]
+    pub(crate) fn partition(&self) -> i32 {
+        self.log.id().partition
+    }
+
+    /// What its groups keep, and what is on its way, in bytes; `None` while it loads.
+    #[cfg(test)]
+    pub(crate) fn memory_taken(&self) -> Option<(usize, usize)> {
+        let inner = self.inner.borrow();
+        let is_loading = inner.phase == Phase::Loading;
+        (!is_loading).then(|| (inner.groups.recount().1, inner.moving.bytes()))
     }
 
     /// Shows what is known of a group: its state machine, and what is durable.
@@ -376,7 +400,8 @@ impl Coordinator {
     ) -> Result<T, ErrorCode> {
         let inner = self.inner.borrow();
         inner.ready()?;
-        Ok(look(inner.live.get(group), inner.stored.get(group)))
+        let live = inner.groups.live().get(group);
+        Ok(look(live.map(|live| &**live), inner.groups.stored().get(group)))
     }
 
     /// Shows every group.
@@ -389,21 +414,23 @@ impl Coordinator {
     ) -> Result<(), ErrorCode> {
         let inner = self.inner.borrow();
         inner.ready()?;
-        let names: BTreeSet<&Rc<str>> = inner.stored.keys().chain(inner.live.keys()).collect();
+        let (stored, live) = (inner.groups.stored(), inner.groups.live());
+        let names: BTreeSet<&Rc<str>> = stored.keys().chain(live.keys()).collect();
         for name in names {
-            look(name, inner.live.get(name), inner.stored.get(name));
+            look(name, live.get(name).map(|live| &**live), stored.get(name));
         }
         Ok(())
     }
 
     /// Lets the group's state machine take an event, and does what it says.
     fn step(&self, inner: &mut Inner, group: &str, event: Event) {
-        let Some(live) = inner.live.get_mut(group) else {
+        let Some(actions) = inner.groups.with_live(group, |live| live.step(event, now())) else {
             return;
         };
-        let actions = live.step(event, now());
         self.perform(inner, group, actions);
         self.settle(inner, group);
+        #[cfg(test)]
+        inner.check_memory();
     }
 
     fn perform(&self, inner: &mut Inner, group: &str, actions: Vec<Action>) {
@@ -421,7 +448,7 @@ impl Coordinator {
                 }
                 Action::Write(generation) => {
                     let change = Change::Generation(Some(generation));
-                    if let Some(token) = inner.live.get(group).map(|live| live.token().clone()) {
+                    if let Some(token) = inner.groups.live().get(group).map(|live| live.token().clone()) {
                         self.write(inner, group, vec![change], Then::Machine(token));
                     }
                 }
@@ -431,7 +458,7 @@ impl Coordinator {
 
     /// After a group has changed: when it is looked at next, or that it is nothing any more.
     fn settle(&self, inner: &mut Inner, group: &str) {
-        let Some(live) = inner.live.get(group) else {
+        let Some(live) = inner.groups.live().get(group) else {
             return;
         };
         if live.is_nothing() {
@@ -453,7 +480,7 @@ impl Coordinator {
 
     /// The coordinator's life: read the log, then see to it that writes are told of and that time passes.
     async fn run(self: Rc<Self>) {
-        match load(&self.log).await {
+        match load(&self.log, Groups::new(&self.memory)).await {
             Ok(loaded) => {
                 let mut inner = self.inner.borrow_mut();
                 if inner.phase == Phase::Gone {
@@ -468,7 +495,7 @@ impl Coordinator {
                 }
                 inner.keeps_all = loaded.strange_records > 0;
                 inner.log_bytes = loaded.log_bytes;
-                inner.stored = loaded.groups;
+                inner.groups = loaded.groups;
                 self.begin(&mut inner);
             }
             Err(error) => {
@@ -492,16 +519,18 @@ impl Coordinator {
 
     fn begin(&self, inner: &mut Inner) {
         let now = now();
-        let groups = inner.stored.iter().filter_map(|(name, stored)| {
+        let restored = inner.groups.stored().iter().filter_map(|(name, stored)| {
             let generation = stored.generation.as_ref()?;
             Some((name.clone(), Group::restore(self.rules, generation, now)))
         });
-        inner.live = groups.collect();
-        let names: Vec<Rc<str>> = inner.live.keys().cloned().collect();
+        let restored: Vec<(Rc<str>, Group)> = restored.collect();
         inner.phase = Phase::Active;
-        for name in names {
+        for (name, group) in restored {
+            inner.groups.begin(&name, group);
             self.settle(inner, &name);
         }
+        #[cfg(test)]
+        inner.check_memory();
     }
 }
 
@@ -511,6 +540,16 @@ impl Inner {
             Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Active => Ok(()),
             Phase::Gone => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// Also whether what comes of a request may be put behind what is on its way into the log already: one that the log
+    /// does not keep up with shall not fill the heap.
+    fn ready_to_write(&self) -> Result<(), ErrorCode> {
+        self.ready()?;
+        match self.moving.room() {
+            0 => Err(ErrorCode::CoordinatorNotAvailable),
+            _ => Ok(()),
         }
     }
 
@@ -529,12 +568,12 @@ impl Inner {
     /// All groups of which something is in the log, or on its way there.
     fn names(&self) -> BTreeSet<Rc<str>> {
         let queued = self.queue.iter().map(|write| write.group.clone());
-        self.stored.keys().cloned().chain(queued).collect()
+        self.groups.stored().keys().cloned().chain(queued).collect()
     }
 
     /// What will be known of a group once all that is on its way is durable.
     fn newest(&self, group: &str) -> Stored {
-        let mut newest = self.stored.get(group).cloned().unwrap_or_default();
+        let mut newest = self.groups.stored().get(group).cloned().unwrap_or_default();
         for write in self.queue.iter().filter(|write| *write.group == *group) {
             if !matches!(write.progress, Progress::Refused(_)) {
                 write.changes.iter().for_each(|change| newest.apply(change));
@@ -545,7 +584,17 @@ impl Inner {
 
     /// Forgets a group's state machine.
     fn forget(&mut self, group: &str) {
-        self.live.remove(group);
+        self.groups.forget(group);
         self.clear_alarm(group);
+    }
+
+    /// What is thought to be on the heap is there.
+    #[cfg(test)]
+    fn check_memory(&self) {
+        let (counted, thought) = self.groups.recount();
+        let reserved: usize = self.queue.iter().map(|write| write.growth).sum();
+        assert_eq!(thought, counted + reserved, "what groups keep, counted anew");
+        let moving: usize = self.queue.iter().map(Write::bytes).sum();
+        assert_eq!(self.moving.bytes(), moving, "what is on its way, counted anew");
     }
 }

@@ -55,21 +55,19 @@ impl Coordinator {
         for group in inner.names() {
             let newest = inner.newest(&group);
             let expired = expired(
-                inner.live.get(&group),
+                inner.groups.live().get(&group).map(|live| &**live),
                 &newest,
                 now_ms,
                 self.settings.offsets_retention_ms,
             );
             let left = newest.offsets.values().map(BTreeMap::len).sum::<usize>() - expired.len();
-            let is_empty = inner
-                .live
-                .get(&group)
-                .is_none_or(|live| live.state() == State::Empty);
+            let live = inner.groups.live().get(&group);
+            let is_empty = live.is_none_or(|live| live.state() == State::Empty);
             if left == 0 && is_empty && !newest.is_nothing() {
                 inner.forget(&group);
-                self.write(inner, &group, newest.removal(), Then::Nobody);
+                self.write_removal(inner, &group, newest.removal(), Then::Nobody);
             } else if !expired.is_empty() {
-                self.write(inner, &group, expired, Then::Nobody);
+                self.write_removal(inner, &group, expired, Then::Nobody);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What is on its way into the log, in order: appended at once where there is room, and told of when it is durable.
 
+use std::mem::size_of;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,16 +12,21 @@ use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
 
 use super::{Coordinator, Inner, Phase};
 use crate::group::machine::{Event, Token};
+use crate::group::memory::shared_bytes;
 use crate::group::stored::Change;
 
 /// How soon a wait for room in the journal looks again.
 pub(super) const ROOM_RETRY: Duration = Duration::from_millis(20);
 
+/// Bytes of a batch of removals.
+const REMOVAL_BATCH_BYTES: usize = 256 << 10;
+
 /// Something of a group's on its way into the log.
 pub(super) struct Write {
     pub(super) group: Rc<str>,
     pub(super) changes: Vec<Change>,
-    pub(super) batch: Vec<u8>,
+    /// What they add to what is kept at most, in bytes: it is taken until they are counted there.
+    pub(super) growth: usize,
     pub(super) progress: Progress,
     pub(super) then: Then,
 }
@@ -46,23 +52,78 @@ pub(super) enum Then {
     Nobody,
 }
 
+impl Write {
+    /// What it takes of the heap, in bytes: itself, and its place in a queue that may have twice as many. Names of topics
+    /// are shared by neighbours.
+    pub(super) fn bytes(&self) -> usize {
+        let mut bytes = 2 * size_of::<Write>() + shared_bytes(self.group.len());
+        let mut shared: Option<&Rc<str>> = None;
+        for change in &self.changes {
+            bytes += change.bytes();
+            if let Change::Offset { topic, .. } = change
+                && shared.is_none_or(|shared| !Rc::ptr_eq(shared, topic))
+            {
+                bytes += shared_bytes(topic.len());
+                shared = Some(topic);
+            }
+        }
+        bytes
+    }
+
+    /// Made when it is appended, so that nothing large waits.
+    fn batch(&self) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let timestamp_ms = ring::clock::wall_clock_ms();
+        for change in &self.changes {
+            change.put(&self.group, timestamp_ms, |record| builder.push(record));
+        }
+        builder.build()
+    }
+}
+
 impl Coordinator {
     /// Puts changes of a group into the log, behind all that was put there before.
     pub(super) fn write(&self, inner: &mut Inner, group: &str, changes: Vec<Change>, then: Then) {
-        let mut builder = BatchBuilder::new(Compression::None);
-        let timestamp_ms = ring::clock::wall_clock_ms();
-        for change in &changes {
-            change.put(group, timestamp_ms, |record| builder.push(record));
-        }
-        inner.queue.push_back(Write {
+        self.write_reserved(inner, group, changes, 0, then);
+    }
+
+    /// Likewise; they will add `growth` bytes to what is kept at most.
+    pub(super) fn write_reserved(
+        &self,
+        inner: &mut Inner,
+        group: &str,
+        changes: Vec<Change>,
+        growth: usize,
+        then: Then,
+    ) {
+        let write = Write {
             group: Rc::from(group),
             changes,
-            batch: builder.build(),
+            growth,
             progress: Progress::Queued,
             then,
-        });
+        };
+        inner.moving.change(0, write.bytes());
+        inner.groups.reserve(growth);
+        inner.queue.push_back(write);
         self.append_queued(inner);
         self.work.notify_all();
+    }
+
+    /// Puts the removal of whatever a group has into the log, in as many batches as that takes.
+    pub(super) fn write_removal(&self, inner: &mut Inner, group: &str, changes: Vec<Change>, then: Then) {
+        let largest = REMOVAL_BATCH_BYTES.min(self.log.largest_batch());
+        let (mut piece, mut bytes) = (Vec::new(), BATCH_HEADER_BYTES);
+        for change in changes {
+            let more = change.record_bytes(group);
+            if bytes + more > largest && !piece.is_empty() {
+                self.write(inner, group, std::mem::take(&mut piece), Then::Nobody);
+                bytes = BATCH_HEADER_BYTES;
+            }
+            piece.push(change);
+            bytes += more;
+        }
+        self.write(inner, group, piece, then);
     }
 
     /// Appends what waits, as far as there is room.
@@ -74,9 +135,14 @@ impl Coordinator {
             .count();
         let from = queue.len() - count;
         for write in queue.range_mut(from..) {
-            write.progress = match append(&self.log, &write.batch) {
+            if batch_bytes(&write.group, &write.changes) > self.log.largest_batch() {
+                write.progress = Progress::Refused(ErrorCode::UnknownServerError);
+                continue;
+            }
+            let batch = write.batch();
+            write.progress = match append(&self.log, &batch) {
                 Ok(ticket) => {
-                    *log_bytes += write.batch.len() as u64;
+                    *log_bytes += batch.len() as u64;
                     Progress::Appended(ticket)
                 }
                 Err(AppendError::JournalFull) => return,
@@ -85,7 +151,6 @@ impl Coordinator {
                 }
                 Err(AppendError::Fenced(_)) => Progress::Refused(ErrorCode::NotCoordinator),
             };
-            write.batch = Vec::new();
         }
     }
 
@@ -131,16 +196,14 @@ impl Coordinator {
         let Some(write) = inner.queue.pop_front() else {
             return;
         };
+        inner.moving.change(write.bytes(), 0);
+        inner.groups.release(write.growth);
         if result.is_ok() {
-            let stored = inner.stored.entry(write.group.clone()).or_default();
-            write.changes.iter().for_each(|change| stored.apply(change));
-            if stored.is_nothing() {
-                inner.stored.remove(&write.group);
-            }
+            inner.groups.apply(&write.group, &write.changes);
         }
         match write.then {
             Then::Machine(token) => {
-                let live = inner.live.get(&write.group);
+                let live = inner.groups.live().get(&write.group);
                 if live.is_some_and(|live| Rc::ptr_eq(live.token(), &token)) {
                     self.step(&mut inner, &write.group, Event::Written(result));
                 }
@@ -148,12 +211,20 @@ impl Coordinator {
             Then::Request(giver) => giver.give(result),
             Then::Nobody => {}
         }
+        #[cfg(test)]
+        inner.check_memory();
         let is_due = inner.needs_snapshot();
         drop(inner);
         if is_due && !self.is_snapshotting.replace(true) {
             spawn(Class::Throughput, self.clone().snapshot()).detach();
         }
     }
+}
+
+/// What changes of a group take in the log at most, in bytes.
+pub(super) fn batch_bytes(group: &str, changes: &[Change]) -> usize {
+    let records = changes.iter().map(|change| change.record_bytes(group));
+    records.fold(BATCH_HEADER_BYTES, usize::saturating_add)
 }
 
 pub(super) fn append(log: &PartitionLog, batch: &[u8]) -> Result<CommitTicket, AppendError> {

@@ -9,7 +9,7 @@ use crate::group::member::{Member, Opaque, Waiter, after, no_bytes};
 use crate::group::stored::{Generation, StoredMember};
 
 impl Group {
-    pub(super) fn sync(&mut self, waiter: Waiter, sync: SyncRequest, actions: &mut Vec<Action>) {
+    pub(super) fn sync(&mut self, waiter: Waiter, sync: SyncRequest, now: Now, actions: &mut Vec<Action>) {
         let differs =
             |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
         let member_id = &sync.member.member_id;
@@ -34,34 +34,42 @@ impl Group {
         }
         self.pending_sync.remove(member_id);
         let is_stable = self.state == State::Stable;
-        let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
-        let Some(member) = self.members.get_mut(member_id) else {
-            return;
-        };
         if is_stable {
+            let assignment = self
+                .members
+                .get(member_id)
+                .map(|member| member.assignment().clone());
             let synced = Synced {
                 error_code: ErrorCode::None,
-                protocol_type,
-                protocol,
-                assignment: member.assignment.clone(),
+                protocol_type: self.protocol_type.clone(),
+                protocol: self.protocol.clone(),
+                assignment: assignment.unwrap_or_else(no_bytes),
             };
             actions.push(Action::Sync(waiter, synced));
             return;
         }
-        if let Some(older) = member.awaiting_sync.replace(waiter) {
+        let is_written_already = self.writes.iter().any(
+            |write| matches!(write, Pending::Assignment { generation, .. } if *generation == self.generation),
+        );
+        let decides = self.is_leader(member_id) && !is_written_already;
+        let mut assignments = sync.assignments;
+        assignments.retain(|member_id, _| self.members.contains_key(member_id));
+        if decides && self.growth_of_assignments(&assignments) > sync.room_bytes {
+            // The others are not at fault: they are asked to join again, and another may lead them.
+            let refused = Synced::refused(ErrorCode::GroupMaxSizeReached);
+            actions.push(Action::Sync(waiter, refused));
+            return self.prepare_rebalance(now, actions);
+        }
+        let member = self.members.get_mut(member_id);
+        if let Some(older) = member.and_then(|member| member.awaiting_sync.replace(waiter)) {
             actions.push(Action::Sync(
                 older,
                 Synced::refused(ErrorCode::RebalanceInProgress),
             ));
         }
-        let is_written_already = self.writes.iter().any(
-            |write| matches!(write, Pending::Assignment { generation, .. } if *generation == self.generation),
-        );
-        if self.is_leader(member_id) && !is_written_already {
-            let mut assignments = sync.assignments;
-            assignments.retain(|member_id, _| self.members.contains_key(member_id));
+        if decides {
             actions.push(Action::Write(self.generation_with(&assignments)));
-            self.writes.push_back(Pending::Assignment {
+            self.push_write(Pending::Assignment {
                 generation: self.generation,
                 assignments,
             });
@@ -69,7 +77,7 @@ impl Group {
     }
 
     pub(super) fn written(&mut self, result: Result<(), ErrorCode>, now: Now, actions: &mut Vec<Action>) {
-        let Some(pending) = self.writes.pop_front() else {
+        let Some(pending) = self.pop_write() else {
             debug_assert!(false, "nothing was to be written");
             return;
         };
@@ -79,9 +87,9 @@ impl Group {
                 assignments,
             } if self.state == State::CompletingRebalance && generation == self.generation => match result {
                 Ok(()) => {
-                    for (member_id, member) in &mut self.members {
-                        member.assignment = assignments.get(member_id).cloned().unwrap_or_else(no_bytes);
-                    }
+                    let given = |member_id: &str| assignments.get(member_id).cloned();
+                    self.members
+                        .assign(|member_id| given(member_id).unwrap_or_else(no_bytes));
                     self.move_to(State::Stable, now);
                     self.tell_assignments(ErrorCode::None, now, actions);
                 }
@@ -134,7 +142,7 @@ impl Group {
                 self.members.remove(new_id);
                 let (old_id, mut old_member) = (replacement.old_member_id, replacement.old_member);
                 old_member.touch(now.monotonic_ms);
-                if let Some(instance_id) = &old_member.group_instance_id {
+                if let Some(instance_id) = &old_member.client.group_instance_id {
                     self.static_members.insert(instance_id.clone(), old_id.clone());
                 }
                 self.members.insert(old_id, old_member);
@@ -197,7 +205,8 @@ impl Group {
             return;
         }
         self.timer = None;
-        let is_late = |member: &Member| member.awaiting_join.is_none() && member.group_instance_id.is_none();
+        let is_late =
+            |member: &Member| member.awaiting_join.is_none() && member.client.group_instance_id.is_none();
         let late = self.members.iter().filter(|(_, member)| is_late(member));
         for member_id in late.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.dismiss(&member_id, actions);
@@ -213,7 +222,7 @@ impl Group {
         if self.members.is_empty() {
             self.protocol = None;
             self.move_to(State::Empty, now);
-            self.writes.push_back(Pending::Empty);
+            self.push_write(Pending::Empty);
             actions.push(Action::Write(self.generation_with(&BTreeMap::new())));
             return;
         }
@@ -244,7 +253,7 @@ impl Group {
     pub(super) fn leader_has_joined(&mut self) -> bool {
         let has_joined = |member: &Member| member.awaiting_join.is_some();
         let leader = self.leader.as_ref().and_then(|leader| self.members.get(leader));
-        if leader.is_some_and(has_joined) {
+        if leader.is_some_and(|leader| has_joined(leader)) {
             return true;
         }
         let other = self.members.iter().find(|(_, member)| has_joined(member));
@@ -259,16 +268,16 @@ impl Group {
 
     pub(super) fn tell_assignments(&mut self, error_code: ErrorCode, now: Now, actions: &mut Vec<Action>) {
         let is_good = error_code == ErrorCode::None;
-        for member in self.members.values_mut() {
-            if !is_good {
-                member.assignment = no_bytes();
-            }
+        if !is_good {
+            self.members.assign(|_| no_bytes());
+        }
+        for (_, member) in self.members.iter_mut() {
             if let Some(waiter) = member.awaiting_sync.take() {
                 let synced = Synced {
                     error_code,
                     protocol_type: self.protocol_type.clone().filter(|_| is_good),
                     protocol: self.protocol.clone().filter(|_| is_good),
-                    assignment: member.assignment.clone(),
+                    assignment: member.assignment().clone(),
                 };
                 actions.push(Action::Sync(waiter, synced));
                 member.touch(now.monotonic_ms);
@@ -284,7 +293,7 @@ impl Group {
             .map(|(id, member)| {
                 (
                     id.clone(),
-                    member.group_instance_id.clone(),
+                    member.client.group_instance_id.clone(),
                     member.metadata(protocol),
                 )
             })
@@ -315,16 +324,16 @@ impl Group {
         let is_given = self.state == State::CompletingRebalance;
         let members = self.members.iter().map(|(member_id, member)| StoredMember {
             member_id: member_id.clone(),
-            group_instance_id: member.group_instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
+            group_instance_id: member.client.group_instance_id.clone(),
+            client_id: member.client.client_id.clone(),
+            client_host: member.client.client_host.clone(),
             rebalance_timeout_ms: member.rebalance_timeout_ms,
             session_timeout_ms: member.session_timeout_ms,
             subscription: member.metadata(protocol),
             assignment: if is_given {
                 assignments.get(member_id).cloned().unwrap_or_else(no_bytes)
             } else {
-                member.assignment.clone()
+                member.assignment().clone()
             },
         });
         Generation {

@@ -29,7 +29,7 @@ impl Group {
     /// The protocols that all members know.
     pub(super) fn common_protocols(&self) -> BTreeSet<&str> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for protocol in self.members.values().flat_map(|member| &member.protocols) {
+        for protocol in self.members.values().flat_map(|member| member.protocols()) {
             *counts.entry(&protocol.name).or_default() += 1;
         }
         counts.retain(|_, count| *count == self.members.len());
@@ -57,7 +57,7 @@ impl Group {
             State::PreparingRebalance => {
                 let is_waiting = |member: &Member| member.awaiting_join.is_some();
                 let waiting = self.members.values().filter(|member| is_waiting(member)).count();
-                member.is_some_and(is_waiting) || waiting < self.rules.max_size
+                member.is_some_and(|member| is_waiting(member)) || waiting < self.rules.max_size
             }
             State::CompletingRebalance | State::Stable => {
                 member.is_some() || self.members.len() < self.rules.max_size
@@ -80,11 +80,14 @@ impl Group {
         if !self.supports(&join.protocol_type, &join.protocols) {
             return refuse(ErrorCode::InconsistentGroupProtocol, &join.member_id);
         }
+        if self.growth_of(&join) > join.room_bytes {
+            return refuse(ErrorCode::GroupMaxSizeReached, "");
+        }
         if join.member_id.is_empty() {
             return self.join_new(waiter, join, now, actions);
         }
-        if self.pending_members.contains_key(&join.member_id) {
-            if join.group_instance_id.is_some() {
+        if self.pending_members.contains(&join.member_id) {
+            if join.client.group_instance_id.is_some() {
                 // Ids are given ahead only to members without an instance id.
                 return refuse(ErrorCode::UnknownMemberId, &join.member_id);
             }
@@ -93,7 +96,7 @@ impl Group {
         }
         let identity = Identity {
             member_id: join.member_id.clone(),
-            group_instance_id: join.group_instance_id.clone(),
+            group_instance_id: join.client.group_instance_id.clone(),
         };
         if let Err(error) = self.check_member(&identity) {
             return refuse(error, &join.member_id);
@@ -109,7 +112,7 @@ impl Group {
         actions: &mut Vec<Action>,
     ) {
         let member_id = join.new_member_id.clone();
-        if let Some(instance_id) = &join.group_instance_id {
+        if let Some(instance_id) = &join.client.group_instance_id {
             return match self.static_members.get(instance_id).cloned() {
                 Some(old) => self.replace_static(waiter, &old, join, now, actions),
                 None => self.add(waiter, member_id, join, now, actions),
@@ -140,7 +143,7 @@ impl Group {
         let is_same = self
             .members
             .get(&member_id)
-            .is_some_and(|member| member.protocols == join.protocols);
+            .is_some_and(|member| member.protocols() == join.protocols);
         let needs_rebalance = match self.state {
             State::PreparingRebalance => true,
             State::CompletingRebalance => !is_same,
@@ -173,10 +176,11 @@ impl Group {
         let Some(member) = self.members.get_mut(member_id) else {
             return;
         };
-        member.protocols = join.protocols;
         member.rebalance_timeout_ms = join.rebalance_timeout_ms;
         member.session_timeout_ms = join.session_timeout_ms;
-        if let Some(older) = member.awaiting_join.replace(waiter) {
+        let older = member.awaiting_join.replace(waiter);
+        self.members.set_protocols(member_id, join.protocols);
+        if let Some(older) = older {
             // The client has asked again: nobody may be left to hear this, but its connection must not be held up.
             let joined = Joined::refused(ErrorCode::RebalanceInProgress, member_id);
             actions.push(Action::Join(older, joined));
@@ -195,24 +199,21 @@ impl Group {
         if self.members.is_empty() {
             self.protocol_type = Some(join.protocol_type);
         }
-        if let Some(instance_id) = &join.group_instance_id {
+        if let Some(instance_id) = &join.client.group_instance_id {
             self.static_members.insert(instance_id.clone(), member_id.clone());
         }
         let leader = self.leader.get_or_insert_with(|| member_id.clone());
         debug_assert!(*leader == member_id || self.members.contains_key(leader));
-        let member = Member {
-            group_instance_id: join.group_instance_id,
-            client_id: join.client_id,
-            client_host: join.client_host,
-            rebalance_timeout_ms: join.rebalance_timeout_ms,
-            session_timeout_ms: join.session_timeout_ms,
-            protocols: join.protocols,
-            assignment: no_bytes(),
-            is_new: true,
-            awaiting_join: Some(waiter),
-            awaiting_sync: None,
-            deadline_ms: Some(after(now.monotonic_ms, NEW_MEMBER_JOIN_TIMEOUT_MS)),
-        };
+        let mut member = Member::new(
+            join.client,
+            join.rebalance_timeout_ms,
+            join.session_timeout_ms,
+            join.protocols,
+            no_bytes(),
+        );
+        member.is_new = true;
+        member.awaiting_join = Some(waiter);
+        member.deadline_ms = Some(after(now.monotonic_ms, NEW_MEMBER_JOIN_TIMEOUT_MS));
         self.members.insert(member_id, member);
         if self.is_preparing() && self.is_initial {
             self.member_was_added = true;
@@ -249,7 +250,7 @@ impl Group {
         if self.is_leader(old_id) {
             self.leader = Some(new_id.clone());
         }
-        if let Some(instance_id) = &join.group_instance_id {
+        if let Some(instance_id) = &join.client.group_instance_id {
             self.static_members.insert(instance_id.clone(), new_id.clone());
         }
         if self.pending_sync.remove(old_id) {
@@ -260,12 +261,10 @@ impl Group {
         match self.state {
             State::Stable if self.elect_protocol() == self.protocol => {
                 // Nothing changes for the others. That it has another id must be in the log before it is told.
-                let old_member = Member {
-                    awaiting_join: None,
-                    awaiting_sync: None,
-                    ..old_member
-                };
-                self.writes.push_back(Pending::Replacement(Box::new(Replacement {
+                let mut old_member = old_member;
+                old_member.awaiting_join = None;
+                old_member.awaiting_sync = None;
+                self.push_write(Pending::Replacement(Box::new(Replacement {
                     old_member_id: old_id.to_owned(),
                     new_member_id: new_id,
                     old_member,

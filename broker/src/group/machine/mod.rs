@@ -12,7 +12,9 @@
 //! ```
 
 mod generation;
+mod heap;
 mod join;
+mod pending;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +22,8 @@ use std::rc::Rc;
 
 use wire::ErrorCode;
 
-use crate::group::member::{Member, Opaque, Protocol, Waiter, no_bytes};
+use self::pending::PendingMembers;
+use crate::group::member::{Client, Member, Members, Opaque, Protocol, Waiter, no_bytes};
 use crate::group::stored::Generation;
 
 /// Ids that were given out and not used yet, of one group: each is forgotten after the session timeout that its request
@@ -77,9 +80,7 @@ pub(crate) struct JoinRequest {
     pub(crate) member_id: String,
     /// The id that it gets then.
     pub(crate) new_member_id: String,
-    pub(crate) group_instance_id: Option<String>,
-    pub(crate) client_id: String,
-    pub(crate) client_host: String,
+    pub(crate) client: Client,
     pub(crate) rebalance_timeout_ms: i32,
     pub(crate) session_timeout_ms: i32,
     pub(crate) protocol_type: String,
@@ -88,6 +89,8 @@ pub(crate) struct JoinRequest {
     pub(crate) must_know_its_id: bool,
     /// The client's leader can be told to leave the assignment as it is (KIP-814).
     pub(crate) can_skip_assignment: bool,
+    /// What it may add to the heap at most, in bytes.
+    pub(crate) room_bytes: usize,
 }
 
 /// A member, as it names itself in a request.
@@ -106,6 +109,8 @@ pub(crate) struct SyncRequest {
     pub(crate) protocol: Option<String>,
     /// Of each member, by its id. Only the leader's count.
     pub(crate) assignments: BTreeMap<String, Opaque>,
+    /// What they may add to the heap at most, in bytes.
+    pub(crate) room_bytes: usize,
 }
 
 /// What happens to a group.
@@ -231,15 +236,16 @@ pub(crate) struct Group {
     protocol_type: Option<String>,
     protocol: Option<String>,
     leader: Option<String>,
-    members: BTreeMap<String, Member>,
+    members: Members,
     /// Member ids by instance id.
     static_members: BTreeMap<String, String>,
-    /// Ids that were given out and have not joined, with the time at which they are forgotten.
-    pending_members: BTreeMap<String, u64>,
+    pending_members: PendingMembers,
     /// Members of the generation that have not asked for their assignments.
     pending_sync: BTreeSet<String>,
     timer: Option<(u64, Timer)>,
     writes: VecDeque<Pending>,
+    /// What they take of the heap.
+    writes_bytes: usize,
     /// Tells it from another group that has had its name.
     token: Token,
 }
@@ -260,12 +266,13 @@ impl Group {
             protocol_type: None,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
+            members: Members::default(),
             static_members: BTreeMap::new(),
-            pending_members: BTreeMap::new(),
+            pending_members: PendingMembers::default(),
             pending_sync: BTreeSet::new(),
             timer: None,
             writes: VecDeque::new(),
+            writes_bytes: 0,
             token: Token::default(),
         }
     }
@@ -283,24 +290,24 @@ impl Group {
         group.protocol.clone_from(&stored.protocol);
         group.state_since_wall_ms = stored.since_wall_ms;
         for stored in &stored.members {
-            let mut member = Member {
+            let client = Client {
                 group_instance_id: stored.group_instance_id.clone(),
                 client_id: stored.client_id.clone(),
                 client_host: stored.client_host.clone(),
-                rebalance_timeout_ms: stored.rebalance_timeout_ms,
-                session_timeout_ms: stored.session_timeout_ms,
-                protocols: vec![Protocol {
-                    name: group.protocol.clone().unwrap_or_default(),
-                    metadata: stored.subscription.clone(),
-                }],
-                assignment: stored.assignment.clone(),
-                is_new: false,
-                awaiting_join: None,
-                awaiting_sync: None,
-                deadline_ms: None,
             };
+            let protocols = vec![Protocol {
+                name: group.protocol.clone().unwrap_or_default(),
+                metadata: stored.subscription.clone(),
+            }];
+            let mut member = Member::new(
+                client,
+                stored.rebalance_timeout_ms,
+                stored.session_timeout_ms,
+                protocols,
+                stored.assignment.clone(),
+            );
             member.touch(now.monotonic_ms);
-            if let Some(instance_id) = &member.group_instance_id {
+            if let Some(instance_id) = &member.client.group_instance_id {
                 group
                     .static_members
                     .insert(instance_id.clone(), stored.member_id.clone());
@@ -340,7 +347,7 @@ impl Group {
     }
 
     /// Its members, by id.
-    pub(crate) fn members(&self) -> &BTreeMap<String, Member> {
+    pub(crate) fn members(&self) -> &Members {
         &self.members
     }
 
@@ -355,7 +362,7 @@ impl Group {
     /// When it next needs a [`Event::Tick`], in milliseconds of the shard's clock.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let members = self.members.values().filter_map(|member| member.deadline_ms);
-        let pending = self.pending_members.values().copied();
+        let pending = self.pending_members.deadlines_ms();
         let timer = self.timer.map(|(at_ms, _)| at_ms);
         members.chain(pending).chain(timer).min()
     }
@@ -411,7 +418,7 @@ impl Group {
         for one in leaving {
             codes.push(match self.leaver(one) {
                 Ok(member_id) => {
-                    if self.pending_members.remove(&member_id).is_none() {
+                    if !self.pending_members.remove(&member_id) {
                         self.dismiss(&member_id, &mut actions);
                     }
                     ErrorCode::None
@@ -434,7 +441,7 @@ impl Group {
         let mut actions = Vec::new();
         match event {
             Event::Join(waiter, join) => self.join(waiter, join, now, &mut actions),
-            Event::Sync(waiter, sync) => self.sync(waiter, sync, &mut actions),
+            Event::Sync(waiter, sync) => self.sync(waiter, sync, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
             Event::Written(result) => self.written(result, now, &mut actions),
         }
@@ -445,7 +452,7 @@ impl Group {
     /// Every request that waits is answered with `error_code`: the coordinator goes away.
     pub(crate) fn unload(&mut self, error_code: ErrorCode) -> Vec<Action> {
         let mut actions = Vec::new();
-        for (member_id, member) in &mut self.members {
+        for (member_id, member) in self.members.iter_mut() {
             if let Some(waiter) = member.awaiting_join.take() {
                 actions.push(Action::Join(waiter, Joined::refused(error_code, member_id)));
             }
@@ -475,6 +482,12 @@ impl Group {
         );
         debug_assert!(self.pending_sync.iter().all(|id| self.members.contains_key(id)));
         debug_assert!(self.state != State::Stable || self.protocol.is_some());
+        #[cfg(test)]
+        assert_eq!(
+            (self.bytes(), self.generation_bytes()),
+            self.recount(),
+            "counted anew"
+        );
     }
 
     fn is_preparing(&self) -> bool {
@@ -518,7 +531,7 @@ impl Group {
             let known = instance_id.and_then(|instance_id| self.static_members.get(instance_id));
             return known.cloned().ok_or(ErrorCode::UnknownMemberId);
         }
-        if !self.pending_members.contains_key(&leaving.member_id) {
+        if !self.pending_members.contains(&leaving.member_id) {
             self.check_member(leaving)?;
         }
         Ok(leaving.member_id.clone())
@@ -538,8 +551,12 @@ impl Group {
         if let Some(waiter) = member.awaiting_sync {
             actions.push(Action::Sync(waiter, Synced::refused(ErrorCode::UnknownMemberId)));
         }
-        if let Some(instance_id) = &member.group_instance_id {
+        if let Some(instance_id) = &member.client.group_instance_id {
             self.static_members.remove(instance_id);
+            if self.static_members.is_empty() {
+                // Whose node would stay.
+                self.static_members = BTreeMap::new();
+            }
         }
         self.pending_sync.remove(member_id);
         if self.is_leader(member_id) {

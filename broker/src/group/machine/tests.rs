@@ -98,6 +98,7 @@ impl World {
                 assignments: assignments
                     .map(|(id, bytes)| ((*id).to_owned(), Opaque::from(*bytes)))
                     .collect(),
+                room_bytes: usize::MAX,
             },
         ));
         waiter
@@ -181,15 +182,18 @@ fn new(id: &str) -> JoinRequest {
     JoinRequest {
         member_id: String::new(),
         new_member_id: id.to_owned(),
-        group_instance_id: None,
-        client_id: "client".to_owned(),
-        client_host: "/127.0.0.1".to_owned(),
+        client: Client {
+            group_instance_id: None,
+            client_id: "client".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+        },
         rebalance_timeout_ms: REBALANCE_MS,
         session_timeout_ms: SESSION_MS,
         protocol_type: "consumer".to_owned(),
         protocols: protocols(&["range", "sticky"]),
         must_know_its_id: false,
         can_skip_assignment: false,
+        room_bytes: usize::MAX,
     }
 }
 
@@ -201,10 +205,9 @@ fn again(id: &str) -> JoinRequest {
 }
 
 fn fixed(id: &str, instance_id: &str) -> JoinRequest {
-    JoinRequest {
-        group_instance_id: Some(instance_id.to_owned()),
-        ..new(id)
-    }
+    let mut join = new(id);
+    join.client.group_instance_id = Some(instance_id.to_owned());
+    join
 }
 
 fn protocols(names: &[&str]) -> Vec<Protocol> {
@@ -289,8 +292,8 @@ fn assignments_are_told_when_they_are_durable_and_kept_as_they_were_told() {
     assert_eq!(stored.members.len(), 2);
     let restored = Group::restore(world.group.rules, stored, world.now());
     assert_eq!(restored.state(), State::Stable);
-    for (id, member) in restored.members() {
-        assert_eq!(member.assignment, world.group.members()[id].assignment);
+    for (id, member) in restored.members().iter() {
+        assert_eq!(member.assignment(), world.group.members()[id].assignment());
         assert_eq!(member.deadline_ms, Some(world.now_ms + SESSION_MS as u64));
     }
 }
@@ -305,7 +308,7 @@ fn an_assignment_that_cannot_be_written_is_nobodys() {
     world.report(Err(ErrorCode::UnknownServerError));
     assert_eq!(world.synced[&sync].error_code, ErrorCode::UnknownServerError);
     assert_eq!(world.group.state(), State::PreparingRebalance);
-    assert_eq!(world.group.members()["a"].assignment, no_bytes());
+    assert_eq!(*world.group.members()["a"].assignment(), no_bytes());
 }
 
 #[test]
@@ -457,7 +460,7 @@ fn a_static_member_comes_back_without_a_rebalance_and_fences_who_used_its_name()
     );
     assert_eq!(world.group.state(), State::Stable);
     assert_eq!(
-        &*world.group.members()["a-2"].assignment,
+        &**world.group.members()["a-2"].assignment(),
         b"a-1",
         "it keeps what it had"
     );
@@ -603,6 +606,7 @@ fn sync_is_refused_to_whoever_is_not_of_the_generation() {
         protocol_type: Some("consumer".into()),
         protocol: Some("sticky".into()),
         assignments: BTreeMap::new(),
+        room_bytes: usize::MAX,
     };
     world.step(Event::Sync(waiter, sync));
     assert_eq!(
@@ -650,7 +654,7 @@ fn random_groups_keep_their_promises() {
                     let ids: Vec<String> = world.group.members().keys().cloned().collect();
                     for id in ids.iter().filter(|_| below(3) > 0) {
                         let join = JoinRequest {
-                            group_instance_id: world.group.members()[id].group_instance_id.clone(),
+                            client: world.group.members()[id].client.clone(),
                             ..again(id)
                         };
                         asked.push((true, world.join(join)));
@@ -725,4 +729,99 @@ fn random_groups_keep_their_promises() {
             "seed {seed}: everybody is dead by now"
         );
     }
+}
+
+/// What a group takes, and its generation.
+fn taken(group: &Group) -> usize {
+    group.bytes() + group.generation_bytes()
+}
+
+#[test]
+fn a_member_that_there_is_no_room_for_is_refused_and_one_that_there_is_room_for_takes_no_more() {
+    let mut world = World::new();
+    let before = taken(&world.group);
+    let large = |room_bytes| JoinRequest {
+        protocols: vec![Protocol {
+            name: "range".to_owned(),
+            metadata: Opaque::from(vec![1; 10_000]),
+        }],
+        room_bytes,
+        ..new("a")
+    };
+    let refused = world.join(large(20_000));
+    assert_eq!(world.joined[&refused].error_code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(
+        taken(&world.group),
+        before,
+        "a member that was refused takes nothing"
+    );
+    assert!(world.group.is_nothing());
+    world.join(large(22_000));
+    let grown = taken(&world.group) - before;
+    assert!((20_000..=22_000).contains(&grown), "{grown}");
+    assert_eq!(world.leave(who("a")), ErrorCode::None);
+    assert_eq!(
+        taken(&world.group) - before,
+        world.group.writes_bytes + text_of_the_group(&world.group)
+    );
+}
+
+/// What the names take that a group keeps when it is left.
+fn text_of_the_group(group: &Group) -> usize {
+    2 * group
+        .protocol_type
+        .as_deref()
+        .map_or(0, crate::group::memory::text_bytes)
+}
+
+#[test]
+fn a_member_may_say_as_much_of_itself_again_but_not_more_than_there_is_room_for() {
+    let mut world = World::new();
+    world.join(new("a"));
+    world.pass(DELAY_MS as u64);
+    world.settle(&["a"], 1);
+    let again_with = |bytes: usize| JoinRequest {
+        protocols: vec![Protocol {
+            name: "range".to_owned(),
+            metadata: Opaque::from(vec![1; bytes]),
+        }],
+        room_bytes: 0,
+        ..again("a")
+    };
+    let larger = world.join(again_with(10_000));
+    assert_eq!(world.joined[&larger].error_code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(world.group.state(), State::Stable, "it stays as it was");
+    let smaller = world.join(again_with(1));
+    assert_eq!(world.joined[&smaller].error_code, ErrorCode::None);
+}
+
+#[test]
+fn an_assignment_that_there_is_no_room_for_is_refused_and_the_group_goes_on() {
+    let mut world = World::new();
+    world.join(new("a"));
+    world.join(new("b"));
+    world.pass(DELAY_MS as u64);
+    world.pass(DELAY_MS as u64);
+    let sync = |member_id: &str, bytes: usize| SyncRequest {
+        member: who(member_id),
+        generation: 1,
+        protocol_type: None,
+        protocol: None,
+        assignments: BTreeMap::from([("b".to_owned(), Opaque::from(vec![1; bytes]))]),
+        room_bytes: 4_000,
+    };
+    let (follower, leader) = (world.waiter(), world.waiter());
+    world.step(Event::Sync(follower, sync("b", 0)));
+    world.step(Event::Sync(leader, sync("a", 10_000)));
+    assert_eq!(world.synced[&leader].error_code, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(world.synced[&follower].error_code, ErrorCode::RebalanceInProgress);
+    assert!(world.written.is_empty());
+    let (a, b) = (world.join(again("a")), world.join(again("b")));
+    assert_eq!((world.joined[&a].generation, world.joined[&b].generation), (2, 2));
+    let leader = world.waiter();
+    let mut smaller = sync("a", 1_000);
+    smaller.generation = 2;
+    world.step(Event::Sync(leader, smaller));
+    world.report(Ok(()));
+    assert_eq!(world.synced[&leader].error_code, ErrorCode::None);
 }

@@ -6,11 +6,9 @@ use crate::group::member::after;
 impl Group {
     pub(super) fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         let is_due = |at_ms: u64| at_ms <= now.monotonic_ms;
-        let before = self.pending_members.len();
-        self.pending_members.retain(|_, at_ms| !is_due(*at_ms));
-        let forgot_some = self.pending_members.len() < before;
+        let forgot_some = self.pending_members.forget_due(now.monotonic_ms);
         let mut dead = Vec::new();
-        for (member_id, member) in &mut self.members {
+        for (member_id, member) in self.members.iter_mut() {
             if member.deadline_ms.is_some_and(is_due) {
                 // Whoever waits is heard of; its session begins again with its answer.
                 member.deadline_ms = None;
