@@ -172,7 +172,13 @@ async fn serve_cluster(host: HostId, refused: Option<i32>) {
             id,
             cluster: cluster.clone(),
         });
-        let serving = serve(listener, Rc::new(Limits::default()), node, Signal::new());
+        let serving = serve(
+            listener,
+            Rc::new(Limits::default()),
+            node,
+            Signal::new(),
+            Rc::default(),
+        );
         nodes.push(executor::spawn(executor::Class::Latency, serving));
     }
     for node in nodes {

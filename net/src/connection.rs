@@ -18,6 +18,7 @@ use ring::executor::{Class, spawn};
 use ring::local::Signal;
 use ring::socket::{Shutdown, TcpStream};
 use ring::timer;
+use wire::LENGTH_PREFIX_BYTES;
 
 use crate::frame_reader::{End, FrameReader, Pools, Progress};
 use crate::load::{Load, Weight};
@@ -235,7 +236,9 @@ impl Connection {
         self.is_sending.set(true);
         while !slices.is_empty() {
             let part = take_front(&mut slices, SEND_BYTES_MAX);
+            let bytes = part.iter().map(|slice| slice.len()).sum();
             self.stream.send_all(part).await?;
+            self.load.sent(bytes);
             self.progress.moved.set(clock::now());
         }
         self.is_sending.set(false);
@@ -286,6 +289,7 @@ async fn read<S: Service>(
                 break Reading::Draining;
             }
         };
+        connection.load.received(LENGTH_PREFIX_BYTES + frame.len());
         let mut weight = connection.load.admit(frame.len()).await;
         if connection.reading.get() != Reading::Open {
             break Reading::Draining;

@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
-use ring::buffer::{Buffer, OutOfBudget, PAGE_SIZE, Pool, Slice};
+use ring::buffer::{Buffer, OutOfBudget, PAGE_SIZE, Pool, PoolUsage, Slice};
 use ring::clock::{self, Instant};
 use ring::socket::TcpStream;
 use wire::LENGTH_PREFIX_BYTES;
@@ -47,6 +47,11 @@ impl Pools {
             long_frames: Pool::new("long frames", long_frame_bytes)?,
             waiting: Rc::default(),
         })
+    }
+
+    /// What is taken of both.
+    pub(crate) fn usage(&self) -> [PoolUsage; 2] {
+        [self.receive.usage(), self.long_frames.usage()]
     }
 
     /// Whether a long frame waits for memory.

@@ -5,6 +5,7 @@
 //! | [`server`] | accepts connections, and drains them at the end |
 //! | [`client`] | the other side: connections to brokers, and the way to a partition's leader |
 //! | [`Limits`] | every bound of a listener, with its reason |
+//! | [`Traffic`] | what goes through a listener, counted |
 //!
 //! Promises: requests of a connection begin, and are answered, in the order in which they came; memory stays within
 //! the pools of [`Limits`] whatever clients send or leave unread; nothing is allocated by a length that was not
@@ -20,6 +21,8 @@ mod limits;
 mod load;
 pub mod server;
 mod service;
+mod traffic;
 
 pub use limits::Limits;
 pub use service::{Peer, Pending, Reply, Request, Service};
+pub use traffic::Traffic;

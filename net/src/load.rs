@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use ring::local::{Permit, Semaphore, Signal};
 
-use crate::Limits;
+use crate::{Limits, Traffic};
 
 /// Of all connections of a listener.
 pub(crate) struct ListenerLoad {
@@ -20,19 +20,21 @@ pub(crate) struct ListenerLoad {
     /// How many requests wait for such permits.
     waiting: Cell<usize>,
     unsent_bytes: Cell<usize>,
+    pub(crate) traffic: Rc<Traffic>,
 }
 
 /// A request of no more bytes costs no more than the request itself: the number of requests bounds it.
 const SMALL_REQUEST_BYTES: usize = 1_024;
 
 impl ListenerLoad {
-    pub(crate) fn new(limits: &Limits) -> ListenerLoad {
+    pub(crate) fn new(limits: &Limits, traffic: Rc<Traffic>) -> ListenerLoad {
         ListenerLoad {
             further_requests: Semaphore::new(limits.further_requests()),
             request_bytes: Semaphore::new(limits.bytes_in_flight),
             request_bytes_max: limits.bytes_in_flight,
             waiting: Cell::new(0),
             unsent_bytes: Cell::new(0),
+            traffic,
         }
     }
 
@@ -82,6 +84,16 @@ impl Load {
             bytes: Cell::new(0),
             lighter: Signal::new(),
         })
+    }
+
+    /// So many bytes of a whole request came.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.listener.traffic.received_bytes.add(bytes as u64);
+    }
+
+    /// So many bytes of answers went.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.listener.traffic.sent_bytes.add(bytes as u64);
     }
 
     /// Requests that were begun and whose answers were not sent.

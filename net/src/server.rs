@@ -17,7 +17,7 @@ use ring::timer;
 use crate::connection::{Connection, Why};
 use crate::frame_reader::Pools;
 use crate::load::{ListenerLoad, Load};
-use crate::{Limits, Peer, Service};
+use crate::{Limits, Peer, Service, Traffic};
 
 /// How often connections are looked at for those that stand still.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +31,8 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves connections until `shutdown` is notified (which counts from this call on); then accepts no more, begins no
 /// more requests, sends the answers of those in flight, and ends when all connections have; after
-/// [`Limits::drain_ms`] it cuts those that are left. Takes [`Limits::memory_bytes`] of the thread's budget.
+/// [`Limits::drain_ms`] it cuts those that are left. Takes [`Limits::memory_bytes`] of the thread's budget. Counts in
+/// `traffic`, which is this listener's alone.
 ///
 /// # Panics
 /// If the thread's budget has less left.
@@ -41,13 +42,15 @@ pub fn serve<S: Service>(
     limits: Rc<Limits>,
     service: Rc<S>,
     shutdown: Signal,
+    traffic: Rc<Traffic>,
 ) -> impl Future<Output = ()> {
     let stop = shutdown.wait();
     let pools = Pools::new(limits.receive_pool_bytes, limits.long_frame_bytes());
     let pools = pools.expect("the thread's budget has the memory of its listener");
+    let _set_once = traffic.pools.set(pools.clone());
     async move {
         let house = Rc::new(House {
-            load: Rc::new(ListenerLoad::new(&limits)),
+            load: Rc::new(ListenerLoad::new(&limits, traffic)),
             limits,
             pools,
             connections: RefCell::default(),
@@ -162,6 +165,7 @@ impl House {
     fn admit<S: Service>(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, service: &Rc<S>) {
         let peer = Peer { address };
         let Some(guest) = Guest::new(self, address.ip().to_canonical()) else {
+            self.load.traffic.refused.add(1);
             self.log.warn(format_args!(
                 "{address} is closed: its host has {} connections, as many as it may have",
                 self.limits.connections_per_address_max
@@ -173,6 +177,8 @@ impl House {
         self.connections
             .borrow_mut()
             .insert(guest.number, connection.clone());
+        self.load.traffic.accepted.add(1);
+        self.count_connections();
         let (pools, frame_bytes) = (self.pools.clone(), self.limits.frame_bytes());
         let service = service.clone();
         spawn(Class::Latency, async move {
@@ -186,6 +192,11 @@ impl House {
             }
         })
         .detach();
+    }
+
+    fn count_connections(&self) {
+        let connections = self.connections.borrow().len();
+        self.load.traffic.connections.set(connections);
     }
 
     fn each(&self, with: impl FnMut(&Rc<Connection>)) {
@@ -246,6 +257,7 @@ impl Drop for Guest {
         let house = &self.house;
         let connection = house.connections.borrow_mut().remove(&self.number);
         drop(connection);
+        house.count_connections();
         let mut by_address = house.by_address.borrow_mut();
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;

@@ -65,8 +65,13 @@ fn pipelined_requests_are_answered_in_order_and_a_shutdown_drains() {
         let listener = TcpListener::bind(any, 64).await.unwrap();
         bound.give(listener.local_address()).unwrap();
         let shutdown = Signal::new();
-        let serving =
-            millstream_net::server::serve(listener, Rc::new(limits), Rc::new(Echo), shutdown.clone());
+        let serving = millstream_net::server::serve(
+            listener,
+            Rc::new(limits),
+            Rc::new(Echo),
+            shutdown.clone(),
+            Rc::default(),
+        );
         let serving = spawn(Class::Latency, serving);
         let _ = stopped.await;
         shutdown.notify_all();

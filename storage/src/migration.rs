@@ -83,6 +83,11 @@ impl Migration {
         self.inner.checkpoints.get()
     }
 
+    /// Bytes of the ring that the newest checkpoint does not cover.
+    pub(crate) fn unmigrated_bytes(&self) -> u64 {
+        self.inner.committer.bytes_since(self.inner.newest.get())
+    }
+
     /// While the permit is held no migration runs.
     pub(crate) async fn pause(&self) -> Permit {
         self.inner.one.acquire(1).await

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ring::buffer::Pool;
+use ring::buffer::{Pool, PoolUsage};
+use ring::count::DurationCounts;
 use ring::directory;
 use ring::executor::{Class, spawn};
 use ring::local::Signal;
@@ -37,15 +38,27 @@ pub struct ShardOptions {
     pub file_delete_delay: Duration,
 }
 
-/// What a shard's log has done since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a shard's log has done since it was opened, and how full it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardStatistics {
     /// Journal records written: group commits, and those that only say what is durable.
     pub records: u64,
     /// Bytes of the ring that they took. One lap is `journal.bytes`.
     pub journal_bytes: u64,
+    /// How long the writes of records took, each with its flush.
+    pub flushes: DurationCounts,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Bytes of the ring.
+    pub ring_bytes: u64,
+    /// Of them, what a replay may still need.
+    pub ring_bytes_used: u64,
+    /// Of them, what no checkpoint covers: it is not known to be in the segments.
+    pub unmigrated_bytes: u64,
+    /// Partitions.
+    pub partitions: usize,
+    /// The log's memory.
+    pub memory: [PoolUsage; 3],
 }
 
 /// What is done with a directory that says of no topic that it is its.
@@ -273,12 +286,35 @@ impl ShardLog {
 
     /// What it has done since it was opened.
     pub fn statistics(&self) -> ShardStatistics {
-        let (records, journal_bytes) = self.inner.committer.written();
+        let Inner {
+            shared,
+            committer,
+            partitions,
+            migration,
+            ..
+        } = &*self.inner;
+        let (records, journal_bytes) = committer.written();
         ShardStatistics {
             records,
             journal_bytes,
-            checkpoints: self.inner.migration.checkpoints(),
+            flushes: committer.flushes(),
+            checkpoints: migration.checkpoints(),
+            ring_bytes: committer.ring_bytes(),
+            ring_bytes_used: committer.ring_bytes_used(),
+            unmigrated_bytes: migration.unmigrated_bytes(),
+            partitions: partitions.borrow().len(),
+            memory: [
+                committer.memory_usage(),
+                shared.reading.usage(),
+                shared.staging.usage(),
+            ],
         }
+    }
+
+    /// Why the log takes nothing any more, if it does not. A log that was stopped has not failed.
+    pub fn failure(&self) -> Option<StorageError> {
+        let failure = self.inner.committer.failure();
+        failure.filter(|error| !matches!(error, StorageError::Stopped))
     }
 
     /// Waits until the log takes nothing any more because something failed, and says what.

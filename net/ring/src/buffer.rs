@@ -65,6 +65,17 @@ struct Share {
     pages_kept: Cell<usize>,
 }
 
+/// How much of a pool is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// The pool's name.
+    pub name: &'static str,
+    /// Its share of the thread's budget, in bytes.
+    pub bytes: usize,
+    /// Bytes of it that are taken, in whole pages.
+    pub bytes_used: usize,
+}
+
 impl Pool {
     /// Sets `bytes` of the thread's budget aside under `name`.
     ///
@@ -126,6 +137,16 @@ impl Pool {
     /// Bytes not taken now.
     pub fn bytes_left(&self) -> usize {
         self.share.pages.available() * PAGE_SIZE
+    }
+
+    /// What is taken of it now.
+    pub fn usage(&self) -> PoolUsage {
+        let pages = self.share.bytes / PAGE_SIZE;
+        PoolUsage {
+            name: self.share.name,
+            bytes: self.share.bytes,
+            bytes_used: pages * PAGE_SIZE - self.bytes_left(),
+        }
     }
 
     /// Pages of a buffer of `capacity` bytes. Rounded up, so that what comes back fits the next taker, whose size is

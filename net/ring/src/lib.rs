@@ -12,6 +12,7 @@
 //! | [`socket`] | TCP |
 //! | [`clock`], [`timer`], [`random`] | time and chance, which the simulator drives |
 //! | [`channel`] | bounded queues between threads |
+//! | [`count`] | what happened how often, and how long it took |
 //! | [`local`] | signals and one-shot cells between tasks of one thread |
 //! | [`descriptors`] | how many files and sockets the process may have open |
 //! | [`simulator`] | a whole cluster in one process: seeded order, virtual time, faulty disks and network |
@@ -29,6 +30,7 @@ pub mod buffer;
 pub mod channel;
 pub mod clock;
 mod core;
+pub mod count;
 pub mod descriptors;
 pub mod directory;
 mod driver;

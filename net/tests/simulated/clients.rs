@@ -242,7 +242,14 @@ fn a_client_finds_the_leader_and_finds_it_again_when_it_moved() {
                 hosts,
                 asked: Default::default(),
             });
-            millstream_net::server::serve(listener, Rc::new(Limits::default()), node, Signal::new()).await;
+            millstream_net::server::serve(
+                listener,
+                Rc::new(Limits::default()),
+                node,
+                Signal::new(),
+                Rc::default(),
+            )
+            .await;
         });
     }
     simulator.run_for(Duration::from_millis(1));
@@ -296,7 +303,14 @@ fn a_client_outlives_the_restart_of_its_only_broker() {
                 hosts: [host, host],
                 asked: Default::default(),
             });
-            millstream_net::server::serve(listener, Rc::new(Limits::default()), node, Signal::new()).await;
+            millstream_net::server::serve(
+                listener,
+                Rc::new(Limits::default()),
+                node,
+                Signal::new(),
+                Rc::default(),
+            )
+            .await;
         });
     };
     start(&mut simulator);

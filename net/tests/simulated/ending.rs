@@ -229,7 +229,13 @@ fn a_shutdown_is_heard_from_the_call_on() {
         let shutdown = ring::local::Signal::new();
         let service = std::rc::Rc::new(Obedient::default());
         let limits = std::rc::Rc::new(limits());
-        let serving = millstream_net::server::serve(listener, limits, service, shutdown.clone());
+        let serving = millstream_net::server::serve(
+            listener,
+            limits,
+            service,
+            shutdown.clone(),
+            std::rc::Rc::default(),
+        );
         shutdown.notify_all();
         serving.await;
     });

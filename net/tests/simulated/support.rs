@@ -156,7 +156,13 @@ impl Server {
             let shutdown = Signal::new();
             let memory = limits.memory_bytes();
             let service = Rc::new(Obedient { begun, is_short });
-            let serving = millstream_net::server::serve(listener, Rc::new(limits), service, shutdown.clone());
+            let serving = millstream_net::server::serve(
+                listener,
+                Rc::new(limits),
+                service,
+                shutdown.clone(),
+                Rc::default(),
+            );
             let serving = ring::executor::spawn(ring::executor::Class::Latency, serving);
             while !*stop.lock().unwrap() {
                 timer::sleep(Duration::from_millis(10)).await;

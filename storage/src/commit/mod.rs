@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ring::buffer::Pool;
+use ring::buffer::{Pool, PoolUsage};
+use ring::count::{DurationCounts, DurationHistogram};
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 
@@ -74,6 +75,8 @@ struct Shared {
     is_short: Cell<bool>,
     /// Something was refused for want of memory.
     memory_shortage: Shortage,
+    /// How long the writes of records took.
+    flushes: DurationHistogram,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -163,6 +166,7 @@ impl Committer {
             progress: Signal::new(),
             is_short: Cell::new(false),
             memory_shortage: Shortage::default(),
+            flushes: DurationHistogram::default(),
             task: RefCell::default(),
         });
         let task = spawn(Class::Latency, run::run(shared.clone()));
@@ -316,6 +320,11 @@ impl Committer {
         (state.records, state.journal_bytes)
     }
 
+    /// How long the writes of records took since the start, each with its flush.
+    pub(crate) fn flushes(&self) -> DurationCounts {
+        self.shared.flushes.counts()
+    }
+
     /// Whether something was refused for want of ring or memory since the last call.
     pub(crate) fn take_shortage(&self) -> bool {
         self.shared.is_short.take()
@@ -329,6 +338,16 @@ impl Committer {
     /// Bytes of the ring.
     pub(crate) fn ring_bytes(&self) -> u64 {
         self.shared.journal.superblock().ring_bytes
+    }
+
+    /// Of them, what a replay may still need.
+    pub(crate) fn ring_bytes_used(&self) -> u64 {
+        self.used(&self.shared.state.borrow())
+    }
+
+    /// What groups take of their memory.
+    pub(crate) fn memory_usage(&self) -> PoolUsage {
+        self.shared.memory.usage()
     }
 
     /// Bytes of memory for groups in all.

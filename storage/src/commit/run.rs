@@ -159,7 +159,9 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
     let result = Rc::new(RefCell::new(None));
     let (writer, told) = (shared.clone(), result.clone());
     spawn(Class::Latency, async move {
+        let begun = ring::clock::now();
         let written = writer.journal.write(slices, position).await;
+        writer.flushes.record(ring::clock::now() - begun);
         *told.borrow_mut() = Some(written);
         writer.work.notify_all();
     })

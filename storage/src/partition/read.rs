@@ -59,6 +59,13 @@ struct SegmentView {
     is_sealed: bool,
 }
 
+impl Extent {
+    /// Whether [`PartitionLog::load`] reads nothing from a disk.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.0, Found::Tail(_))
+    }
+}
+
 impl PartitionLog {
     /// Finds whole batches from the one that holds `offset` on: at most `max_bytes` of them, or one that is larger if
     /// `at_least_one`; none that reaches past `up_to_offset`.
