@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod api;
 pub mod cli;
 pub mod config;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
+use millstream::admin::{self, AdminOptions};
 use millstream::cli::{
     CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_topic,
 };
@@ -96,6 +97,17 @@ fn serve(options: HostOptions) -> Result<(), String> {
         .with_target(false)
         .with_max_level(tracing::Level::WARN)
         .init();
+    let (probes, probed) = bounded(admin::PROBES_MAX);
+    let admin_address = options
+        .settings
+        .admin_address()
+        .map_err(|error| error.to_string())?;
+    if let Some(listen) = admin_address {
+        let lags_max = options.settings.usize(&table::METRICS_LAG_PARTITIONS_MAX);
+        let address = admin::start(AdminOptions { listen, lags_max }, probes)?;
+        // Before clients can connect, so that the start can be watched.
+        let _nobody_reads = writeln!(std::io::stdout(), "millstream metrics http://{address}/metrics");
+    }
     let (stop, stopped) = bounded(1);
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
     let (ready, is_ready) = oneshot();
@@ -107,7 +119,7 @@ fn serve(options: HostOptions) -> Result<(), String> {
         memory_bytes: options.control_memory_bytes(),
     };
     let control = ring::thread::spawn(thread, move || async move {
-        let ended = host::run(options, stopped, ready).await;
+        let ended = host::run(options, stopped, ready, probed).await;
         let _set_once = told.set(ended);
     });
     let control = control.map_err(|error| error.to_string())?;

@@ -57,6 +57,10 @@ pub struct ShardStatistics {
     pub unmigrated_bytes: u64,
     /// Partitions.
     pub partitions: usize,
+    /// Idempotent producers that are remembered.
+    pub producers: usize,
+    /// How many of them may be.
+    pub producers_max: usize,
     /// The log's memory.
     pub memory: [PoolUsage; 3],
 }
@@ -294,6 +298,7 @@ impl ShardLog {
             ..
         } = &*self.inner;
         let (records, journal_bytes) = committer.written();
+        let (producers, producers_max) = shared.producers.usage();
         ShardStatistics {
             records,
             journal_bytes,
@@ -303,6 +308,8 @@ impl ShardLog {
             ring_bytes_used: committer.ring_bytes_used(),
             unmigrated_bytes: migration.unmigrated_bytes(),
             partitions: partitions.borrow().len(),
+            producers,
+            producers_max,
             memory: [
                 committer.memory_usage(),
                 shared.reading.usage(),

@@ -73,11 +73,7 @@ async fn handle(shard: Rc<Shard>, client: IpAddr, frame: Slice) -> Handled {
             correlation_id,
             body_at,
         } => {
-            match key {
-                ApiKey::Produce => shard.counters.produce_requests.add(1),
-                ApiKey::Fetch => shard.counters.fetch_requests.add(1),
-                _ => shard.counters.other_requests.add(1),
-            }
+            shard.counters.request(key);
             let call = Call {
                 version,
                 correlation_id,

@@ -69,6 +69,7 @@ fn wait_of(max_wait_ms: i32, frame_bytes: usize) -> Duration {
 }
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
+    let since = ring::clock::now();
     let request: FetchRequest<'_> = call.body()?;
     let named = request.topics.iter().map(|topic| topic.partitions.len() + 1);
     bound_entries(
@@ -127,8 +128,14 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             .borrow_mut()
             .begin(session_id, session_epoch, by_id, interests, forgotten, now_ms);
     match begun {
-        Ok(plan) => later(answer(shard, plan, terms)),
+        Ok(plan) => later(async move {
+            let reply = answer(&shard, plan, terms).await;
+            shard.counters.fetch_time.record(ring::clock::now() - since);
+            reply
+        }),
         Err(error_code) => {
+            shard.counters.fetch_errors.count(error_code);
+            shard.counters.fetch_time.record(ring::clock::now() - since);
             let response = FetchResponse::<Slice> {
                 error_code,
                 ..FetchResponse::default()
@@ -149,12 +156,12 @@ struct ReadLimits {
     may_wait: bool,
 }
 
-async fn answer(shard: Rc<Shard>, plan: Plan, terms: Terms) -> Reply {
+async fn answer(shard: &Shard, plan: Plan, terms: Terms) -> Reply {
     let interests = plan.interests();
     shard
         .world_that(|world| interests.iter().all(|interest| topic(world, interest).is_some()))
         .await;
-    let found = wait(&shard, interests, &terms).await;
+    let found = wait(shard, interests, &terms).await;
     let mut left = terms.max_bytes;
     let mut nothing_yet = true;
     // Once, for the first partition that has something: what the answer holds already must not be waited for.
@@ -184,6 +191,7 @@ async fn answer(shard: Rc<Shard>, plan: Plan, terms: Terms) -> Reply {
             .saturating_sub(i32::try_from(bytes).unwrap_or(i32::MAX))
             .max(0);
         shard.counters.fetched_bytes.add(bytes as u64);
+        shard.counters.fetch_errors.count(part.error_code);
         partitions.push(part);
     }
     let seen: Vec<Seen> = partitions.iter().map(seen).collect();

@@ -71,10 +71,21 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         topics.push((topic.name.to_owned(), parts));
     }
     let caller = call.into_caller();
+    let begun = rules.begun;
     if acks == 0 {
+        for (_, parts) in &topics {
+            parts
+                .iter()
+                .for_each(|part| shard.counters.produce_errors.count(part.response.error_code));
+        }
+        shard.counters.produce_time.record(ring::clock::now() - begun);
         return Ok(net::Pending::Ready(silence(&topics)));
     }
-    later(answer(caller, topics))
+    later(async move {
+        let reply = answer(&shard, caller, topics).await;
+        shard.counters.produce_time.record(ring::clock::now() - begun);
+        reply
+    })
 }
 
 /// What holds for all partitions of a request.
@@ -84,6 +95,8 @@ struct RequestRules {
     refusal: Option<Refusal>,
     acks_are_valid: bool,
     may_write_internal_topics: bool,
+    /// When it was begun.
+    begun: Instant,
     /// Until when all of its batches together wait for room in the journal.
     room_deadline: Instant,
 }
@@ -93,6 +106,7 @@ impl RequestRules {
         let mut partitions = request.topics.iter().flat_map(|topic| topic.partitions.iter());
         let is_transactional = request.transactional_id.is_none()
             && partitions.any(|partition| leader::is_transactional(partition.records));
+        let begun = ring::clock::now();
         RequestRules {
             version: call.version,
             // As Kafka refuses a transactional batch without a transactional id.
@@ -103,7 +117,8 @@ impl RequestRules {
             }),
             acks_are_valid: matches!(request.acks, -1..=1),
             may_write_internal_topics: call.client_id() == Some(ADMIN_CLIENT_ID),
-            room_deadline: ring::clock::now() + ROOM_WAIT,
+            begun,
+            room_deadline: begun + ROOM_WAIT,
         }
     }
 }
@@ -240,6 +255,10 @@ async fn append_when_there_is_room(
                     ticket,
                 } = appended;
                 shard.counters.produced_batches.add(1);
+                shard
+                    .counters
+                    .produced_records
+                    .add(u64::from(header.record_count.unsigned_abs()));
                 shard.counters.produced_bytes.add(batch.bytes().len() as u64);
                 return Ok((base_offset, log_append_time_ms, ticket));
             }
@@ -285,7 +304,7 @@ fn silence(topics: &[(String, Vec<Part>)]) -> Reply {
     Reply::Nothing
 }
 
-async fn answer(caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
+async fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
     let mut response = ProduceResponse::default();
     for (name, parts) in topics {
         let mut partitions = Vec::with_capacity(parts.len());
@@ -303,6 +322,7 @@ async fn answer(caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
             {
                 response.node_endpoints.push(endpoint);
             }
+            shard.counters.produce_errors.count(part.response.error_code);
             partitions.push(part.response);
         }
         response.topics.push(ProduceTopicResponse { name, partitions });

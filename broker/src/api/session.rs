@@ -130,7 +130,6 @@ impl SessionCache {
     }
 
     /// Sessions held now.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }

@@ -9,7 +9,7 @@ pub mod table;
 pub mod topic;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::table::{Kind, NOT_HONOURED, SETTINGS, Setting, Table};
 use crate::partition::leader::{AppendRules, TimestampType};
@@ -178,7 +178,19 @@ impl Settings {
         }
         self.listen_address()?;
         self.advertised_host()?;
-        self.shard_ports().map(drop)
+        let ports = self.shard_ports()?;
+        if let Some(admin) = self.admin_address()?
+            && admin.port() != 0
+            && ports.contains(&admin.port())
+        {
+            return Err(ConfigError::Conflict(format!(
+                "port {} is the port of a shard, and by admin.listen={} that of metrics and health: set another \
+                 admin.listen",
+                admin.port(),
+                self.text(&table::ADMIN_LISTEN)
+            )));
+        }
+        Ok(())
     }
 
     /// `memory.bytes`; its default is more when so many shards need more.
@@ -214,6 +226,29 @@ impl Settings {
                  (advertised.host takes a name)"
             ))
         })
+    }
+
+    /// Where metrics and health are served, if they are. A host that takes free ports takes one for them as well, unless
+    /// another was given.
+    ///
+    /// # Errors
+    /// `admin.listen` is not an address and a port.
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let text = self.text(&table::ADMIN_LISTEN);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+        let mut address: SocketAddr = numeric.parse().map_err(|_| {
+            ConfigError::Conflict(format!(
+                "admin.listen={text} is not an IP address and a port: give one such as 127.0.0.1:9644, or nothing for no \
+                 metrics"
+            ))
+        })?;
+        if self.origin(&table::ADMIN_LISTEN) == Origin::Default && self.integer(&table::PORT) == 0 {
+            address.set_port(0);
+        }
+        Ok(Some(address))
     }
 
     /// The host that clients are told to connect to.
@@ -542,6 +577,34 @@ mod tests {
         let error = ports(&["shards=2", "shard.port.base=9091"]).expect_err("refused");
         assert!(error.to_string().contains("port 9092"), "{error}");
         assert!(ports(&["shards=2", "port=60000"]).is_err());
+    }
+
+    #[test]
+    fn metrics_have_a_place_of_their_own() {
+        let admin = |assignments: &[&str]| settings(assignments)?.admin_address();
+        let at = |text: &str| Ok(Some(text.parse().expect("an address")));
+        assert_eq!(admin(&[]), at("127.0.0.1:9644"));
+        assert_eq!(admin(&["port=0"]), at("127.0.0.1:0"));
+        assert_eq!(
+            admin(&["port=0", "admin.listen=127.0.0.1:9644"]),
+            at("127.0.0.1:9644")
+        );
+        assert_eq!(admin(&["admin.listen=localhost:1"]), at("127.0.0.1:1"));
+        assert_eq!(admin(&["admin.listen=[::1]:9644"]), at("[::1]:9644"));
+        assert_eq!(admin(&["admin.listen="]), Ok(None));
+        for wrong in ["9644", "127.0.0.1", "broker.example.net:9644", "127.0.0.1:70000"] {
+            let error = admin(&[&format!("admin.listen={wrong}")])
+                .expect_err(wrong)
+                .to_string();
+            assert!(
+                error.contains(wrong) && error.contains("127.0.0.1:9644"),
+                "{error}"
+            );
+        }
+        let error = admin(&["shards=2", "admin.listen=0.0.0.0:19093"])
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("port 19093"), "{error}");
     }
 
     #[test]

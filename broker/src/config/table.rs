@@ -186,6 +186,10 @@ settings! {
         "The host that clients are told to connect to. Empty: host.";
     JOURNAL_BYTES: Millstream "journal.bytes", Kind::Integer(8_388_608..=1_099_511_627_776), "67108864",
         "The journal of each shard, in bytes, allocated at the first start.";
+    ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, "127.0.0.1:9644",
+        "Where metrics and health are served: ADDRESS:PORT. Port 0 takes a free one, as port=0 does by default. Empty: nowhere.";
+    METRICS_LAG_PARTITIONS_MAX: Millstream "metrics.lag.partitions.max", Kind::Integer(0..=100_000), "10000",
+        "Committed partitions of groups whose lag the metrics show at most. 0: none.";
     MEMORY_BYTES: Millstream "memory.bytes", Kind::Integer(67_108_864..=1_099_511_627_776), "1073741824",
         "Buffer memory of all shards together, in bytes.";
 }

@@ -8,11 +8,13 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender, bounded, oneshot};
+use ring::executor::{Class, spawn};
 use ring::thread::ThreadOptions;
 use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, TopicPartition};
 use wire::ErrorCode;
@@ -26,9 +28,11 @@ use crate::controller::record::MetadataRecord;
 use crate::controller::request::{
     Altered, ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference,
 };
+use crate::controller::roster::{self, HostCondition, Roster, Stage};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
+use crate::shard::probe::PROBES_MAX;
 
 #[cfg(test)]
 mod tests;
@@ -137,8 +141,8 @@ impl HostOptions {
     }
 }
 
-/// Runs a host until `stop` says so. `ready` is given the addresses when clients can connect; a clean stop returns
-/// each shard's line of counters.
+/// Runs a host until `stop` says so. `ready` is given the addresses when clients can connect; `probes` are answered all
+/// the while; a clean stop returns each shard's line of counters.
 ///
 /// # Errors
 /// What kept it from starting, or from going on; in words for its operator.
@@ -146,9 +150,12 @@ pub async fn run(
     options: HostOptions,
     mut stop: Receiver<()>,
     ready: Answer<Vec<SocketAddr>>,
+    probes: Receiver<Answer<HostCondition>>,
 ) -> Result<Vec<String>, String> {
     let (to_host, requests) = bounded(REQUESTS_MAX);
-    let mut host = Host::open(options).await?;
+    let roster = Rc::new(Roster::default());
+    spawn(Class::Latency, roster::answer_probes(probes, roster.clone())).detach();
+    let mut host = Host::open(options, roster).await?;
     let ended = match host.start(to_host).await {
         Ok(()) => {
             let _nobody_asks = ready.give(host.addresses.clone());
@@ -185,11 +192,12 @@ struct Host {
     addresses: Vec<SocketAddr>,
     shards: Vec<Sender<ShardCommand>>,
     announced: AnnouncedVersion,
+    roster: Rc<Roster>,
 }
 
 impl Host {
     /// Takes the directory and reads the metadata log. There are no shards yet.
-    async fn open(options: HostOptions) -> Result<Host, String> {
+    async fn open(options: HostOptions, roster: Rc<Roster>) -> Result<Host, String> {
         let settings = &options.settings;
         let directory = LogDirectory::open(
             &options.data_directory,
@@ -213,6 +221,7 @@ impl Host {
             addresses: Vec::new(),
             shards: Vec::new(),
             announced: AnnouncedVersion::default(),
+            roster,
             options,
         })
     }
@@ -225,9 +234,13 @@ impl Host {
             .metadata
             .with(|metadata| decide::start(metadata, host_id, shards));
         self.propose(records).await?;
+        self.roster.stage.set(Stage::Journals);
         self.prepare_journals(host_id).await?;
+        self.roster.stage.set(Stage::Recovering);
         self.start_shards(host_id, &requests).await?;
-        self.open_shards().await
+        self.open_shards().await?;
+        self.roster.stage.set(Stage::Serving);
+        Ok(())
     }
 
     /// Does what shards ask for, until it is time to stop.
@@ -298,6 +311,7 @@ impl Host {
         let mut bound = Vec::with_capacity(ports.len());
         for (shard, port) in (0..).zip(ports) {
             let (commands, receiver) = bounded(COMMANDS_MAX);
+            let (probes, probed) = bounded(PROBES_MAX);
             let (bind, awaited) = oneshot();
             let context = ShardContext {
                 shard,
@@ -312,6 +326,7 @@ impl Host {
                 },
                 bound: bind,
                 commands: receiver,
+                probes: probed,
                 controller: requests.clone(),
                 announced: self.announced.clone(),
             };
@@ -323,6 +338,7 @@ impl Host {
             let thread = ring::thread::spawn(options, move || crate::shard::run(context));
             thread.map_err(|error| error.to_string())?;
             self.shards.push(commands);
+            self.roster.shards.borrow_mut().push(probes);
             bound.push(awaited);
         }
         for (shard, awaited) in (0..).zip(bound) {
@@ -573,6 +589,7 @@ impl Host {
 
     /// Every shard finishes what is in flight and seals its log.
     async fn stop(&self) -> Result<Vec<String>, String> {
+        self.roster.stage.set(Stage::Stopping);
         let mut stopping = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (done, awaited) = oneshot();

@@ -10,6 +10,7 @@
 //! | `state`, `decide`, `alter`, `placement` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
+//! | `roster` | how far it is, for those who look from outside |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
 pub mod alter;
@@ -21,4 +22,5 @@ mod placement;
 pub mod raft;
 pub mod record;
 pub mod request;
+pub mod roster;
 pub mod state;

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use ring::buffer::PoolUsage;
 use ring::local::{Signal, Taker};
 use storage::TopicPartition;
 use wire::ErrorCode;
@@ -103,6 +104,19 @@ impl Coordinators {
         let led = self.led.borrow();
         let coordinator = id.and_then(|id| led.get(&id));
         coordinator.cloned().ok_or(ErrorCode::NotCoordinator)
+    }
+
+    /// What all groups of the shard take of what they may: what is kept, and what is on its way into the log.
+    pub(crate) fn memory(&self) -> [PoolUsage; 2] {
+        let accounts = [
+            ("groups", &self.memory.kept),
+            ("groups moving", &self.memory.moving),
+        ];
+        accounts.map(|(name, account)| PoolUsage {
+            name,
+            bytes: account.budget(),
+            bytes_used: account.taken(),
+        })
     }
 
     /// All of them.

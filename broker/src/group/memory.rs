@@ -55,13 +55,11 @@ impl Account {
     }
 
     /// How many may be taken.
-    #[cfg(test)]
     pub(crate) fn budget(&self) -> usize {
         self.budget
     }
 
     /// What is taken, in bytes.
-    #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.get()
     }

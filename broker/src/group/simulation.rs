@@ -19,12 +19,13 @@ use storage::{
 };
 use wire::ErrorCode;
 
-use crate::group::coordinator::Coordinator;
-use crate::group::machine::{Identity, JoinRequest, SyncRequest};
+use crate::group::coordinator::{CommitPosition, Coordinator};
+use crate::group::machine::{Identity, JoinRequest, State, SyncRequest};
 use crate::group::member::{Client, Opaque, Protocol};
 use crate::group::memory::GroupMemory;
 use crate::group::stored::Committed;
 use crate::shard::context::GroupSettings;
+use crate::shard::probe::Census;
 
 /// Of virtual time, for anything that must end.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -332,6 +333,40 @@ async fn check(model: &Shared, coordinators: &[Rc<Coordinator>]) {
         );
         promise.generation = generation;
     }
+    coordinators
+        .iter()
+        .for_each(|coordinator| check_survey(coordinator));
+}
+
+/// What is seen slice by slice is what is seen at one look.
+fn check_survey(coordinator: &Coordinator) {
+    let mut expected = Vec::new();
+    let mut groups = [0; 2];
+    coordinator
+        .look_at_all(|group, live, stored| {
+            let is_empty = live.is_none_or(|live| live.state() == State::Empty);
+            groups[usize::from(is_empty)] += 1;
+            for (topic, offsets) in stored.iter().flat_map(|stored| &stored.offsets) {
+                for (partition, committed) in offsets {
+                    expected.push((group.to_owned(), topic.to_string(), *partition, committed.offset));
+                }
+            }
+        })
+        .expect("it has read its log");
+    let mut seen = Vec::new();
+    let mut position = CommitPosition::default();
+    let mut look = |group: &str, topic: &str, partition, offset| {
+        seen.push((group.to_owned(), topic.to_owned(), partition, offset));
+    };
+    while coordinator.look_at_commits(&mut position, &mut look) {}
+    assert_eq!(seen, expected);
+    let mut census = Census::default();
+    let mut after = None;
+    while let Some(last) = coordinator.count_groups(after.as_deref(), &mut census) {
+        after = Some(last);
+    }
+    let with_members = census.preparing_rebalance + census.completing_rebalance + census.stable;
+    assert_eq!([with_members, census.empty], groups);
 }
 
 /// A member: joins, commits for a while, joins again. Groups with an odd number have no members, and only commit.

@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::partition::leader::{AppendRules, TimestampType};
+use crate::shard::probe::ShardProbe;
 
 /// Commands that may wait for a shard: it takes them one after the other, and the control thread waits for answers.
 pub const COMMANDS_MAX: usize = 64;
@@ -36,6 +37,8 @@ pub struct ShardContext {
     pub bound: Answer<Result<SocketAddr, String>>,
     /// What the control thread tells it.
     pub commands: Receiver<ShardCommand>,
+    /// What those who look at it ask.
+    pub probes: Receiver<ShardProbe>,
     /// What it asks of the control thread.
     pub controller: Sender<ControllerRequest>,
     /// The version of the newest image that the host has.

@@ -1,12 +1,13 @@
 //! A core's world: its listener, its log, the partitions that it leads, and what it knows of the cluster.
 //!
-//! Owns everything a request may touch. Nothing here is shared with another thread except two bounded queues (commands
-//! from the control thread, requests to it) and the number of the host's newest image. Must never wait for another
+//! Owns everything a request may touch. Nothing here is shared with another thread except bounded queues (commands
+//! from the control thread, requests to it, probes of those who look at it) and the number of the host's newest image. Must never wait for another
 //! shard, and never hold a borrow across an await.
 
 pub mod context;
 mod control;
 mod counters;
+pub mod probe;
 mod run;
 mod world;
 
@@ -16,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::Traffic;
 use ring::local::Signal;
 use storage::ShardLog;
 use wire::ErrorCode;
@@ -49,6 +51,8 @@ pub(crate) struct Shard {
     pub(crate) coordinators: Coordinators,
     /// The fetch sessions of its clients.
     pub(crate) sessions: RefCell<SessionCache>,
+    /// What goes through its listener.
+    traffic: Rc<Traffic>,
     log: ShardLog,
     world: RefCell<Rc<World>>,
     world_moved: Signal,

@@ -17,6 +17,7 @@ use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
 use crate::shard::context::{ShardCommand, ShardContext, ShardSettings, TopicSettings};
+use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
 
@@ -33,8 +34,11 @@ pub async fn run(context: ShardContext) {
         listen,
         bound,
         mut commands,
+        probes,
         ..
     } = context;
+    let life = Rc::new(Life::default());
+    spawn(Class::Background, answer_probes(probes, life.clone())).detach();
     let listener = match bind(listen).await {
         Ok(listener) => listener,
         Err(error) => {
@@ -61,6 +65,7 @@ pub async fn run(context: ShardContext) {
             return;
         }
     };
+    let _set_once = life.shard.set(shard.clone());
     let _nobody_asks = done.give(Ok(()));
     spawn(
         Class::Background,
@@ -83,8 +88,10 @@ pub async fn run(context: ShardContext) {
                         Rc::new(shard.settings.limits.clone()),
                         shard.clone(),
                         shutdown.clone(),
+                        shard.traffic.clone(),
                     );
                     serving = Some(spawn(Class::Latency, server));
+                    life.is_serving.set(true);
                 }
                 let _nobody_asks = done.give(());
             }
@@ -176,6 +183,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         counters: Counters::default(),
         control: parts.control,
         coordinators,
+        traffic: Rc::default(),
         log,
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),

@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 /// A broker of its own for a test, on free ports, in a directory that goes with it.
 pub struct Broker {
     address: String,
+    /// Where its metrics are; nowhere if it is not ours.
+    admin: String,
     own: Option<Own>,
 }
 
@@ -56,9 +58,10 @@ impl Broker {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("millstream-test-{}-{number}", std::process::id()));
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (process, address) = spawn(&directory, port, 2, &arguments);
+        let (process, ready) = spawn(&directory, port, 2, &arguments);
         Broker {
-            address,
+            address: ready.address,
+            admin: ready.admin,
             own: Some(Own {
                 process,
                 directory,
@@ -77,7 +80,10 @@ impl Broker {
         let own = self.own.as_mut().expect("a broker of our own");
         let said = own.process.end(signal);
         let port = self.address.rsplit(':').next().expect("HOST:PORT");
-        (own.process, self.address) = spawn(&own.directory, port, shards, &own.arguments);
+        let (process, ready) = spawn(&own.directory, port, shards, &own.arguments);
+        own.process = process;
+        self.address = ready.address;
+        self.admin = ready.admin;
         said
     }
 
@@ -104,12 +110,21 @@ impl Broker {
     /// The broker that the environment names.
     pub fn foreign() -> Option<Broker> {
         let address = std::env::var("MILLSTREAM_TEST_BROKER").ok()?;
-        Some(Broker { address, own: None })
+        Some(Broker {
+            address,
+            admin: String::new(),
+            own: None,
+        })
     }
 
     /// Its first address.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The address of its metrics and health.
+    pub fn admin(&self) -> &str {
+        &self.admin
     }
 }
 
@@ -125,11 +140,20 @@ impl Process {
     }
 }
 
-/// Starts a broker; its first address once it serves.
-fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Process, String) {
+/// What a broker says when it serves.
+struct Ready {
+    /// Its first address.
+    address: String,
+    /// The address of its metrics; empty if there are none.
+    admin: String,
+}
+
+/// Starts a broker, and waits until it serves.
+fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Process, Ready) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
         .args(["start", "--port", port, "--shards", &shards.to_string()])
-        .args(["--set", "journal.bytes=8388608", "--data-dir"])
+        .args(["--set", "journal.bytes=8388608"])
+        .args(["--set", "admin.listen=127.0.0.1:0", "--data-dir"])
         .arg(directory)
         .args(arguments)
         .stdout(Stdio::piped())
@@ -144,14 +168,15 @@ fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Pr
         said
     });
     let output = child.stdout.take().expect("its output is piped");
-    let address = ready_address(BufReader::new(output));
+    let ready = ready(BufReader::new(output));
     let said = Some(said);
-    (Process { child, said }, address)
+    (Process { child, said }, ready)
 }
 
-/// Waits for "millstream ready", and takes the first address of the line.
-fn ready_address(mut output: BufReader<impl Read + Send + 'static>) -> String {
+/// Waits for "millstream ready", and takes the first address of the line, and of the line of the metrics before it.
+fn ready(mut output: BufReader<impl Read + Send + 'static>) -> Ready {
     let mut line = String::new();
+    let mut admin = String::new();
     loop {
         line.clear();
         assert_ne!(
@@ -159,6 +184,9 @@ fn ready_address(mut output: BufReader<impl Read + Send + 'static>) -> String {
             0,
             "the broker ended"
         );
+        if let Some(url) = line.strip_prefix("millstream metrics http://") {
+            admin = url.trim_end().trim_end_matches("/metrics").to_owned();
+        }
         if line.contains("millstream ready") {
             let is_address = |word: &&str| word.parse::<SocketAddr>().is_ok();
             let mut words = line.split(|c: char| c.is_whitespace() || c == ',');
@@ -167,7 +195,7 @@ fn ready_address(mut output: BufReader<impl Read + Send + 'static>) -> String {
                 .expect("an address in the ready line")
                 .to_owned();
             std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-            return address;
+            return Ready { address, admin };
         }
     }
 }

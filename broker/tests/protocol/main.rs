@@ -12,6 +12,7 @@ mod consuming;
 mod groups;
 mod hostile;
 mod memory;
+mod metrics;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
 #[path = "../process/mod.rs"]
 mod process;

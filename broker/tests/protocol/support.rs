@@ -340,6 +340,19 @@ pub fn batch(compression: Compression, values: &[&[u8]]) -> Vec<u8> {
     builder(compression, values).build()
 }
 
+/// A batch of these values, the first of this time, and each `step_ms` after the one before.
+pub fn batch_from(first_ms: i64, step_ms: i64, values: &[&[u8]]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (index, value) in (0..).zip(values) {
+        builder.push(&NewRecord {
+            timestamp_ms: first_ms + index * step_ms,
+            value: Some(value),
+            ..NewRecord::default()
+        });
+    }
+    builder.build()
+}
+
 /// A batch of an idempotent producer.
 pub fn sequenced(producer_id: i64, epoch: i16, sequence: i32, values: &[&[u8]]) -> Vec<u8> {
     builder(Compression::None, values)

@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # Small rings and segments, so that kills hit checkpoints and rolls.
 DEFAULT_BROKER = (os.environ.get("CARGO_TARGET_DIR", "target") + "/release/millstream start --data-dir {data}"
                   " --port {port} --shards 2 --set journal.bytes=8388608 --set log.segment.bytes=1048576"
-                  " --set message.max.bytes=1000000")
+                  " --set message.max.bytes=1000000 --set admin.listen=")
 PHASE = re.compile(rb"millstream phase (\w+)(?: (begin|end))?")
 START_LIMIT_S = 60
 ROLL_SHARE_S = 0.005       # a roll has no end line: a kill this soon after it counts as hitting it

@@ -14,7 +14,8 @@ program=${CARGO_TARGET_DIR:-target}/release/millstream
 fail() { echo "millstream.sh: $*" >&2; exit 1; }
 
 launch() { # DIR
-  local dir=$1 pid settings=()
+  # No metrics unless asked for: brokers of several proofs would want the same port.
+  local dir=$1 pid settings=(--set admin.listen=)
   . "$dir/command"
   for setting in $configs; do settings+=(--set "$setting"); done
   : >"$dir/out"

@@ -15,6 +15,11 @@ const FIRST_BOUND_BITS: u32 = 6;
 pub struct Counter(Cell<u64>);
 
 impl Counter {
+    /// Nothing yet.
+    pub const fn new() -> Counter {
+        Counter(Cell::new(0))
+    }
+
     /// So many more.
     pub fn add(&self, amount: u64) {
         self.0.set(self.0.get().wrapping_add(amount));

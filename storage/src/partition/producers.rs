@@ -40,6 +40,11 @@ impl ProducerBudget {
         })
     }
 
+    /// How many are remembered, and how many may be.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        (self.count.get(), self.max)
+    }
+
     /// A share for a partition that is being made.
     pub(super) fn share(self: &Rc<Self>, partition: &Weak<Partition>) -> Share {
         let number = self.opened.get();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use net::client::{Client, ClientError, ClientOptions, resolve_literal};
-use ring::executor::{Class, Task, spawn};
+use ring::executor::Task;
 use ring::simulator::{HostId, Simulator, for_each_seed};
 use wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
 use wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
@@ -17,6 +17,8 @@ use wire::schema::Decode;
 use wire::{Array, Request, Response, Uuid};
 
 use super::*;
+
+mod probes;
 
 /// Of virtual time, for anything that must end.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -75,7 +77,7 @@ struct Puppets {
 
 impl Puppets {
     async fn new() -> Puppets {
-        let mut host = Host::open(options(2)).await.expect("a good disk");
+        let mut host = Host::open(options(2), Rc::default()).await.expect("a good disk");
         let mut receivers = Vec::new();
         for shard in 0..2 {
             let (commands, receiver) = bounded(COMMANDS_MAX);
@@ -279,7 +281,8 @@ fn start_broker(simulator: &mut Simulator, shards: u32, limit: Duration) -> Opti
             }
         })
         .detach();
-        let result = run(options, stopped, ready).await;
+        let (_probes, probed) = bounded(1);
+        let result = run(options, stopped, ready, probed).await;
         *told.lock().expect("no panic") = Some(result);
     });
     let life = Life { stop, ended };
@@ -643,7 +646,8 @@ fn another_node_id_is_refused_and_so_is_damaged_metadata() {
         let ended = simulator.run(BROKER, memory_bytes, LIMIT, move || async move {
             let (_stop, stopped) = bounded(1);
             let (ready, _) = oneshot();
-            run(options, stopped, ready).await
+            let (_probes, probed) = bounded(1);
+            run(options, stopped, ready, probed).await
         });
         ended.expect("it ends").expect_err("it is refused")
     };

@@ -6,6 +6,7 @@
 
 pub(in crate::group) mod groups;
 mod snapshot;
+mod survey;
 mod time;
 mod writing;
 
@@ -19,6 +20,7 @@ use storage::PartitionLog;
 use wire::ErrorCode;
 
 use self::groups::Groups;
+pub(crate) use self::survey::CommitPosition;
 use self::writing::{Progress, Then, Write, batch_bytes};
 use crate::group::load::load;
 use crate::group::machine::{
