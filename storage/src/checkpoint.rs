@@ -74,13 +74,16 @@ pub(crate) async fn write(directory: &Path, checkpoint: &Checkpoint) -> Result<(
 }
 
 /// The checkpoint that the superblock names; or, if that is damaged, the one before it: the journal reaches back far
-/// enough for either. One that was written and not named yet is as good.
+/// enough for either. One that was written and not named yet is as good. And from where on the journal is needed: for the
+/// older of those that are whole. A superblock that stands in for a damaged, newer one names blocks before that, which
+/// may have been written again since.
 pub(crate) async fn read(
     directory: &Path,
     superblock: &Superblock,
     pool: &ring::buffer::Pool,
-) -> Result<Checkpoint, StorageError> {
+) -> Result<(Checkpoint, ReplayStart), StorageError> {
     let mut best: Option<Checkpoint> = None;
+    let mut tail: Option<ReplayStart> = None;
     for generation in [0, 1] {
         let bytes = read_file(&path(directory, generation), pool).await?;
         let Some(found) = bytes.and_then(|bytes| decode(&bytes)) else {
@@ -91,11 +94,17 @@ pub(crate) async fn read(
             (is_named_or_older, checkpoint.generation)
         };
         let is_ours = found.journal_id == superblock.journal_id && found.replay.seq >= superblock.tail.seq;
-        if is_ours && best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
+        if !is_ours {
+            continue;
+        }
+        if tail.is_none_or(|tail| found.replay.seq < tail.seq) {
+            tail = Some(found.replay);
+        }
+        if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
             best = Some(found);
         }
     }
-    best.ok_or_else(|| {
+    best.zip(tail).ok_or_else(|| {
         let path = path(directory, superblock.checkpoint_generation);
         StorageError::corrupt(
             &path,

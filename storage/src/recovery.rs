@@ -66,6 +66,8 @@ pub(crate) struct Recovered {
     pub(crate) end: ReplayStart,
     /// Where the newest checkpoint begins to replay.
     pub(crate) replay: ReplayStart,
+    /// From here on the journal is needed.
+    pub(crate) journal_tail: ReplayStart,
     /// The generation of the next checkpoint.
     pub(crate) next_generation: u64,
     /// Up to here groups may be evicted.
@@ -105,7 +107,7 @@ pub(crate) async fn recover(
         );
         return Err(StorageError::refused(journal.path(), what));
     }
-    let saved = checkpoint::read(&place.directory, &superblock, &staging).await?;
+    let (saved, journal_tail) = checkpoint::read(&place.directory, &superblock, &staging).await?;
     let next_generation = if saved.generation < superblock.checkpoint_generation {
         // The named one is damaged: the next overwrites that, not the good one.
         superblock.checkpoint_generation + 2
@@ -160,6 +162,7 @@ pub(crate) async fn recover(
         resident: recovery.resident,
         end,
         replay,
+        journal_tail,
         next_generation,
         migrated_seq,
         report: recovery.report,

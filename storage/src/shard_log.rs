@@ -122,11 +122,12 @@ impl ShardLog {
             resident,
             end,
             replay,
+            journal_tail,
             next_generation,
             migrated_seq,
             report,
         } = recovered;
-        journal.begin_epoch().await?;
+        journal.begin_epoch(journal_tail).await?;
         let committer = Committer::start(journal, end, resident, tail, shared.staging.clone());
         committer.migrated(migrated_seq);
         if shared.committer.set(committer.clone()).is_err() {

@@ -206,15 +206,18 @@ impl Journal {
 
     /// Begins a new start epoch: both superblocks carry it before this returns, one written after the other. What was
     /// read may so far have been in the device's cache alone: it is flushed first, because the new epoch's records
-    /// will vouch for it.
-    pub(crate) async fn begin_epoch(&self) -> Result<u64, StorageError> {
+    /// will vouch for it. Both name `tail` as well: what is needed of the journal as it was found.
+    pub(crate) async fn begin_epoch(&self, tail: ReplayStart) -> Result<u64, StorageError> {
         self.file
             .sync_data()
             .await
             .map_err(StorageError::io("flush", &self.path))?;
         let epoch = self.superblock.borrow().start_epoch + 1;
-        self.write_superblock(|superblock| superblock.start_epoch = epoch)
-            .await?;
+        self.write_superblock(|superblock| {
+            superblock.start_epoch = epoch;
+            superblock.tail = tail;
+        })
+        .await?;
         self.write_superblock(|_| {}).await?;
         Ok(epoch)
     }
