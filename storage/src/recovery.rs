@@ -255,6 +255,10 @@ impl Recovery<'_> {
             migrated_seq = next.seq - 1;
             let mut freed = false;
             for log in self.partitions.values() {
+                if !self.specs.contains_key(&log.id()) {
+                    // A deleted topic's directory is out of sight already: what follows in the journal gets another.
+                    log.make_directory().await?;
+                }
                 log.migrate(migrated_seq).await?;
             }
             for group in self.resident.drain(..) {

@@ -4,7 +4,7 @@
 //! `partition/` and `commit/`, segments and checkpoints in `migration.rs`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -367,11 +367,11 @@ pub(crate) async fn separate_unknown(
     is_deleted: &impl Fn(u128) -> bool,
     end_seq: u64,
 ) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
-    let is_known = |id: &TopicPartition| specs.iter().any(|spec| spec.id == *id);
+    let known: BTreeSet<TopicPartition> = specs.iter().map(|spec| spec.id).collect();
     let unknown: Vec<TopicPartition> = recovered
         .partitions
         .keys()
-        .filter(|id| !is_known(id))
+        .filter(|id| !known.contains(id))
         .copied()
         .collect();
     let mut dropped = Vec::with_capacity(unknown.len());
@@ -430,3 +430,6 @@ fn drop_entry(id: TopicPartition, owner_epoch: u32) -> Entry {
         length: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

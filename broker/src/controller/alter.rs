@@ -18,6 +18,9 @@ use crate::controller::record::MetadataRecord;
 use crate::controller::request::{Altered, ConfigChange, ConfigOperation, MorePartitions, TopicConfigs};
 use crate::controller::state::Metadata;
 
+/// NAME_MAX of Linux' file systems.
+const DIRECTORY_NAME_BYTES_MAX: usize = 255;
+
 /// Decides on more partitions. One result for each topic, in order.
 pub fn create_partitions(
     metadata: &Metadata,
@@ -61,6 +64,14 @@ fn more_partitions(
                 wanted.topic, wanted.count
             )
         };
+        return Err((ErrorCode::InvalidPartitions, why));
+    }
+    // A partition's directory has the topic's name and the partition's number.
+    let longest = format!("{}-{}", wanted.topic, count - 1);
+    if longest.len() > DIRECTORY_NAME_BYTES_MAX {
+        let why = format!(
+            "the name {longest} of the last partition's directory would be longer than {DIRECTORY_NAME_BYTES_MAX} bytes"
+        );
         return Err((ErrorCode::InvalidPartitions, why));
     }
     let more = count - now;
@@ -273,6 +284,35 @@ mod tests {
             (OFFSETS_TOPIC, 3, E::InvalidRequest),
         ] {
             assert_eq!(more(topic, count, None), (code, 2), "{topic} {count}");
+        }
+    }
+
+    #[test]
+    fn no_partition_gets_a_number_that_its_directorys_name_has_no_room_for() {
+        let mut metadata = metadata();
+        let name = "x".repeat(249);
+        let before = Topic {
+            id: 99,
+            name: name.clone(),
+            partitions: vec![partition(vec![1000]); 99_999],
+            ..Topic::default()
+        };
+        metadata.topics_by_name.insert(name.clone(), before.into());
+        let cluster = Cluster {
+            nodes: &nodes(),
+            settings: &Settings::default(),
+        };
+        for (count, code) in [
+            (100_000, ErrorCode::None),
+            (100_001, ErrorCode::InvalidPartitions),
+        ] {
+            let wanted = [MorePartitions {
+                topic: name.clone(),
+                count,
+                assignments: None,
+            }];
+            let (_, results) = create_partitions(&metadata, &cluster, &wanted);
+            assert_eq!(results[0].error_code, code, "{count}");
         }
     }
 

@@ -40,6 +40,11 @@ where
     }
 }
 
+/// The CPUs that the calling thread may run on, by number, ascending: what taskset, a container or a pinned parent left it.
+pub fn allowed_cpus() -> Vec<usize> {
+    uring::allowed_cpus()
+}
+
 /// A started thread.
 pub struct ThreadHandle {
     ended: Awaited<()>,

@@ -19,6 +19,7 @@ mod reshard;
 #[cfg(fuzzing)]
 pub(crate) use manifest::read_and_write_again as read_and_write_manifest_again;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ring::buffer::{Pool, Slice};
@@ -253,6 +254,7 @@ impl LogDirectory {
         let names = directory::list(&self.path)
             .await
             .map_err(StorageError::io("list", &self.path))?;
+        let live: BTreeSet<TopicPartition> = live.iter().map(|spec| spec.id).collect();
         for entry in names.iter().filter(|entry| entry.is_directory) {
             let Some((_, partition)) = partition_of(&entry.name) else {
                 continue;
@@ -264,7 +266,7 @@ impl LogDirectory {
             };
             let id = TopicPartition { topic_id, partition };
             // A live one's journal, or a dropped one's DROP, is not this function's business.
-            if !live.iter().any(|spec| spec.id == id) && is_deleted(topic_id) {
+            if !live.contains(&id) && is_deleted(topic_id) {
                 set_aside(&path, id, "delete").await?;
             }
         }

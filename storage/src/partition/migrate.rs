@@ -110,7 +110,7 @@ impl PartitionLog {
         let block = shared.block_bytes as usize;
         let directory = self.directory();
         if run.from == 0 {
-            self.make_directory(&directory).await?;
+            self.make_directory().await?;
         }
         let file = shared
             .files
@@ -239,7 +239,8 @@ impl PartitionLog {
     }
 
     /// The partition's directory, with its topic's id in it.
-    async fn make_directory(&self, directory: &Path) -> Result<(), StorageError> {
+    pub(crate) async fn make_directory(&self) -> Result<(), StorageError> {
+        let directory = &self.directory();
         let path = directory.join(METADATA_FILE);
         if directory::exists(&path)
             .await

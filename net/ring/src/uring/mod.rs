@@ -38,6 +38,7 @@ use crate::thread::{ThreadHandle, ThreadOptions};
 use helper::Helper;
 use in_flight::InFlight;
 use ring::{Completion, Ring};
+pub(crate) use system::allowed_cpus;
 use wake::Wake;
 
 /// Starts a pinned thread with its ring, and waits until the ring is there or has been refused.

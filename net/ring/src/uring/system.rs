@@ -67,6 +67,12 @@ pub(super) fn pin(cpu: usize) -> io::Result<()> {
     ))
 }
 
+/// The CPUs that the calling thread may run on, ascending.
+pub(crate) fn allowed_cpus() -> Vec<usize> {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    cpus.into_iter().map(|cpu| cpu.id).collect()
+}
+
 /// The set of one CPU.
 pub(super) fn cpu_set(cpu: usize) -> libc::cpu_set_t {
     // SAFETY: a cpu_set_t is an array of integers.

@@ -555,3 +555,15 @@ fn one_thread_carries_ten_thousand_sleeping_and_yielding_tasks() {
         assert_eq!(sum, 9_999 * 10_000 / 2);
     });
 }
+
+#[test]
+fn a_thread_may_run_where_it_was_pinned_and_nowhere_else() {
+    let mine = thread::allowed_cpus();
+    let last = *mine.last().expect("this thread runs somewhere");
+    let (give, given) = oneshot();
+    let pinned = thread::spawn(options("pinned", Some(last)), move || async move {
+        assert!(give.give(thread::allowed_cpus()).is_ok());
+    });
+    pinned.expect("io_uring is needed for this test").join_blocking();
+    assert_eq!(given.wait_blocking().expect("it gave them"), vec![last]);
+}
