@@ -80,9 +80,12 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
     settings.check().map_err(|error| error.to_string())?;
     // As many as it may use at once, of those that it was given: taskset and containers give some.
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let data_directory = arguments.data_dir.as_deref().unwrap_or("data".as_ref());
     Ok(HostOptions {
         settings,
-        data_directory: arguments.data_dir.clone().unwrap_or_else(|| "data".into()),
+        // Clients are told of it, who do not know where this process was started.
+        data_directory: std::path::absolute(data_directory)
+            .map_err(|error| format!("cannot tell where {} is: {error}", data_directory.display()))?,
         cpus: ring::thread::allowed_cpus().into_iter().take(cpus).collect(),
         descriptors: ring::descriptors::raise_limit()
             .map_err(|error| format!("cannot raise the limit of open files: {error}"))?,

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -170,6 +170,11 @@ impl ShardLog {
             }
         }
         Ok((log, report))
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        &self.inner.shared.directory
     }
 
     /// A partition of this shard.
@@ -406,7 +411,7 @@ pub(crate) async fn separate_unknown(
     Ok(dropped)
 }
 
-async fn holds_data(path: &std::path::Path) -> Result<bool, StorageError> {
+async fn holds_data(path: &Path) -> Result<bool, StorageError> {
     let names = directory::list(path)
         .await
         .map_err(StorageError::io("list", path))?;

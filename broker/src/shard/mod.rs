@@ -13,6 +13,7 @@ mod world;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,11 @@ impl Shard {
     /// Whether the log has wanted memory lately and got none.
     pub(crate) fn is_short_of_memory(&self) -> bool {
         self.log.is_short_of_memory()
+    }
+
+    /// The host's data directory, in which every shard of it has its partitions.
+    pub(crate) fn log_directory(&self) -> &Path {
+        self.log.directory()
     }
 
     /// Notified when a batch that did not fit the journal may fit.

@@ -131,6 +131,11 @@ impl LocalTopic {
         }
     }
 
+    /// The partitions that this shard leads, in order.
+    pub(crate) fn led(&self) -> impl Iterator<Item = (i32, &PartitionLog)> {
+        self.led.iter().map(|(&partition, log)| (partition, log))
+    }
+
     /// What all nodes know of the partition.
     pub(crate) fn state(&self, partition: i32) -> Option<&PartitionState> {
         self.topic.partitions.get(usize::try_from(partition).ok()?)

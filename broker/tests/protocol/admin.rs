@@ -15,6 +15,10 @@ use wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
     DescribedConfig,
 };
+use wire::messages::describe_log_dirs::{
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsTopic, DescribedLogDir,
+    UNKNOWN_VOLUME_BYTES,
+};
 use wire::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsTopic,
     PartitionCursor,
@@ -597,4 +601,137 @@ fn a_page_of_topics_tells_what_is_wrong_with_what_was_asked() {
         codes(&[&topic], Some((&topic, 7))),
         [(topic.clone(), E::None, all)]
     );
+}
+
+/// The one log directory of a node, with these partitions of it; all of them without.
+fn log_dir(client: &mut Client, version: i16, topics: Option<&[(&str, &[i32])]>) -> DescribedLogDir {
+    let topics = topics.map(|topics| {
+        let asked = topics.iter().map(|&(topic, partitions)| DescribeLogDirsTopic {
+            topic,
+            partitions: Array::from_slice(partitions),
+        });
+        asked.collect::<Vec<_>>()
+    });
+    let request = DescribeLogDirsRequest {
+        topics: topics.as_deref().map(Array::from_slice),
+    };
+    let mut response: DescribeLogDirsResponse = client.call(version, &request).unwrap();
+    assert_eq!(
+        (response.error_code, response.results.len()),
+        (ErrorCode::None, 1)
+    );
+    let directory = response.results.remove(0);
+    assert_eq!(directory.error_code, ErrorCode::None);
+    assert!(directory.log_dir.starts_with('/'), "{}", directory.log_dir);
+    directory
+}
+
+/// Partitions of the topic in it, with their sizes.
+fn sizes(directory: &DescribedLogDir, topic: &str) -> Vec<(i32, i64)> {
+    let topics = directory
+        .topics
+        .iter()
+        .filter(|described| described.name == topic);
+    let mut partitions = topics.flat_map(|topic| &topic.partitions).collect::<Vec<_>>();
+    partitions.sort_by_key(|partition| partition.partition_index);
+    for partition in &partitions {
+        assert_eq!((partition.offset_lag, partition.is_future_key), (0, false));
+    }
+    let sizes = partitions
+        .iter()
+        .map(|partition| (partition.partition_index, partition.partition_size));
+    sizes.collect()
+}
+
+/// Kafka shows a partition before its leader has made the log.
+fn wait_for_logs(client: &mut Client, topic: &str, partitions: &[i32]) {
+    let are_there = |sizes: Vec<(i32, i64)>| {
+        let is_there = |wanted: &i32| sizes.iter().any(|(partition, _)| partition == wanted);
+        partitions.iter().all(is_there)
+    };
+    while !are_there(sizes(&log_dir(client, 4, None), topic)) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_log_is_as_large_as_what_was_appended_to_it() {
+    let broker = Broker::start();
+    let topic = broker.client().create_topic(2, &[]);
+    let mut leader = broker.leader(&topic, 1);
+    wait_for_logs(&mut leader, &topic, &[1]);
+    let mut bytes = 0;
+    for (count, version) in (1..=4).enumerate() {
+        let value = vec![b'x'; 3_000 * count];
+        let records = batch(Compression::None, &[b"a", &value]);
+        bytes += records.len() as i64;
+        let produced = leader.produce(9, &topic, 1, -1, Some(&records)).unwrap();
+        assert_eq!(produced.error_code, ErrorCode::None);
+        let directory = log_dir(&mut leader, version, Some(&[(&topic, &[1])]));
+        assert_eq!(sizes(&directory, &topic), [(1, bytes)], "version {version}");
+        assert_eq!(directory.topics.len(), 1, "nothing else was asked for");
+        assert_eq!(
+            sizes(&log_dir(&mut leader, version, None), &topic).last(),
+            Some(&(1, bytes))
+        );
+    }
+    let mut other = broker.leader(&topic, 0);
+    wait_for_logs(&mut other, &topic, &[0]);
+    let directory = log_dir(&mut other, 4, Some(&[(&topic, &[0])]));
+    assert_eq!(sizes(&directory, &topic), [(0, 0)]);
+}
+
+#[test]
+fn every_node_tells_of_its_own_logs_and_the_first_of_the_volume() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic(5, &[]);
+    let mut nodes: Vec<i32> = client
+        .metadata(Some(&[]))
+        .brokers
+        .iter()
+        .map(|node| node.node_id)
+        .collect();
+    nodes.sort_unstable();
+    let mut told = Vec::new();
+    for &node in &nodes {
+        let mut client = broker.node(node);
+        let metadata = client.metadata(Some(&[&topic]));
+        let led = metadata.topics[0].partitions.iter();
+        let led = led.filter(|partition| partition.leader_id == node);
+        let mut led: Vec<_> = led.map(|partition| partition.partition).collect();
+        led.sort_unstable();
+        wait_for_logs(&mut client, &topic, &led);
+        told.extend(led.iter().copied());
+        let led: Vec<_> = led.into_iter().map(|partition| (partition, 0)).collect();
+        let all = log_dir(&mut client, 4, None);
+        assert_eq!(sizes(&all, &topic), led, "all of node {node}");
+        let all_five: &[i32] = &[4, 3, 2, 1, 0];
+        let named = log_dir(&mut client, 4, Some(&[(&topic, all_five), (&topic, &[0, 0])]));
+        assert_eq!(
+            sizes(&named, &topic),
+            led,
+            "what node {node} does not have, and what comes twice"
+        );
+        let nothing: [&[(&str, &[i32])]; 4] = [
+            &[],
+            &[(&topic, &[])],
+            &[("no-such-topic", &[0])],
+            &[(&topic, &[-1, 5, i32::MAX])],
+        ];
+        for asked in nothing {
+            assert_eq!(log_dir(&mut client, 4, Some(asked)).topics, [], "{asked:?}");
+        }
+        let (total, usable) = (all.total_bytes, all.usable_bytes);
+        if node == nodes[0] {
+            assert!(0 < usable && usable <= total, "{usable} of {total}");
+        } else {
+            let unknown = UNKNOWN_VOLUME_BYTES;
+            assert_eq!((total, usable), (unknown, unknown), "they are counted once");
+        }
+        let older = log_dir(&mut client, 3, None);
+        assert_eq!(older.log_dir, all.log_dir);
+    }
+    told.sort_unstable();
+    assert_eq!(told, [0, 1, 2, 3, 4], "each partition is one node's");
 }

@@ -268,6 +268,11 @@ fn frames_that_are_not_kafkas_close_their_connection_and_no_other() {
             "a name that is not UTF-8",
             header(3, 1, &[0, 0, 0, 1, 0, 2, 0xff, 0xfe]),
         ));
+        // One topic, "t", and more partitions than a request may name here.
+        let mut logs = vec![0, 0, 0, 1, 0, 1, b't'];
+        logs.extend(100_001i32.to_be_bytes());
+        logs.resize(logs.len() + 4 * 100_001, 0);
+        frames.push(("logs without end", header(35, 1, &logs)));
     }
     for (what, bytes) in frames {
         let mut client = broker.client();

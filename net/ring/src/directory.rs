@@ -27,6 +27,15 @@ pub struct Alignment {
     pub block_bytes: usize,
 }
 
+/// How large the file system of a directory is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volume {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What a process without privileges can still fill: never more than `total_bytes`.
+    pub usable_bytes: u64,
+}
+
 /// mkdir(2) for `path` and every missing parent. Not durable by itself.
 pub async fn create_all(path: &Path) -> io::Result<()> {
     call(Call::CreateAll { path: path.into() }).await.map(drop)
@@ -79,6 +88,14 @@ pub async fn alignment(path: &Path) -> io::Result<Alignment> {
     match call(Call::Alignment { path: path.into() }).await? {
         Answer::Alignment(alignment) => Ok(alignment),
         answer => unreachable!("an alignment is answered with one, not {answer:?}"),
+    }
+}
+
+/// The file system that holds directory `path`, as statvfs(3) tells it.
+pub async fn volume(path: &Path) -> io::Result<Volume> {
+    match call(Call::Volume { path: path.into() }).await? {
+        Answer::Volume(volume) => Ok(volume),
+        answer => unreachable!("a question of size is not answered with {answer:?}"),
     }
 }
 

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::buffer::{Buffer, Slice};
 use crate::core::Core;
-use crate::directory::{Alignment, Entry};
+use crate::directory::{Alignment, Entry, Volume};
 use crate::driver::Handle;
 use crate::file::{Allocate, Durability, OpenOptions};
 
@@ -94,6 +94,8 @@ pub(crate) enum Call {
     SyncFileSystem { path: PathBuf },
     /// What O_DIRECT asks for in a directory. [`Answer::Alignment`].
     Alignment { path: PathBuf },
+    /// The size of a directory's file system. [`Answer::Volume`].
+    Volume { path: PathBuf },
 }
 
 /// What a [`Call`] found.
@@ -104,6 +106,7 @@ pub(crate) enum Answer {
     Length(u64),
     Entries(Vec<Entry>),
     Alignment(Alignment),
+    Volume(Volume),
 }
 
 /// How an operation ended, and its resources.

@@ -29,6 +29,7 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    DescribeLogDirs = 35,
     CreatePartitions = 37,
     DeleteGroups = 42,
     IncrementalAlterConfigs = 44,
@@ -82,6 +83,7 @@ pub const API_TABLE: &[ApiInfo] = &[
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
     api(ApiKey::AlterConfigs, "AlterConfigs", 0, 2, 2),
+    api(ApiKey::DescribeLogDirs, "DescribeLogDirs", 1, 4, 2),
     api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
     api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
     api(

@@ -77,6 +77,8 @@ fn every_message_agrees_with_the_published_codec() {
             DescribeConfigsRequest, DescribeConfigsResponse;
         alter_configs::AlterConfigsRequest<'static>, alter_configs::AlterConfigsResponse,
             AlterConfigsRequest, AlterConfigsResponse;
+        describe_log_dirs::DescribeLogDirsRequest<'static>, describe_log_dirs::DescribeLogDirsResponse,
+            DescribeLogDirsRequest, DescribeLogDirsResponse;
         create_partitions::CreatePartitionsRequest<'static>, create_partitions::CreatePartitionsResponse,
             CreatePartitionsRequest, CreatePartitionsResponse;
         delete_groups::DeleteGroupsRequest<'static>, delete_groups::DeleteGroupsResponse,

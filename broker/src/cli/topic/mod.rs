@@ -7,6 +7,7 @@ mod describe;
 mod list;
 mod partitioner;
 mod produce;
+mod sizes;
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ enum Verb {
     Create(CreateArguments),
     /// List the names of all topics
     List(ListArguments),
-    /// Show partitions, leaders and offsets of topics
+    /// Show partitions, leaders, offsets and sizes of topics
     Describe(DescribeArguments),
     /// Delete topics and everything in them
     Delete(DeleteArguments),

@@ -20,7 +20,7 @@ use super::inode::{Inode, Moment, Unreadable};
 use super::names::{Names, Node, Number, error};
 use super::page::{PAGE_BYTES, Tear};
 use super::stale::Stale;
-use crate::directory::{Alignment, Entry};
+use crate::directory::{Alignment, Entry, Volume};
 use crate::file::{Allocate, OpenOptions};
 
 /// What O_DIRECT asks for.
@@ -451,6 +451,16 @@ impl Disk {
         self.names.directory(path)?;
         Ok(Alignment {
             block_bytes: BLOCK_BYTES,
+        })
+    }
+
+    /// How large it is, and what of it is free.
+    pub(super) fn volume(&mut self, path: &Path) -> io::Result<Volume> {
+        self.names.directory(path)?;
+        let total_bytes = self.pages * PAGE_BYTES as u64;
+        Ok(Volume {
+            total_bytes,
+            usable_bytes: self.bytes_free().min(total_bytes),
         })
     }
 

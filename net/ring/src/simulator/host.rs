@@ -386,6 +386,7 @@ impl Host {
                 disk.sync_file_system(&path, point()).map(|()| Answer::Done)
             }
             Call::Alignment { path } => disk.alignment(&path).map(Answer::Alignment),
+            Call::Volume { path } => disk.volume(&path).map(Answer::Volume),
         }
     }
 
@@ -440,7 +441,8 @@ fn call_path(call: &Call) -> Option<&Path> {
         | Call::RemoveAll { path }
         | Call::SyncDirectory { path }
         | Call::SyncFileSystem { path }
-        | Call::Alignment { path } => Some(path),
+        | Call::Alignment { path }
+        | Call::Volume { path } => Some(path),
         Call::Rename { to, .. } => Some(to),
     }
 }

@@ -158,6 +158,7 @@ fn make(file: Option<RawFd>, call: Call) -> io::Result<Answer> {
             let block_bytes = system::direct_alignment(&path)?;
             return Ok(Answer::Alignment(Alignment { block_bytes }));
         }
+        Call::Volume { path } => return system::volume(&path).map(Answer::Volume),
     };
     done.map(|()| Answer::Done)
 }

@@ -9,6 +9,7 @@ use std::os::linux::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::directory::Volume;
 use crate::socket::Shutdown;
 
 /// A clock of clock_gettime(2), in nanoseconds.
@@ -310,15 +311,30 @@ fn statx_alignment(file: &File) -> Option<usize> {
 }
 
 fn file_system_block(directory: &Path) -> Option<usize> {
-    let directory = File::options().read(true).open(directory).ok()?;
+    usize::try_from(file_system(directory).ok()?.f_frsize).ok()
+}
+
+/// The size of a directory's file system, and what of it is left for those who are not root.
+pub(super) fn volume(directory: &Path) -> io::Result<Volume> {
+    let status = file_system(directory)?;
+    let bytes = |blocks: libc::fsblkcnt_t| blocks.saturating_mul(status.f_frsize);
+    Ok(Volume {
+        total_bytes: bytes(status.f_blocks),
+        usable_bytes: bytes(status.f_bavail),
+    })
+}
+
+fn file_system(directory: &Path) -> io::Result<libc::statvfs> {
+    let options = libc::O_DIRECTORY;
+    let directory = File::options().read(true).custom_flags(options).open(directory)?;
     let mut status = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `status` may be written to.
     let result = unsafe { libc::fstatvfs(directory.as_raw_fd(), status.as_mut_ptr()) };
-    // SAFETY: zero is a value of every field, and the call may have filled some in.
-    let status = unsafe { status.assume_init() };
-    (result == 0)
-        .then(|| usize::try_from(status.f_frsize).ok())
-        .flatten()
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: filled in, because the call succeeded.
+    Ok(unsafe { status.assume_init() })
 }
 
 fn physical_block(device: u64) -> Option<usize> {

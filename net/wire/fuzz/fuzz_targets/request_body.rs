@@ -45,6 +45,7 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::DeleteRecords => check!(delete_records::DeleteRecordsRequest),
         ApiKey::DescribeConfigs => check!(describe_configs::DescribeConfigsRequest),
         ApiKey::AlterConfigs => check!(alter_configs::AlterConfigsRequest),
+        ApiKey::DescribeLogDirs => check!(describe_log_dirs::DescribeLogDirsRequest),
         ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsRequest),
         ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsRequest),
         ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterRequest),

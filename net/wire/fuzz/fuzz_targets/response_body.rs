@@ -47,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::DeleteRecords => check!(delete_records::DeleteRecordsResponse),
         ApiKey::DescribeConfigs => check!(describe_configs::DescribeConfigsResponse),
         ApiKey::AlterConfigs => check!(alter_configs::AlterConfigsResponse),
+        ApiKey::DescribeLogDirs => check!(describe_log_dirs::DescribeLogDirsResponse),
         ApiKey::CreatePartitions => check!(create_partitions::CreatePartitionsResponse),
         ApiKey::IncrementalAlterConfigs => check!(incremental_alter_configs::IncrementalAlterConfigsResponse),
         ApiKey::DescribeCluster => check!(describe_cluster::DescribeClusterResponse),

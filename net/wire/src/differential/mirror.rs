@@ -483,6 +483,25 @@ mirror! {
         broker_id: broker_id, host: host, port: port, rack: rack, is_fenced: is_fenced,
     }
 
+    describe_log_dirs::DescribeLogDirsRequest<'_> => theirs::DescribeLogDirsRequest { topics: topics, }
+    describe_log_dirs::DescribeLogDirsTopic<'_> => theirs::describe_log_dirs_request::DescribableLogDirTopic {
+        topic: topic, partitions: partitions,
+    }
+    describe_log_dirs::DescribeLogDirsResponse => theirs::DescribeLogDirsResponse {
+        throttle_time_ms: throttle_time_ms, error_code: error_code, results: results,
+    }
+    describe_log_dirs::DescribedLogDir => theirs::describe_log_dirs_response::DescribeLogDirsResult {
+        error_code: error_code, log_dir: log_dir, topics: topics, total_bytes: total_bytes,
+        usable_bytes: usable_bytes,
+    }
+    describe_log_dirs::DescribedLogDirTopic => theirs::describe_log_dirs_response::DescribeLogDirsTopic {
+        name: name, partitions: partitions,
+    }
+    describe_log_dirs::DescribedLogDirPartition => theirs::describe_log_dirs_response::DescribeLogDirsPartition {
+        partition_index: partition_index, partition_size: partition_size, offset_lag: offset_lag,
+        is_future_key: is_future_key,
+    }
+
     describe_topic_partitions::DescribeTopicPartitionsRequest<'_> => theirs::DescribeTopicPartitionsRequest {
         topics: topics, response_partition_limit: response_partition_limit, cursor: cursor,
     }

@@ -62,6 +62,17 @@ async fn ask_about_names(root: PathBuf) -> Vec<String> {
     answers.note("list", directory::list(&at("a/b")).await.map(|names| names.len()));
     answers.note("list missing", directory::list(&at("missing")).await);
     answers.note("list a file", directory::list(&at("a/file")).await);
+    let sane =
+        |volume: directory::Volume| 0 < volume.usable_bytes && volume.usable_bytes <= volume.total_bytes;
+    answers.note("volume", directory::volume(&at("a")).await.map(sane));
+    answers.note(
+        "volume missing",
+        directory::volume(&at("missing")).await.map(sane),
+    );
+    answers.note(
+        "volume of a file",
+        directory::volume(&at("a/file")).await.map(sane),
+    );
     answers.note("exists", directory::exists(&at("a/b")).await);
     answers.note("exists not", directory::exists(&at("a/x")).await);
     answers.note("exists below a file", directory::exists(&at("a/file/x")).await);

@@ -340,8 +340,15 @@ fn a_full_disk_refuses_writes_until_something_is_removed() {
         }
         let full = write(&second, &pool, 6, Durability::Completed).await.unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        let usable = async || {
+            directory::volume("/".as_ref())
+                .await
+                .map(|volume| volume.usable_bytes)
+        };
+        assert_eq!(usable().await.unwrap(), 0);
         drop(first);
         directory::remove_file("/first".as_ref()).await.unwrap();
+        assert_eq!(usable().await.unwrap(), 10 * BLOCK);
         write(&second, &pool, 6, Durability::Completed).await.unwrap();
     });
     assert_eq!(simulator.disk_bytes_free(host), 9 * BLOCK);

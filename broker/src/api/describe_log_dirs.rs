@@ -1,0 +1,115 @@
+//! DescribeLogDirs (key 35), versions 1-4: how large the logs are that this node leads, and the volume that they are on.
+//!
+//! A shard has the one log directory of its host. All of the host's nodes name it, each with its own partitions; only the
+//! first tells how large the volume is, so that who adds nodes up counts it once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use storage::PartitionLog;
+use wire::ErrorCode;
+use wire::messages::describe_log_dirs::{
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribedLogDir, DescribedLogDirPartition,
+    DescribedLogDirTopic, UNKNOWN_VOLUME_BYTES,
+};
+
+use crate::api::{AnswerBudget, Call, Handled, Refused, bound_entries, later};
+use crate::controller::image::NODES_PER_HOST;
+use crate::shard::{LocalTopic, Shard, World};
+
+/// What a partition takes in the answer, and what a topic takes beside its name, in bytes.
+const PARTITION_BYTES: usize = 22;
+const TOPIC_BYTES: usize = 8;
+
+pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
+    let request: DescribeLogDirsRequest<'_> = call.body()?;
+    let asked = request.topics.iter().flatten();
+    bound_entries(asked.map(|topic| topic.partitions.len() + 1))?;
+    let topics = match &request.topics {
+        None => {
+            let world = shard.world();
+            let all = world.topics().map(|topic| (topic.topic.name.as_str(), None));
+            topics(&world, all)?
+        }
+        Some(asked) => {
+            let world = shard.world_with(|| asked.iter().map(|topic| topic.topic)).await;
+            let mut wanted = BTreeMap::<&str, BTreeSet<i32>>::new();
+            for topic in asked.iter() {
+                wanted
+                    .entry(topic.topic)
+                    .or_default()
+                    .extend(topic.partitions.iter());
+            }
+            topics(
+                &world,
+                wanted.iter().map(|(name, partitions)| (*name, Some(partitions))),
+            )?
+        }
+    };
+    let caller = call.into_caller();
+    later(async move { caller.reply(&describe(&shard, topics).await) })
+}
+
+/// What of these topics is here: of each the partitions that are wanted, or all. One of which nothing is here is left out.
+fn topics<'a>(
+    world: &World,
+    wanted: impl Iterator<Item = (&'a str, Option<&'a BTreeSet<i32>>)>,
+) -> Result<Vec<DescribedLogDirTopic>, Refused> {
+    let mut budget = AnswerBudget::new();
+    let mut described = Vec::new();
+    for (name, wanted) in wanted {
+        let led = world.topic(name).into_iter().flat_map(LocalTopic::led);
+        let led = led.filter(|(partition, _)| wanted.is_none_or(|wanted| wanted.contains(partition)));
+        let partitions: Vec<_> = led.map(|(partition, log)| one(partition, log)).collect();
+        if !partitions.is_empty() {
+            budget.take(TOPIC_BYTES + name.len() + PARTITION_BYTES * partitions.len())?;
+            described.push(DescribedLogDirTopic {
+                name: name.to_owned(),
+                partitions,
+            });
+        }
+    }
+    Ok(described)
+}
+
+fn one(partition_index: i32, log: &PartitionLog) -> DescribedLogDirPartition {
+    DescribedLogDirPartition {
+        partition_index,
+        partition_size: bytes(log.size_bytes()),
+        // A leader is behind nobody, and there is no other directory that a log could move to.
+        offset_lag: 0,
+        is_future_key: false,
+    }
+}
+
+async fn describe(shard: &Shard, topics: Vec<DescribedLogDirTopic>) -> DescribeLogDirsResponse {
+    let path = shard.log_directory();
+    let volume = match shard.node_id % NODES_PER_HOST {
+        0 => ring::directory::volume(path).await.map(Some),
+        _ => Ok(None),
+    };
+    let log_dir = path.display().to_string();
+    let result = match volume {
+        Ok(volume) => DescribedLogDir {
+            log_dir,
+            topics,
+            total_bytes: volume.map_or(UNKNOWN_VOLUME_BYTES, |volume| bytes(volume.total_bytes)),
+            usable_bytes: volume.map_or(UNKNOWN_VOLUME_BYTES, |volume| bytes(volume.usable_bytes)),
+            ..DescribedLogDir::default()
+        },
+        Err(_) => DescribedLogDir {
+            error_code: ErrorCode::KafkaStorageError,
+            log_dir,
+            ..DescribedLogDir::default()
+        },
+    };
+    DescribeLogDirsResponse {
+        results: vec![result],
+        ..DescribeLogDirsResponse::default()
+    }
+}
+
+/// A file system may be larger than Kafka can say.
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
