@@ -1,5 +1,6 @@
 #!/bin/bash
-# The stock command-line tools of Apache Kafka 4.x, as a user would type them.
+# The stock command-line tools of Apache Kafka 4.x, as a user would type them, over real text. What the other tools
+# print is looked at in ../tools.sh.
 #   java_tools.sh roundtrip BROKERS TOPIC CODEC CORPUS OUT
 # The console producer has no choice of partition, so what is checked is: every record comes back
 # once, its bytes unchanged, and in each partition in the order in which it was sent.

@@ -7,7 +7,8 @@
 #   kafka.sh run   PORT DATADIR [KEY=VALUE...]      the same in the foreground (the java process replaces this one)
 #   kafka.sh stop  DATADIR                          SIGTERM, then waits
 #   kafka.sh tool  NAME ARGS...                     console-producer, console-consumer, producer-perf-test, topics, ...
-#   kafka.sh classpath                              for `java -cp`
+#   kafka.sh class NAME                             the tool's main class
+#   kafka.sh main  FILE.java ARGS...                compiles a program that uses Kafka's jars, once, and runs it
 # DATADIR holds server.properties, server.out, kafka.pid and logs/ (Kafka's log.dirs).
 # The controller listens on PORT + 1 (or $KAFKA_CONTROLLER_PORT). The heap is 1 GiB.
 set -euo pipefail
@@ -111,10 +112,8 @@ stop() {
   fail "Kafka (pid $pid) is still there after 30 s"
 }
 
-tool() {
-  local name=${1:?tool NAME ARGS...}; shift
-  fetch
-  local candidates
+class_of() { # NAME, as in bin/kafka-NAME.sh -> its main class
+  local name=$1 candidates
   case $name in
     console-producer) candidates=org.apache.kafka.tools.ConsoleProducer ;;
     console-consumer) candidates=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
@@ -139,16 +138,36 @@ tool() {
     path=${class//./\/}.class
     for jar in "$libs"/kafka*.jar; do
       # The names in a jar's directory are stored plainly.
-      grep -qaF "$path" "$jar" && exec java "${java_options[@]}" -Xmx512m -cp "$libs/*" "$class" "$@"
+      grep -qaF "$path" "$jar" && { echo "$class"; return; }
     done
   done
   fail "Kafka $version has no tool $name"
 }
 
+tool() {
+  local name=${1:?tool NAME ARGS...} class; shift
+  fetch
+  class=$(class_of "$name")
+  exec java "${java_options[@]}" -Xmx512m -cp "$libs/*" "$class" "$@"
+}
+
+main() { # FILE.java ARGS...
+  local source=${1:?main FILE.java ARGS...} name classes; shift
+  fetch
+  name=$(basename "$source" .java)
+  classes=$cache/../java-classes
+  if [ ! -e "$classes/$name.class" ] || [ "$source" -nt "$classes/$name.class" ]; then
+    mkdir -p "$classes"
+    java -cp "$libs/*" org.eclipse.jdt.internal.compiler.batch.Main -17 -nowarn -d "$classes" \
+      -cp "$(printf '%s:' "$libs"/*.jar)" "$source"
+  fi
+  exec java "${java_options[@]}" -Xmx512m -cp "$libs/*:$classes" "$name" "$@"
+}
+
 command=${1:-}; [ $# -gt 0 ] && shift
 case $command in
   fetch) fetch ;;
-  start | run | stop | tool) "$command" "$@" ;;
-  classpath) fetch; echo "$libs/*" ;;
-  *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  start | run | stop | tool | main) "$command" "$@" ;;
+  class) fetch; class_of "$1" ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
