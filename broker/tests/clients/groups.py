@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A group of three members over six partitions, its members and its broker killed, and the check of what it saw.
 
-  groups.py --brokers B --topic T --group G --dir DIR --restart-command CMD -- CLIENT...
+  groups.py --brokers B --topic T --group G --assignor A --dir DIR --restart-command CMD -- CLIENT...
         CLIENT is one of this directory (see live.py). While records are being produced: three members start; one is
         killed with -9; another joins; the broker is restarted, then killed with -9 (CMD SIGNAL). Checks that every
         record was read at least once, that the offsets that were committed never went back, and that they end where
-        the log ends.
+        the log ends. And that assignor A shared the partitions out: cooperative-sticky is the other half of the protocol.
 
 Records are produced, and offsets are read, by kafka-python.
 """
@@ -46,12 +46,12 @@ class Traffic(threading.Thread):
 
 
 class Commits(threading.Thread):
-    """Looks at what the group has committed, again and again."""
+    """Looks at what the group has committed, and how it shares partitions out, again and again."""
 
     def __init__(self, brokers, group):
         super().__init__(daemon=True)
         self.brokers, self.group, self.newest, self.faults, self.looks = brokers, group, {}, [], 0
-        self.ended = threading.Event()
+        self.assignors, self.ended = set(), threading.Event()
 
     def look(self):
         admin = KafkaAdminClient(bootstrap_servers=self.brokers, request_timeout_ms=5000)
@@ -62,6 +62,7 @@ class Commits(threading.Thread):
                     if kept.offset < before:
                         self.faults.append(f"partition {partition.partition}: {kept.offset} is committed, after {before}")
                     self.newest[partition.partition] = max(before, kept.offset)
+                self.assignors |= {admin.describe_groups([self.group])[self.group]["protocol_data"]} - {""}
                 self.looks += 1
                 time.sleep(0.1)
         finally:
@@ -134,7 +135,7 @@ class Group:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--brokers", "--topic", "--group", "--dir", "--restart-command"):
+    for name in ("--brokers", "--topic", "--group", "--assignor", "--dir", "--restart-command"):
         parser.add_argument(name, required=True)
     split = sys.argv.index("--")
     a = parser.parse_args(sys.argv[1:split])
@@ -177,6 +178,8 @@ def main():
                 os.killpg(member.pid, signal.SIGKILL)
     read = sum(len(records) for records in group.seen().values())
     faults = [*commits.faults, *(f"a record was not sent: {error!r}" for error in traffic.lost)]
+    if commits.assignors != {a.assignor}:
+        faults.append(f"partitions were shared out by {sorted(commits.assignors)}, and not by {a.assignor}")
     for fault in faults[:10]:
         print("FAULT", fault, file=sys.stderr)
     print(f"{len(traffic.acked)} records, each read at least once ({read} in all), {commits.looks} looks at the commits, "
