@@ -1,4 +1,5 @@
-//! DeleteRecords (key 21), versions 0-2: deletes records from the front of partitions. Answered when that is durable.
+//! DeleteRecords (key 21), versions 0-2: deletes records from the front of partitions. Answered when that is durable: as in
+//! Kafka, the request's time-out is for other replicas to follow, and there are none yet.
 
 use std::rc::Rc;
 
@@ -8,7 +9,6 @@ use wire::messages::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
-use crate::api::create_topics::timeout;
 use crate::api::{Call, Handled, bound_entries, later};
 use crate::shard::{LocalTopic, Place, Shard};
 
@@ -23,7 +23,6 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let world = shard
         .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
-    let timeout = timeout(request.timeout_ms);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics.iter() {
         let local = world.topic(topic.name);
@@ -34,17 +33,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     }
     let caller = call.into_caller();
     later(async move {
-        let deadline = ring::clock::now() + timeout;
         let mut response = DeleteRecordsResponse::default();
         for (name, partitions) in topics {
             let mut results = Vec::with_capacity(partitions.len());
             for (partition, found, offset) in partitions {
                 let deleted = match found {
-                    Ok(log) => {
-                        let left = deadline - ring::clock::now();
-                        let deleted = ring::timer::timeout(left, delete(&log, offset)).await;
-                        deleted.unwrap_or(Err(ErrorCode::RequestTimedOut))
-                    }
+                    Ok(log) => delete(&log, offset).await,
                     Err(error) => Err(error),
                 };
                 results.push(DeleteRecordsPartitionResult {

@@ -5,6 +5,7 @@
 //! request's own bytes are not needed: they go back to the connection.
 //! acks=0 asks for no answer; if anything failed its connection is closed, as in Kafka, because silence would lose data.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use storage::{AppendError, Appended, CommitTicket, PartitionLog, ProducerCheck, 
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+    RecordError,
 };
 use wire::{ErrorCode, RecordBatch};
 
@@ -27,6 +29,8 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// How soon a wait for room looks again.
 const ROOM_RETRY: Duration = Duration::from_millis(20);
+/// The most records that a request's answer says are the bad ones, for all of its batches; of each batch one at least.
+const RECORD_ERRORS_MAX: usize = 10_000;
 /// The first version whose answer names the new leader (KIP-951).
 const FIRST_LEADER_VERSION: i16 = 10;
 
@@ -99,6 +103,8 @@ struct RequestRules {
     begun: Instant,
     /// Until when all of its batches together wait for room in the journal.
     room_deadline: Instant,
+    /// How many more records may be named as bad ones.
+    record_errors_left: Cell<usize>,
 }
 
 impl RequestRules {
@@ -119,6 +125,7 @@ impl RequestRules {
             may_write_internal_topics: call.client_id() == Some(ADMIN_CLIENT_ID),
             begun,
             room_deadline: begun + ROOM_WAIT,
+            record_errors_left: Cell::new(RECORD_ERRORS_MAX),
         }
     }
 }
@@ -180,10 +187,33 @@ async fn append(
         }
         Place::Nowhere => unreachable!("answered above"),
     };
-    match checked {
-        Ok(batch) => append_here(shard, log, topic, partition, &batch, rules.room_deadline).await,
+    let judged = checked.and_then(|batch| {
+        let most = rules.record_errors_left.get();
+        leader::records_without_key(&batch, &topic.rules, most).map(|keyless| (batch, keyless))
+    });
+    match judged {
+        Ok((batch, keyless)) if keyless.is_empty() => {
+            append_here(shard, log, topic, partition, &batch, rules.room_deadline).await
+        }
+        Ok((_, keyless)) => {
+            let left = rules.record_errors_left.get();
+            rules.record_errors_left.set(left.saturating_sub(keyless.len()));
+            refused_records(partition, &keyless)
+        }
         Err(refusal) => Part::failed(partition, refusal.code, refusal.cause),
     }
+}
+
+/// A batch is refused for these records of it, by their places (KIP-467).
+fn refused_records(partition: i32, places: &[i32]) -> Part {
+    let cause = "the topic is compacted: its records need keys";
+    let mut part = Part::failed(partition, ErrorCode::InvalidRecord, cause);
+    let errors = places.iter().map(|place| RecordError {
+        batch_index: *place,
+        batch_index_error_message: None,
+    });
+    part.response.record_errors = errors.collect();
+    part
 }
 
 async fn append_here(

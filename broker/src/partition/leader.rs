@@ -1,7 +1,7 @@
 //! The leader's decision on what a producer sent for one partition: one batch to append, or Kafka's error.
 //!
-//! Promises: O(1) in the number of records, apart from the CRC over the bytes; the records are never opened, so a lie
-//! inside them is stored as it was sent (docs: differences). Each refusal carries the code that Kafka 4 gives to the
+//! Promises: O(1) in the number of records, apart from the CRC over the bytes; the records are not opened, so a lie
+//! inside them is stored as it was sent (docs: differences), but for those of a compacted topic. Each refusal carries the code that Kafka 4 gives to the
 //! same bytes, and a cause in words.
 //! Must never touch a log: numbering, producer state and storing are the storage room's.
 //!
@@ -9,13 +9,16 @@
 //! with two faults must get the same code.
 
 use wire::record_batch::{BATCH_LENGTH_OVERHEAD, MAGIC_V2};
-use wire::{Compression, ErrorCode, RecordBatch};
+use wire::{Compression, ErrorCode, RecordBatch, records};
 
 /// The fewest bytes of a record: its length, attributes, two deltas, two null lengths and a count.
 const RECORD_BYTES_MIN: i64 = 7;
 /// The most records that a byte of a compressed batch may stand for: ten times what zstd makes of a million equal ones.
 /// Offsets that are counted and not there would make a log of nothing but segments.
 const RECORDS_OF_A_BYTE_MAX: i64 = 16_384;
+
+/// The most bytes that the records of a batch for a compacted topic may have when they are decompressed.
+const OPENED_BYTES_MAX: usize = 64 << 20;
 
 /// The first Produce version that may carry zstd (KIP-110).
 const FIRST_ZSTD_VERSION: i16 = 7;
@@ -47,6 +50,8 @@ pub struct AppendRules {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max_ms: i64,
+    /// Whether `cleanup.policy` has `compact`: every record needs a key.
+    pub is_compacted: bool,
 }
 
 impl Default for AppendRules {
@@ -58,6 +63,7 @@ impl Default for AppendRules {
             timestamp_type: TimestampType::Create,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
+            is_compacted: false,
         }
     }
 }
@@ -179,6 +185,42 @@ pub(crate) fn check<'a>(
     Ok(batch)
 }
 
+/// Whether a topic with this `cleanup.policy` is compacted.
+pub(crate) fn is_compacting(policy: &str) -> bool {
+    policy.split(',').any(|part| part.trim() == "compact")
+}
+
+/// The records of a batch that a compacted topic cannot take because they have no key, by their place in the batch (from
+/// 0): the first of them, one at least, `most` at most. None for any other topic, whose records are not opened.
+pub(crate) fn records_without_key(
+    batch: &RecordBatch<'_>,
+    rules: &AppendRules,
+    most: usize,
+) -> Result<Vec<i32>, Refusal> {
+    let mut places = Vec::new();
+    if rules.is_compacted {
+        let header = batch.header();
+        let codec = header.attributes.compression().unwrap_or_default();
+        let Ok(section) = codec.decompress(batch.records_bytes(), OPENED_BYTES_MAX) else {
+            return refuse(
+                ErrorCode::InvalidRecord,
+                "the batch cannot be decompressed, or to more than 64 MiB",
+            );
+        };
+        for (place, record) in (0..).zip(records(&section, header.record_count)) {
+            match record {
+                Ok(record) if record.key.is_some() => {}
+                Ok(_) => places.push(place),
+                Err(_) => return refuse(ErrorCode::InvalidRecord, "the batch holds what is no record"),
+            }
+            if places.len() >= most.max(1) {
+                break;
+            }
+        }
+    }
+    Ok(places)
+}
+
 /// Compares the leader epoch that a client knows (-1: none) with the partition's (KIP-320).
 pub(crate) fn check_leader_epoch(clients: i32, ours: i32) -> Result<(), ErrorCode> {
     match clients {
@@ -294,6 +336,7 @@ fn check_timestamps(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -
 #[cfg(test)]
 pub(crate) mod tests {
     use wire::record_batch::{Attributes, BATCH_HEADER_BYTES, BatchHeader};
+    use wire::{BatchBuilder, NewRecord};
 
     use super::*;
 
@@ -539,6 +582,51 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_compacted_topic_wants_keys() {
+        for (policy, compacted) in [
+            ("compact", true),
+            ("delete, compact", true),
+            ("delete", false),
+            ("", false),
+        ] {
+            assert_eq!(is_compacting(policy), compacted, "{policy}");
+        }
+        let compacted = AppendRules {
+            is_compacted: true,
+            ..AppendRules::default()
+        };
+        for codec in Compression::ALL {
+            let mut builder = BatchBuilder::new(codec);
+            for key in [Some(&b"key"[..]), None, Some(b""), None, None] {
+                builder.push(&NewRecord {
+                    key,
+                    value: Some(b"value"),
+                    ..NewRecord::default()
+                });
+            }
+            let bytes = builder.build();
+            let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+            assert_eq!(
+                records_without_key(&batch, &AppendRules::default(), 9),
+                Ok(vec![])
+            );
+            assert_eq!(records_without_key(&batch, &compacted, 9), Ok(vec![1, 3, 4]));
+            assert_eq!(records_without_key(&batch, &compacted, 2), Ok(vec![1, 3]));
+            assert_eq!(records_without_key(&batch, &compacted, 0), Ok(vec![1]));
+        }
+        for codec in 0..5 {
+            let bytes = batch(40, |header| header.attributes = Attributes(codec));
+            let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+            let refused = records_without_key(&batch, &compacted, 9);
+            assert_eq!(
+                refused.map_err(|refusal| refusal.code),
+                Err(ErrorCode::InvalidRecord),
+                "{codec}"
+            );
+        }
+    }
+
+    #[test]
     fn leader_epochs_are_compared() {
         assert_eq!(check_leader_epoch(-1, 3), Ok(()));
         assert_eq!(check_leader_epoch(3, 3), Ok(()));
@@ -561,7 +649,10 @@ pub(crate) mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), version in 3..12i16) {
-            let _ = check(Some(&bytes), version, &AppendRules::default(), NOW_MS);
+            let rules = AppendRules { is_compacted: true, ..AppendRules::default() };
+            if let Ok(batch) = check(Some(&bytes), version, &rules, NOW_MS) {
+                let _ = records_without_key(&batch, &rules, 9);
+            }
             let _ = is_transactional(Some(&bytes));
         }
 

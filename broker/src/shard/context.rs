@@ -15,7 +15,7 @@ use ring::channel::{Answer, Receiver, Sender};
 use crate::config::Settings;
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
-use crate::partition::leader::{AppendRules, TimestampType};
+use crate::partition::leader::{AppendRules, TimestampType, is_compacting};
 use crate::shard::probe::ShardProbe;
 
 /// Commands that may wait for a shard: it takes them one after the other, and the control thread waits for answers.
@@ -123,6 +123,9 @@ impl TopicSettings {
             Some("CreateTime") => TimestampType::Create,
             _ => append.timestamp_type,
         };
+        if let Some(policy) = topic.configs.get("cleanup.policy") {
+            append.is_compacted = is_compacting(policy);
+        }
         let partition = &mut settings.partition;
         partition.is_log_append_time = append.timestamp_type == TimestampType::LogAppend;
         partition.segment_bytes = number(topic, "segment.bytes", partition.segment_bytes);

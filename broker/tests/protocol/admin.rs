@@ -364,7 +364,8 @@ fn delete(client: &mut Client, topic: &str, partition: i32, offset: i64) -> (Err
     }];
     let request = DeleteRecordsRequest {
         topics: Array::from_slice(&topics),
-        timeout_ms: 30_000,
+        // The time for other replicas to follow: none is needed.
+        timeout_ms: 0,
     };
     let response: DeleteRecordsResponse = client.call(2, &request).unwrap();
     let result = &response.topics[0].partitions[0];

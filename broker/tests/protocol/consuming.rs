@@ -13,7 +13,7 @@ use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataRe
 use wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use wire::{Array, Compression, ErrorCode, RecordBatch, Uuid};
+use wire::{Array, Compression, ErrorCode, RecordBatch, Request, Uuid};
 
 use crate::support::{ASK, Ask, Broker, Client, batch, fetch, now_ms, patched};
 
@@ -460,5 +460,33 @@ fn a_topic_that_metadata_creates_can_be_written_at_once() {
             .produce(9, &name, 0, -1, Some(&batch(Compression::None, &[b"a"])))
             .unwrap();
         assert_eq!((part.error_code, part.base_offset), (ErrorCode::None, 0));
+    }
+}
+
+#[test]
+fn all_topics_can_be_asked_for_as_librdkafka_does_with_bytes_behind_the_request() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let name = client.create_topic(1, &[]);
+    for version in 9..=12 {
+        // librdkafka 2.12 keeps four bytes for the number of topics where a request for all of them has one.
+        let request = MetadataRequest {
+            topics: None,
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let mut frame = request.encode(version, 7, Some("rdkafka"));
+        frame.extend([0, 0, 0]);
+        let length = i32::try_from(frame.len() - 4).unwrap();
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        client.send_bytes(&frame);
+        let response: MetadataResponse = client.receive(version, 7).unwrap();
+        assert!(
+            response
+                .topics
+                .iter()
+                .any(|topic| topic.name.as_ref() == Some(&name)),
+            "Metadata {version} lists {name}"
+        );
     }
 }

@@ -2,9 +2,9 @@
 
 use wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use wire::messages::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
-use wire::{Array, Compression, ErrorCode};
+use wire::{Array, BatchBuilder, Compression, ErrorCode, NewRecord};
 
-use crate::support::{Broker, Client, batch, sequenced};
+use crate::support::{Broker, Client, batch, now_ms, sequenced};
 
 fn producer_id(client: &mut Client) -> i64 {
     let request = InitProducerIdRequest {
@@ -232,4 +232,34 @@ fn log_append_time_is_the_brokers_and_is_told() {
         .produce(9, &plain, 0, -1, Some(&batch(Compression::Lz4, &[b"a"])))
         .unwrap();
     assert_eq!((part.log_append_time_ms, part.log_start_offset), (-1, 0));
+}
+
+#[test]
+fn a_compacted_topic_refuses_records_without_a_key_and_says_which() {
+    let broker = Broker::start();
+    let compacted = broker.client().create_topic(1, &[("cleanup.policy", "compact")]);
+    let other = broker.client().create_topic(1, &[("cleanup.policy", "delete")]);
+    let with_keys = |keys: &[Option<&[u8]>]| {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        for key in keys {
+            builder.push(&NewRecord {
+                timestamp_ms: now_ms(),
+                key: *key,
+                value: Some(b"value"),
+                ..NewRecord::default()
+            });
+        }
+        builder.build()
+    };
+    let mixed = with_keys(&[Some(b"a"), None, Some(b"b"), None]);
+    let mut leader = broker.leader(&compacted, 0);
+    let part = leader.produce(9, &compacted, 0, -1, Some(&mixed)).unwrap();
+    let places: Vec<i32> = part.record_errors.iter().map(|error| error.batch_index).collect();
+    assert_eq!((part.error_code, places), (ErrorCode::InvalidRecord, vec![1, 3]));
+    let keyed = with_keys(&[Some(b"a"), Some(b"")]);
+    let part = leader.produce(9, &compacted, 0, -1, Some(&keyed)).unwrap();
+    assert_eq!((part.error_code, part.base_offset), (ErrorCode::None, 0));
+    let mut leader = broker.leader(&other, 0);
+    let part = leader.produce(9, &other, 0, -1, Some(&mixed)).unwrap();
+    assert_eq!(part.error_code, ErrorCode::None);
 }

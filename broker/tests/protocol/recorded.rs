@@ -46,7 +46,6 @@ fn difference(case: &Case) -> Option<(&'static str, &'static str)> {
             "[UNKNOWN_TOPIC_OR_PARTITION UNKNOWN_TOPIC_OR_PARTITION], open",
             "each part of a request has its part of the answer; Kafka answers equal parts once",
         )),
-        _ if case.name.ends_with(": a trailing byte") => Some(("closed", STRICT)),
         "alter configs: a topic twice" => Some(("[INVALID_REQUEST INVALID_REQUEST], open", SILENT)),
         "change configs: operation 9" | "change configs: operation -1" => {
             Some(("[INVALID_REQUEST], open", INSIDE))
