@@ -38,7 +38,8 @@ pub enum Pending {
     /// Its answer is there.
     Ready(Reply),
     /// Its answer is still to come. It is polled when those of the connection's earlier requests were given, and
-    /// dropped if the connection ends first: what must happen anyway must not depend on it.
+    /// dropped if the connection ends first: what must happen anyway must not depend on it. It is polled no more while
+    /// the client does not read: what others wait for it must not hold across an await.
     Later(Pin<Box<dyn Future<Output = Reply>>>),
 }
 

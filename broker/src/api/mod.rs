@@ -197,6 +197,10 @@ impl Caller {
 }
 
 /// An answer that is waited for while the connection's later requests are begun.
+///
+/// It is polled when the answers before it were given, and that may be never: a client that does not read stops its
+/// own. So across an await it holds nothing that others need (a permit, a place in a line), or it asks a task of its
+/// own to do that part; and what must happen anyway is a task's too.
 pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
     Ok(Pending::Later(Box::pin(answer)))
 }

@@ -5,9 +5,11 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ring::channel::{Answer, Awaited, Sender};
+use ring::executor::{Class, spawn};
 use ring::local::Semaphore;
 use wire::ErrorCode;
 
@@ -108,7 +110,16 @@ impl Control {
     }
 
     /// A producer id that no producer ever had.
-    pub(crate) async fn producer_id(&self) -> Result<i64, ErrorCode> {
+    pub(crate) async fn producer_id(self: &Rc<Self>) -> Result<i64, ErrorCode> {
+        // On a task of its own: whoever asks may not be polled for long, and others wait for the same lease.
+        let (giver, taker) = ring::local::oneshot();
+        let control = self.clone();
+        let leasing = async move { giver.give(control.next_producer_id().await) };
+        spawn(Class::Latency, leasing).detach();
+        taker.await.unwrap_or(Err(ErrorCode::BrokerNotAvailable))
+    }
+
+    async fn next_producer_id(&self) -> Result<i64, ErrorCode> {
         let _one_at_a_time = self.leasing.acquire(1).await;
         let (mut next, mut end) = self.producer_ids.get();
         if next >= end {
@@ -137,5 +148,41 @@ impl Control {
             Ok(Err(_gone)) => Err(ErrorCode::BrokerNotAvailable),
             Err(_elapsed) => Err(ErrorCode::RequestTimedOut),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use ring::simulator::Simulator;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_for_a_producer_id_and_is_not_polled_stops_nobody() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 20);
+        let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
+            let (sender, mut asked) = ring::channel::bounded(8);
+            let control = Rc::new(Control::new(sender));
+            let mut first = pin!(control.producer_id());
+            std::future::poll_fn(|context| {
+                assert!(first.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            let other = control.clone();
+            let second = spawn(Class::Latency, async move { other.producer_id().await });
+            let Some(ControllerRequest::ProducerIds { answer }) = asked.receive().await else {
+                panic!("a lease is asked for");
+            };
+            answer.give(Ok(5..7)).expect("somebody waits");
+            assert_eq!(second.await, Ok(6));
+            assert_eq!(first.await, Ok(5));
+        });
+        ended.expect("the second gets its id while the first stands still");
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Shard {
     /// What it has done.
     pub(crate) counters: Counters,
     /// The way to the control thread.
-    pub(crate) control: Control,
+    pub(crate) control: Rc<Control>,
     /// The coordinators of the groups whose partitions it leads.
     pub(crate) coordinators: Coordinators,
     /// The fetch sessions of its clients.

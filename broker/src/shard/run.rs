@@ -50,7 +50,7 @@ pub async fn run(context: ShardContext) {
     let parts = Parts {
         node_id: context.node_id,
         settings: context.settings,
-        control: Control::new(context.controller.clone()),
+        control: Rc::new(Control::new(context.controller.clone())),
         announced: context.announced,
     };
     let Some(ShardCommand::Open { image, done }) = commands.receive().await else {
@@ -152,7 +152,7 @@ async fn stop(
 struct Parts {
     node_id: i32,
     settings: Arc<ShardSettings>,
-    control: Control,
+    control: Rc<Control>,
     announced: crate::shard::context::AnnouncedVersion,
 }
 

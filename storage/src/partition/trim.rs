@@ -8,9 +8,10 @@ use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
 use ring::directory;
+use ring::executor::{Class, spawn};
 
 use super::PartitionLog;
-use crate::commit::ROOM_RETRY;
+use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
 use crate::error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 use crate::files::log_path;
@@ -22,6 +23,7 @@ const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
 impl PartitionLog {
     /// Deletes all records before `offset`. They cannot be read any more, durably, when this returns; their disk space
     /// comes back segment by segment. An offset at or before the log's start changes nothing. Gives the log's start.
+    /// Once it is under way, dropping this future ends only the wait.
     ///
     /// # Errors
     /// [`DeleteRecordsError::OutOfRange`] for an offset beyond the high watermark; or what the log failed with.
@@ -68,8 +70,19 @@ impl PartitionLog {
         // records up to the entry.
         let committed = partition.committed_log_start.get().max(offset);
         partition.committed_log_start.set(committed);
+        // A recovery will know the entry, so this life must too, whether or not anyone still waits for it.
+        let (giver, deleted) = ring::local::oneshot();
+        let log = self.clone();
+        let finishing = async move { giver.give(log.finish_deletion(ticket, offset).await) };
+        spawn(Class::Latency, finishing).detach();
+        deleted.await.unwrap_or(Err(StorageError::Stopped))?;
+        Ok(self.log_start_offset())
+    }
+
+    async fn finish_deletion(&self, ticket: CommitTicket, offset: i64) -> Result<(), StorageError> {
         ticket.durable().await?;
         self.begin_at(offset);
+        let partition = &self.partition;
         let has_deleted = {
             let state = partition.state.borrow();
             let second = state.segments.all.get(1);
@@ -79,7 +92,7 @@ impl PartitionLog {
             partition.shared.has_deleted.set(true);
             partition.committer().progress().notify_all();
         }
-        Ok(self.log_start_offset())
+        Ok(())
     }
 
     /// Bytes of the log's segments, those of deleted records included while their segments are there.

@@ -105,6 +105,29 @@ fn a_batch_that_was_deleted_before_it_was_migrated_is_still_known_as_sent() {
 }
 
 #[test]
+fn a_deletion_that_nobody_waits_for_any_more_is_applied_without_a_restart() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let ended = simulator.run(host, 64 << 20, Duration::from_secs(60), move || async move {
+        let (shard, log) = open().await;
+        let (bytes, header) = batch(1_000);
+        let appended = log.append(&bytes, &header).expect("there is room");
+        appended.ticket.durable().await.expect("durable");
+        let deletion = ring::timer::timeout(Duration::ZERO, log.delete_records(1)).await;
+        assert!(deletion.is_err(), "its flush cannot be over");
+        loop {
+            let moved = log.moved().wait();
+            if log.log_start_offset() == 1 {
+                break;
+            }
+            moved.await;
+        }
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("the log's start moves");
+}
+
+#[test]
 fn many_partitions_are_dropped_while_producers_fill_the_journal() {
     const PARTITIONS: i32 = 300;
     let mut simulator = Simulator::new(2);
