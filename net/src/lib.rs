@@ -23,6 +23,6 @@ pub mod server;
 mod service;
 mod traffic;
 
-pub use limits::Limits;
+pub use limits::{ConnectionLimits, Limits};
 pub use service::{Peer, Pending, Reply, Request, Service};
 pub use traffic::Traffic;

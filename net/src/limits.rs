@@ -1,7 +1,10 @@
 //! Every bound of a listener. Memory first: the two pools bound all that is received; the rest bounds how many, how
 //! much and how long.
 
+use std::cell::Cell;
+
 use ring::buffer::PAGE_SIZE;
+use ring::local::Signal;
 
 /// The bounds of one listener. A shard has one listener, so each number is a shard's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,49 @@ impl Default for Limits {
             // Flushes end within a second or so; long polls end at once when a shard stops.
             drain_ms: 10_000,
         }
+    }
+}
+
+/// How many connections there may be now: unlike [`Limits`], which hold as well, it may change while a listener serves.
+/// Connections that are there are not closed by it.
+pub struct ConnectionLimits {
+    all: Cell<usize>,
+    of_an_address: Cell<usize>,
+    changed: Signal,
+}
+
+impl Default for ConnectionLimits {
+    /// No limit of its own.
+    fn default() -> ConnectionLimits {
+        ConnectionLimits {
+            all: Cell::new(usize::MAX),
+            of_an_address: Cell::new(usize::MAX),
+            changed: Signal::new(),
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// Sets Kafka's `max.connections` and `max.connections.per.ip`.
+    pub fn set(&self, all: usize, of_an_address: usize) {
+        self.all.set(all);
+        self.of_an_address.set(of_an_address);
+        self.changed.notify_all();
+    }
+
+    /// `max.connections`.
+    pub(crate) fn all(&self) -> usize {
+        self.all.get()
+    }
+
+    /// `max.connections.per.ip`.
+    pub(crate) fn of_an_address(&self) -> usize {
+        self.of_an_address.get()
+    }
+
+    /// Notified when they change.
+    pub(crate) fn changed(&self) -> &Signal {
+        &self.changed
     }
 }
 

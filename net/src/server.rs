@@ -17,7 +17,7 @@ use ring::timer;
 use crate::connection::{Connection, Why};
 use crate::frame_reader::Pools;
 use crate::load::{ListenerLoad, Load};
-use crate::{Limits, Peer, Service, Traffic};
+use crate::{ConnectionLimits, Limits, Peer, Service, Traffic};
 
 /// How often connections are looked at for those that stand still.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +49,7 @@ pub fn serve<S: Service>(
     let pools = pools.expect("the thread's budget has the memory of its listener");
     let _set_once = traffic.pools.set(pools.clone());
     async move {
+        let allowed = service.connection_limits();
         let house = Rc::new(House {
             load: Rc::new(ListenerLoad::new(&limits, traffic)),
             limits,
@@ -56,7 +57,8 @@ pub fn serve<S: Service>(
             connections: RefCell::default(),
             next_number: Cell::new(0),
             by_address: RefCell::default(),
-            left: Signal::new(),
+            left: allowed.changed().clone(),
+            allowed,
             is_full: Cell::new(false),
             log: Log::default(),
         });
@@ -83,7 +85,9 @@ struct House {
     connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     next_number: Cell<u64>,
     by_address: RefCell<BTreeMap<IpAddr, usize>>,
-    /// Notified when a connection has ended.
+    /// How many connections there may be, beside `limits`.
+    allowed: Rc<ConnectionLimits>,
+    /// Notified when a connection has ended, and when there may be another number of them.
     left: Signal,
     /// One waits to be accepted until another has ended.
     is_full: Cell<bool>,
@@ -107,6 +111,8 @@ async fn accept<S: Service>(house: Rc<House>, listener: TcpListener, service: Rc
         match listener.accept().await {
             Ok((stream, address)) => {
                 retry = ACCEPT_RETRY;
+                // There may be fewer now than when it began to wait for one.
+                house.room().await;
                 house.admit(stream, address, &service);
             }
             Err(error) => {
@@ -148,9 +154,9 @@ async fn watch<S: Service>(house: Rc<House>, service: Rc<S>) {
 impl House {
     /// Waits until there may be one more connection.
     async fn room(&self) {
-        let most = self.limits.connections();
         loop {
             let left = self.left.wait();
+            let most = self.limits.connections().min(self.allowed.all());
             self.is_full.set(self.connections.borrow().len() >= most);
             if !self.is_full.get() {
                 return;
@@ -162,13 +168,19 @@ impl House {
         }
     }
 
+    fn connections_per_address(&self) -> usize {
+        self.limits
+            .connections_per_address_max
+            .min(self.allowed.of_an_address())
+    }
+
     fn admit<S: Service>(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, service: &Rc<S>) {
         let peer = Peer { address };
         let Some(guest) = Guest::new(self, address.ip().to_canonical()) else {
             self.load.traffic.refused.add(1);
             self.log.warn(format_args!(
                 "{address} is closed: its host has {} connections, as many as it may have",
-                self.limits.connections_per_address_max
+                self.connections_per_address()
             ));
             return;
         };
@@ -238,7 +250,7 @@ impl Guest {
     fn new(house: &Rc<House>, address: IpAddr) -> Option<Guest> {
         let mut by_address = house.by_address.borrow_mut();
         let count = by_address.entry(address).or_default();
-        if *count >= house.limits.connections_per_address_max {
+        if *count >= house.connections_per_address() {
             return None;
         }
         *count += 1;

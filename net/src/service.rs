@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 use ring::buffer::Slice;
 
+use crate::ConnectionLimits;
+
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
@@ -31,6 +33,11 @@ pub trait Service: 'static {
     /// Whether others wait for memory of the service's, which answers that were not read may hold. Asked each second:
     /// while it is so, clients that stand still are cut.
     fn is_short(&self) -> bool;
+
+    /// How many connections there may be, beside the listener's [`crate::Limits`]. Asked once, when it begins to serve.
+    fn connection_limits(&self) -> Rc<ConnectionLimits> {
+        Rc::default()
+    }
 }
 
 /// A request that was begun.

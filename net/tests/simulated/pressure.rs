@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millstream_net::Limits;
+use millstream_net::client::Connection;
 use ring::simulator::{NetworkFaults, Simulator};
 use ring::socket::TcpStream;
 use ring::{clock, timer};
@@ -206,6 +207,41 @@ fn an_address_has_only_so_many_connections() {
             assert_echo(&answer.await.unwrap(), 2, 0);
         });
     }
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn connections_are_as_many_as_may_be_now() {
+    let mut simulator = Simulator::new(1);
+    let server = Server::start(&mut simulator, limits());
+    let (address, allowed) = (server.address(), server.allowed.clone());
+    client(&mut simulator, move || async move {
+        let allow = async |all, of_an_address| {
+            *allowed.lock().unwrap() = Some((all, of_an_address));
+            timer::sleep(Duration::from_millis(100)).await;
+        };
+        let works = async |connection: &Connection, id| {
+            let answer = ask(connection, id, Ask::Echo, 0).await.unwrap();
+            assert_echo(&answer.await.unwrap(), id, 0);
+        };
+        let held = [connect(address).await, connect(address).await];
+        timer::sleep(Duration::from_millis(100)).await;
+        allow(usize::MAX, 2).await;
+        let third = TcpStream::connect(address).await.unwrap();
+        assert_eq!(read_to_end(&third).await.unwrap_or_default(), []);
+        allow(2, usize::MAX).await;
+        let third = connect(address).await;
+        let answer = ask(&third, 3, Ask::Echo, 0).await.unwrap();
+        let mut answer = std::pin::pin!(answer);
+        let waited = timer::timeout(Duration::from_secs(2), answer.as_mut()).await;
+        assert!(waited.is_err(), "it waits, as it would have from the start");
+        for connection in &held {
+            works(connection, 4).await;
+        }
+        allow(3, usize::MAX).await;
+        let waited = timer::timeout(Duration::from_millis(500), answer.as_mut()).await;
+        assert_echo(&waited.expect("there may be three at once").unwrap(), 3, 0);
+    });
     server.ends(&mut simulator);
 }
 

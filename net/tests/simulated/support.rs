@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_net::client::{Answer, ClientError, Connection, ConnectionOptions};
-use millstream_net::{Limits, Peer, Pending, Reply, Request, Service};
+use millstream_net::{ConnectionLimits, Limits, Peer, Pending, Reply, Request, Service};
 use ring::buffer::{Pool, Slice};
 use ring::local::Signal;
 use ring::simulator::{HostId, NetworkFaults, Simulator};
@@ -70,11 +70,16 @@ pub(crate) struct Obedient {
     begun: Arc<Mutex<Vec<i32>>>,
     /// Others wait for its memory.
     is_short: Arc<AtomicBool>,
+    connections: Rc<ConnectionLimits>,
 }
 
 impl Service for Obedient {
     fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
+    }
+
+    fn connection_limits(&self) -> Rc<ConnectionLimits> {
+        self.connections.clone()
     }
 
     fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
@@ -135,6 +140,8 @@ pub(crate) struct Server {
     begun: Arc<Mutex<Vec<i32>>>,
     /// The service says that others wait for its memory.
     pub(crate) is_short: Arc<AtomicBool>,
+    /// How many connections it shall take from now on, and how many of an address.
+    pub(crate) allowed: Arc<Mutex<Option<(usize, usize)>>>,
     stop: Arc<Mutex<bool>>,
 }
 
@@ -145,17 +152,23 @@ impl Server {
             host: simulator.host(0),
             begun: Arc::default(),
             is_short: Arc::default(),
+            allowed: Arc::default(),
             stop: Arc::default(),
         };
         let (begun, stop) = (server.begun.clone(), server.stop.clone());
-        let is_short = server.is_short.clone();
+        let (is_short, allowed) = (server.is_short.clone(), server.allowed.clone());
         simulator.start(server.host, limits.memory_bytes(), move || async move {
             let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], PORT)), 64)
                 .await
                 .unwrap();
             let shutdown = Signal::new();
             let memory = limits.memory_bytes();
-            let service = Rc::new(Obedient { begun, is_short });
+            let connections = Rc::<ConnectionLimits>::default();
+            let service = Rc::new(Obedient {
+                begun,
+                is_short,
+                connections: connections.clone(),
+            });
             let serving = millstream_net::server::serve(
                 listener,
                 Rc::new(limits),
@@ -165,6 +178,9 @@ impl Server {
             );
             let serving = ring::executor::spawn(ring::executor::Class::Latency, serving);
             while !*stop.lock().unwrap() {
+                if let Some((all, of_an_address)) = allowed.lock().unwrap().take() {
+                    connections.set(all, of_an_address);
+                }
                 timer::sleep(Duration::from_millis(10)).await;
             }
             shutdown.notify_all();
