@@ -49,7 +49,7 @@ start() { # SYSTEM
     millstream)
       [ -x "$target/millstream" ] || fail "no $target/millstream: cargo build --release -p millstream"
       port[$1]=$port_millstream
-      "$target/millstream" start --data-dir "$data/$1" --port $port_millstream --set file.delete.delay.ms=0 \
+      "$target/millstream" start --data-dir "$data/$1" --port $port_millstream --set log.segment.delete.delay.ms=0 \
         --set admin.listen= \
         >"$data/$1.out" 2>&1 </dev/null &
       pid[$1]=$!

@@ -192,6 +192,36 @@ fn a_cluster_names_its_nodes_and_a_brokers_configs_are_asked_from_it() {
     assert_eq!(row(&configs, &["num.partitions"])[1], "1", "{configs}");
 }
 
+#[test]
+fn a_brokers_configs_are_changed_while_it_runs() {
+    let broker = Broker::start();
+    let cluster: serde_json::Value =
+        serde_json::from_str(&any_printed(&broker, "cluster --output json")).unwrap();
+    let node = cluster["controller"].as_i64().unwrap();
+    let name = "log.cleaner.backoff.ms";
+    let shown = |of: &str| {
+        let table = any_printed(&broker, &format!("config get broker {of} {name}"));
+        row(&table, &[name])[1..].join(" ")
+    };
+    any_printed(&broker, &format!("config set broker all {name}=20000"));
+    assert_eq!(shown("all"), "20000 all brokers, changed no");
+    any_printed(&broker, &format!("config set broker {node} {name}=30000"));
+    assert_eq!(shown(&node.to_string()), "30000 broker, changed no");
+    let complete = any_printed(&broker, &format!("config get broker {node}"));
+    assert!(complete.lines().count() > 350, "{complete}");
+    for of in ["all", &node.to_string()] {
+        any_printed(&broker, &format!("config set broker {of} --default {name}"));
+    }
+    assert_eq!(shown(&node.to_string()), "15000 default no");
+    let unset = any_complaint(&broker, &format!("config get broker all {name}"));
+    assert!(unset.contains("is not set for all brokers"), "{unset}");
+    let fixed = any_complaint(&broker, &format!("config set broker {node} num.partitions=7"));
+    assert!(
+        fixed.contains("INVALID_REQUEST") && fixed.contains("num.partitions"),
+        "{fixed}"
+    );
+}
+
 /// A name that no other test has.
 fn name(of: &str) -> String {
     format!("cli-{of}-{}", std::process::id())

@@ -3,7 +3,7 @@
 //! Owns the partitions' table and the life of the log: open, serve, stop. What moves bytes is elsewhere: appends in
 //! `partition/` and `commit/`, segments and checkpoints in `migration.rs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub struct ShardOptions {
     pub shard: u32,
     /// Memory for the log, in bytes, out of the thread's budget.
     pub memory_bytes: usize,
-    /// `file.delete.delay.ms`: a dropped partition's files are removed after it.
+    /// `log.segment.delete.delay.ms`: a dropped partition's files are removed after it.
     pub file_delete_delay: Duration,
 }
 
@@ -85,7 +85,7 @@ struct Inner {
     committer: Committer,
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
     migration: Migration,
-    file_delete_delay: Duration,
+    file_delete_delay: Cell<Duration>,
 }
 
 impl ShardLog {
@@ -148,7 +148,7 @@ impl ShardLog {
                 committer,
                 partitions,
                 migration,
-                file_delete_delay: options.file_delete_delay,
+                file_delete_delay: Cell::new(options.file_delete_delay),
             }),
         };
         for (id, owner_epoch) in dropped {
@@ -269,7 +269,7 @@ impl ShardLog {
         self.inner.partitions.borrow_mut().remove(&id);
         let aside = log.set_aside().await?;
         if let Some(path) = aside {
-            let delay = self.inner.file_delete_delay;
+            let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;
                 // What cannot be removed now is removed at the next start.
@@ -278,6 +278,11 @@ impl ShardLog {
             .detach();
         }
         Ok(())
+    }
+
+    /// Files of partitions that are dropped from now on are removed after so long.
+    pub fn set_file_delete_delay(&self, delay: Duration) {
+        self.inner.file_delete_delay.set(delay);
     }
 
     /// Notified when a batch that was refused with `JournalFull` may fit.

@@ -1,7 +1,7 @@
-//! AlterConfigs (key 33), versions 0-2, and IncrementalAlterConfigs (key 44), versions 0-1: other configs for topics.
+//! AlterConfigs (key 33), versions 0-2, and IncrementalAlterConfigs (key 44), versions 0-1: other configs for topics and
+//! brokers.
 //!
-//! Any node takes them; answered when every shard has them. A broker's settings cannot be changed while it runs: each is
-//! refused as Kafka refuses its read-only ones.
+//! Any node takes them, those of a broker any node of its host; answered when every shard has them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,8 +15,8 @@ use wire::messages::incremental_alter_configs::{
 
 use crate::api::resource::{self, Refusal, Resource};
 use crate::api::{Call, Handled, bound_entries, later};
-use crate::controller::request::{Altered, ConfigChange, ConfigOperation, TopicConfigs};
-use crate::shard::Shard;
+use crate::controller::request::{Altered, ConfigChange, ConfigOperation, ConfigResource, ResourceConfigs};
+use crate::shard::{Shard, World};
 
 /// What is wanted for a resource.
 struct Wish {
@@ -110,7 +110,7 @@ async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<Alt
     for wish in &wishes {
         *times.entry((wish.kind, &wish.name)).or_default() += 1;
     }
-    let mut topics = Vec::new();
+    let mut resources = Vec::new();
     let mut decided: Vec<Option<Altered>> = Vec::with_capacity(wishes.len());
     for wish in &wishes {
         let is_twice = times[&(wish.kind, wish.name.as_str())] > 1;
@@ -122,34 +122,26 @@ async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<Alt
         } else {
             wish.changes.clone()
         };
-        decided.push(match (checked, wish.kind) {
-            (Err(refusal), _) => Some(Altered::of(Err(refusal))),
-            (Ok(_), resource::TOPIC) if wish.name.is_empty() => Some(Altered::of(Err((
-                ErrorCode::InvalidRequest,
-                "a topic has to be named: no configs hold for all topics".to_owned(),
-            )))),
-            // Whether the topic is there is for the controller to say: it may be newer than this shard's image.
-            (Ok(changes), resource::TOPIC) => {
-                topics.push(TopicConfigs {
-                    topic: wish.name.clone(),
-                    replaces_all: wish.replaces_all,
-                    changes,
-                });
+        let wanted = checked.and_then(|changes| {
+            Ok(ResourceConfigs {
+                resource: named(wish, &world, shard.node_id)?,
+                replaces_all: wish.replaces_all,
+                changes,
+            })
+        });
+        decided.push(match wanted {
+            Ok(wanted) => {
+                resources.push(wanted);
                 None
             }
-            (Ok(changes), kind) => {
-                let resource = resource::of(kind, &wish.name, &world, shard.node_id);
-                Some(Altered::of(
-                    resource.and_then(|resource| of_broker(&resource, &changes)),
-                ))
-            }
+            Err(refusal) => Some(Altered::of(Err(refusal))),
         });
     }
-    let count = topics.len();
-    let answered = if topics.is_empty() {
+    let count = resources.len();
+    let answered = if resources.is_empty() {
         Ok(Vec::new())
     } else {
-        shard.control.alter_configs(topics, validate_only).await
+        shard.control.alter_configs(resources, validate_only).await
     };
     let failed = |error| Altered::of(Err((error, "no answer from the controller".to_owned())));
     let answered = answered.unwrap_or_else(|error| (0..count).map(|_| failed(error)).collect());
@@ -167,17 +159,19 @@ async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<Alt
     results.collect()
 }
 
-fn of_broker(resource: &Resource<'_>, changes: &[ConfigChange]) -> Result<(), Refusal> {
-    debug_assert!(!matches!(resource, Resource::Topic(_)));
-    if changes.is_empty() {
-        return Ok(());
+/// What the controller calls it.
+fn named(wish: &Wish, world: &World, node_id: i32) -> Result<ConfigResource, Refusal> {
+    // Whether a topic is there is for the controller to say: it may be newer than this shard's image.
+    if wish.kind == resource::TOPIC {
+        if wish.name.is_empty() {
+            let why = "a topic has to be named: no configs hold for all topics".to_owned();
+            return Err((ErrorCode::InvalidRequest, why));
+        }
+        return Ok(ConfigResource::Topic(wish.name.clone()));
     }
-    let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
-    Err((
-        ErrorCode::InvalidRequest,
-        format!(
-            "Cannot update these configs dynamically: {}: set them when the broker starts",
-            names.join(", ")
-        ),
-    ))
+    match resource::of(wish.kind, &wish.name, world, node_id)? {
+        Resource::Topic(_) => Ok(ConfigResource::Topic(wish.name.clone())),
+        Resource::Broker(id) => Ok(ConfigResource::Broker(id)),
+        Resource::AllBrokers => Ok(ConfigResource::AllBrokers),
+    }
 }

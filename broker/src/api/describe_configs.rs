@@ -1,8 +1,9 @@
 //! DescribeConfigs (key 32), versions 1-4: configs of topics and of brokers, with where each comes from.
 //!
-//! Every shard of a host shows the host's settings: they are its configuration file's, and none can be changed while it
-//! runs.
+//! A topic's are as they hold where it is asked: brokers may have different defaults. A broker's are asked of any node of
+//! its host. What holds for all brokers is only what was changed for all, as in Kafka.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use wire::ErrorCode;
@@ -11,16 +12,17 @@ use wire::messages::describe_configs::{
     DescribeConfigsResult, DescribedConfig,
 };
 
-use crate::api::resource::{self, Resource};
+use crate::api::resource::{self, Refusal, Resource};
 use crate::api::{AnswerBudget, Call, Handled, bound_entries};
-use crate::config::table::{SETTINGS, Setting};
-use crate::config::topic::{self, SOURCE_BROKER_FILE, SOURCE_DEFAULT};
-use crate::config::{Origin, Settings};
-use crate::shard::{LocalTopic, Shard};
+use crate::config::broker::{Source, Synonym};
+use crate::config::table::{self, Setting, UpdateMode};
+use crate::config::{Settings, topic};
+use crate::shard::{LocalTopic, Shard, World};
 
-/// What of each config is told.
-#[derive(Clone, Copy)]
-struct Detail {
+/// What is asked of a resource's configs.
+struct Question<'a> {
+    /// The names that are asked for; none: all.
+    names: Option<BTreeSet<&'a str>>,
     synonyms: bool,
     documentation: bool,
 }
@@ -31,37 +33,27 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let keys = asked.configuration_keys;
         keys.map_or(1, |keys| keys.len() + 1)
     }))?;
-    let detail = Detail {
-        synonyms: request.include_synonyms,
-        documentation: request.include_documentation,
-    };
-    let is_known = |asked: &DescribeConfigsResource<'_>, world: &crate::shard::World| {
+    let is_known = |asked: &DescribeConfigsResource<'_>, world: &World| {
         asked.resource_type != resource::TOPIC || world.topic(asked.resource_name).is_some()
     };
     let world = shard
         .world_that(|world| request.resources.iter().all(|asked| is_known(&asked, world)))
         .await;
     let mut results = Vec::new();
+    let mut of_brokers = BTreeMap::new();
     let mut budget = AnswerBudget::new();
     for asked in request.resources.iter() {
-        let settings = &shard.settings.all;
-        let described = match resource::of(asked.resource_type, asked.resource_name, &world, shard.node_id) {
-            Ok(Resource::Topic(topic)) => Ok(of_topic(topic, settings, detail)),
-            Ok(Resource::Broker) => Ok(SETTINGS
-                .iter()
-                .map(|setting| of_broker(setting, settings, detail))
-                .collect()),
-            Ok(Resource::AllBrokers) => Ok(Vec::new()),
-            Err(refusal) => Err(refusal),
+        let names = asked.configuration_keys.filter(|keys| !keys.is_empty());
+        let question = Question {
+            names: names.map(|names| names.iter().collect()),
+            synonyms: request.include_synonyms,
+            documentation: request.include_documentation,
         };
-        let (error_code, error_message) = match &described {
-            Ok(_) => (ErrorCode::None, None),
-            Err((error_code, message)) => (*error_code, Some(message.clone())),
-        };
-        let mut configs = described.unwrap_or_default();
-        if let Some(keys) = asked.configuration_keys.filter(|keys| !keys.is_empty()) {
-            configs.retain(|config| keys.iter().any(|key| key == config.name));
-        }
+        let (error_code, error_message, configs) =
+            match describe(&shard, &world, &mut of_brokers, &asked, &question) {
+                Ok(configs) => (ErrorCode::None, None, configs),
+                Err((error_code, message)) => (error_code, Some(message), Vec::new()),
+            };
         budget.take(configs.iter().map(bytes_of).sum())?;
         results.push(DescribeConfigsResult {
             error_code,
@@ -77,55 +69,98 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     })
 }
 
-fn of_topic(topic: &LocalTopic, settings: &Settings, detail: Detail) -> Vec<DescribedConfig> {
+/// The configs of one resource. What holds for each broker is kept in `of_brokers`: a request may name one very often.
+fn describe(
+    shard: &Shard,
+    world: &World,
+    of_brokers: &mut BTreeMap<i32, Settings>,
+    asked: &DescribeConfigsResource<'_>,
+    question: &Question<'_>,
+) -> Result<Vec<DescribedConfig>, Refusal> {
+    let resource = resource::of(asked.resource_type, asked.resource_name, world, shard.node_id)?;
+    Ok(match resource {
+        Resource::Topic(topic) => of_topic(topic, &world.settings.all, question),
+        Resource::Broker(id) => {
+            let (started, changed) = (&shard.settings.started, &world.image.broker_configs);
+            let settings = of_brokers
+                .entry(id)
+                .or_insert_with(|| started.changed_by(changed, id));
+            let asked = question.settings();
+            asked
+                .map(|setting| of_broker(setting, settings, question))
+                .collect()
+        }
+        Resource::AllBrokers => {
+            let changed = &world.image.broker_configs.all;
+            let settings = question
+                .settings()
+                .filter(|setting| changed.contains_key(setting.name));
+            let configs = settings.map(|setting| {
+                let mut config = of_broker(setting, &world.settings.all, question);
+                let value = changed.get(setting.name).filter(|_| !setting.is_sensitive());
+                config.value = value.map(|value| setting.kind.normal(value));
+                config.config_source = Source::AllBrokers as i8;
+                config
+                    .synonyms
+                    .retain(|synonym| synonym.source == config.config_source);
+                config
+            });
+            configs.collect()
+        }
+    })
+}
+
+impl Question<'_> {
+    /// The settings of brokers that are asked for, by name.
+    fn settings(&self) -> impl Iterator<Item = &'static Setting> {
+        let all = if self.names.is_none() { table::all() } else { &[] };
+        let named = self.names.iter().flatten().filter_map(|name| table::find(name));
+        all.iter().copied().chain(named)
+    }
+}
+
+fn of_topic(topic: &LocalTopic, settings: &Settings, question: &Question<'_>) -> Vec<DescribedConfig> {
     let own = &topic.topic.configs;
-    let configs = topic::effective(own, settings).into_iter().map(|config| {
-        let synonyms = if detail.synonyms {
+    let is_asked = |name: &str| question.names.as_ref().is_none_or(|names| names.contains(name));
+    let configs = topic::effective(own, settings).into_iter();
+    let configs = configs.filter(|config| is_asked(&config.name)).map(|config| {
+        let synonyms = if question.synonyms {
             topic::synonyms(&config.name, own, settings)
         } else {
             Vec::new()
         };
         DescribedConfig {
             config_type: topic::type_of(&config.name),
-            documentation: topic::documentation(&config.name).filter(|_| detail.documentation),
+            documentation: topic::documentation(&config.name).filter(|_| question.documentation),
             value: config.value,
             read_only: config.read_only,
             config_source: config.source,
             is_sensitive: config.sensitive,
-            synonyms: synonyms
-                .into_iter()
-                .map(|(name, value, source)| synonym(name, value, source))
-                .collect(),
+            synonyms: synonyms.into_iter().map(synonym).collect(),
             name: config.name,
         }
     });
     configs.collect()
 }
 
-fn of_broker(setting: &'static Setting, settings: &Settings, detail: Detail) -> DescribedConfig {
-    let value = settings.text(setting).to_owned();
-    let is_default = settings.origin(setting) == Origin::Default;
-    let source = if is_default {
-        SOURCE_DEFAULT
+fn of_broker(setting: &'static Setting, settings: &Settings, question: &Question<'_>) -> DescribedConfig {
+    let value = settings.layers(setting).next();
+    let source = value.map_or(Source::Default, |(_, origin)| origin.into());
+    let value = value.filter(|_| !setting.is_sensitive());
+    let synonyms = if question.synonyms {
+        settings.synonyms(setting)
     } else {
-        SOURCE_BROKER_FILE
+        Vec::new()
     };
-    let mut synonyms = Vec::new();
-    if detail.synonyms {
-        if !is_default {
-            synonyms.push(synonym(setting.name, value.clone(), source));
-        }
-        synonyms.push(synonym(setting.name, setting.default.to_owned(), SOURCE_DEFAULT));
-    }
     DescribedConfig {
         name: setting.name.to_owned(),
-        value: Some(value),
-        read_only: true,
-        config_source: source,
-        is_sensitive: false,
-        synonyms,
-        config_type: topic::type_of_kind(&setting.kind),
-        documentation: detail.documentation.then(|| setting.documentation.to_owned()),
+        value: value.map(|(value, _)| value.to_owned()),
+        read_only: setting.mode == UpdateMode::ReadOnly,
+        config_source: source as i8,
+        is_sensitive: setting.is_sensitive(),
+        synonyms: synonyms.into_iter().map(synonym).collect(),
+        config_type: setting.kind.type_code(),
+        documentation: question.documentation.then(|| setting.described()),
     }
 }
 
@@ -142,10 +177,10 @@ fn bytes_of(config: &DescribedConfig) -> usize {
         + synonyms.sum::<usize>()
 }
 
-fn synonym(name: &str, value: String, source: i8) -> ConfigSynonym {
+fn synonym(synonym: Synonym) -> ConfigSynonym {
     ConfigSynonym {
-        name: name.to_owned(),
-        value: Some(value),
-        source,
+        name: synonym.name.to_owned(),
+        value: synonym.value,
+        source: synonym.source as i8,
     }
 }

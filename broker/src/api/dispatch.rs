@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use net::{Peer, Pending, Reply, Service};
+use net::{ConnectionLimits, Peer, Pending, Reply, Service};
 use ring::buffer::Slice;
 use wire::messages::api_versions::ApiVersionsResponse;
 use wire::{ApiKey, DecodeError, Response, decode_request_header};
@@ -50,6 +50,10 @@ fn route(frame: &[u8]) -> Result<Route, DecodeError> {
 impl Service for Shard {
     fn is_short(&self) -> bool {
         self.is_short_of_memory()
+    }
+
+    fn connection_limits(&self) -> Rc<ConnectionLimits> {
+        self.connections().clone()
     }
 
     fn begin(self: &Rc<Self>, peer: &Peer, request: net::Request) -> impl Future<Output = Pending> {

@@ -18,8 +18,8 @@ pub(crate) type Refusal = (ErrorCode, String);
 pub(crate) enum Resource<'a> {
     /// This topic.
     Topic(&'a LocalTopic),
-    /// This host.
-    Broker,
+    /// This node, one of this host.
+    Broker(i32),
     /// What holds for all brokers that do not say otherwise.
     AllBrokers,
 }
@@ -39,12 +39,19 @@ pub(crate) fn of<'a>(kind: i8, name: &str, world: &'a World, node_id: i32) -> Re
             (ErrorCode::UnknownTopicOrPartition, why)
         }),
         BROKER if name.is_empty() => Ok(Resource::AllBrokers),
-        BROKER => match name.parse::<i32>() {
-            // A host has one configuration, under the ids of all its nodes.
-            Ok(id) if id / NODES_PER_HOST == node_id / NODES_PER_HOST => Ok(Resource::Broker),
-            _ => {
+        // Under one name only ("01" is none), so that a request that names a broker twice is known to.
+        BROKER => match name.parse::<i32>().ok().filter(|id| id.to_string() == name) {
+            // All nodes of a host know of each other.
+            Some(id) if id / NODES_PER_HOST == node_id / NODES_PER_HOST && world.node(id).is_some() => {
+                Ok(Resource::Broker(id))
+            }
+            Some(_) => {
                 let why =
                     format!("Unexpected broker id, expected {node_id} or empty string, but received {name}");
+                Err((ErrorCode::InvalidRequest, why))
+            }
+            None => {
+                let why = format!("Broker id must be an integer, but it is: {name}");
                 Err((ErrorCode::InvalidRequest, why))
             }
         },

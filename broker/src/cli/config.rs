@@ -162,13 +162,17 @@ async fn get(client: &Client, arguments: &GetArguments) -> Result<Vec<DescribedC
             message: result.error_message,
         });
     }
-    // A key that no config has is left out of the answer.
+    // A key that no config has is left out of the answer, and for all brokers one that was not changed.
     let is_there = |key: &&&str| result.configs.iter().any(|config| config.name == **key);
     if let Some(missing) = keys.iter().find(|key| !is_there(key)) {
+        let message = match (resource.kind, resource.wire_name()) {
+            (Kind::Broker, "") => format!("{missing} is not set for all brokers"),
+            _ => format!("there is no config {missing}"),
+        };
         return Err(CliError::Refused {
             doing,
             code: ErrorCode::InvalidConfig,
-            message: Some(format!("there is no config {missing}")),
+            message: Some(message),
         });
     }
     Ok(result.configs)

@@ -1,17 +1,22 @@
 //! The configuration: one table of settings, and their values with where each came from.
 //!
-//! Defaults, then the file, then `--set`, then flags: a later source wins. Nothing is read from the outside here: the
-//! command line gives texts, this room says what they mean. Must never let a key that does nothing pass in silence.
+//! Defaults, then the file, then `--set`, then flags, then what is changed while a broker runs: a later source wins.
+//! Nothing is read from the outside here: the command line gives texts, this room says what they mean. Must never let a
+//! key that does nothing pass in silence.
 
+pub mod broker;
 mod file;
+mod kept;
 mod nearest;
 pub mod table;
 pub mod topic;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use crate::config::table::{Kind, NOT_HONOURED, SETTINGS, Setting, Table};
+use crate::config::broker::BrokerConfigs;
+use crate::config::table::{SETTINGS, Setting, Table, UpdateMode};
 use crate::partition::leader::{AppendRules, TimestampType};
 
 pub use self::file::FILE_BYTES_MAX;
@@ -32,6 +37,10 @@ pub enum Origin {
     Set,
     /// A flag of its own.
     Flag,
+    /// Changed for all brokers while they ran.
+    AllBrokers,
+    /// Changed for this broker while it ran.
+    Broker,
 }
 
 impl Origin {
@@ -41,6 +50,8 @@ impl Origin {
             Origin::File => "configuration file",
             Origin::Set => "--set",
             Origin::Flag => "command line",
+            Origin::AllBrokers => "changed for all brokers",
+            Origin::Broker => "changed for this broker",
         }
     }
 }
@@ -97,6 +108,8 @@ fn did_you_mean(name: Option<&str>) -> String {
 pub struct Settings {
     /// What differs from the defaults.
     values: BTreeMap<&'static str, (String, Origin)>,
+    /// What was changed while the broker ran: for it alone, and for all.
+    changed: [BTreeMap<&'static str, String>; 2],
 }
 
 impl Settings {
@@ -140,20 +153,46 @@ impl Settings {
         self.put(setting, value, Origin::Flag)
     }
 
+    /// These settings with what was changed for the node, and for all, while they ran. What cannot be changed, or cannot
+    /// be a value (another version kept it), is left out.
+    pub(crate) fn changed_by(&self, configs: &BrokerConfigs, node_id: i32) -> Settings {
+        let layer = |configs: Option<&BTreeMap<String, String>>| {
+            let configs = configs.into_iter().flatten();
+            let good = configs.filter_map(|(name, value)| {
+                let setting = table::find(name)?;
+                let is_good = setting.mode != UpdateMode::ReadOnly && setting.kind.check(value).is_ok();
+                is_good.then(|| (setting.name, setting.kind.normal(value)))
+            });
+            good.collect()
+        };
+        Settings {
+            values: self.values.clone(),
+            changed: [layer(configs.of(Some(node_id))), layer(configs.of(None))],
+        }
+    }
+
+    /// Whether batches fit the segments and the journal.
+    ///
+    /// # Errors
+    /// Which settings do not go together.
+    pub(crate) fn check_sizes(&self) -> Result<(), String> {
+        let batch = self.integer(&table::MESSAGE_MAX_BYTES);
+        self.fits_journal("message.max.bytes", batch)?;
+        let segment = self.integer(&table::LOG_SEGMENT_BYTES);
+        if batch > segment {
+            return Err(format!(
+                "message.max.bytes={batch} does not fit log.segment.bytes={segment}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks what no single value shows.
     ///
     /// # Errors
     /// [`ConfigError::Conflict`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        let batch = self.integer(&table::MESSAGE_MAX_BYTES);
-        self.fits_journal("message.max.bytes", batch)
-            .map_err(ConfigError::Conflict)?;
-        let segment = self.integer(&table::LOG_SEGMENT_BYTES);
-        if batch > segment {
-            return Err(ConfigError::Conflict(format!(
-                "message.max.bytes={batch} does not fit log.segment.bytes={segment}"
-            )));
-        }
+        self.check_sizes().map_err(ConfigError::Conflict)?;
         let (shortest, longest) = (
             self.integer(&table::GROUP_MIN_SESSION_TIMEOUT_MS),
             self.integer(&table::GROUP_MAX_SESSION_TIMEOUT_MS),
@@ -198,7 +237,7 @@ impl Settings {
         let given = self.integer(&table::MEMORY_BYTES);
         match self.origin(&table::MEMORY_BYTES) {
             Origin::Default => given.max(self.shard_memory_bytes_min() * self.integer(&table::SHARDS)),
-            Origin::File | Origin::Set | Origin::Flag => given,
+            _ => given,
         }
     }
 
@@ -315,18 +354,32 @@ impl Settings {
         self.text(setting) == "true"
     }
 
-    /// A setting as text.
+    /// A setting as text; empty when it has no value.
     pub fn text(&self, setting: &'static Setting) -> &str {
-        self.values
-            .get(setting.name)
-            .map_or(setting.default, |(value, _)| value)
+        self.layers(setting).next().map_or("", |(value, _)| value)
     }
 
     /// Where a setting's value came from.
     pub fn origin(&self, setting: &'static Setting) -> Origin {
-        self.values
-            .get(setting.name)
-            .map_or(Origin::Default, |(_, origin)| *origin)
+        self.layers(setting)
+            .next()
+            .map_or(Origin::Default, |(_, origin)| origin)
+    }
+
+    /// The values of a setting, the one that holds first.
+    pub(crate) fn layers(&self, setting: &'static Setting) -> impl Iterator<Item = (&str, Origin)> {
+        let changed = |layer: usize, origin| {
+            let value = self.changed[layer].get(setting.name);
+            value.map(|value| (value.as_str(), origin))
+        };
+        let started = self.values.get(setting.name);
+        let layers = [
+            changed(0, Origin::Broker),
+            changed(1, Origin::AllBrokers),
+            started.map(|(value, origin)| (value.as_str(), *origin)),
+            setting.default.map(|value| (value, Origin::Default)),
+        ];
+        layers.into_iter().flatten()
     }
 
     /// `num.partitions`.
@@ -344,6 +397,11 @@ impl Settings {
         self.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS)
     }
 
+    /// `log.segment.delete.delay.ms`.
+    pub(crate) fn file_delete_delay(&self) -> Duration {
+        Duration::from_millis(self.integer(&table::LOG_SEGMENT_DELETE_DELAY_MS).unsigned_abs())
+    }
+
     /// What may be appended to a topic that does not say otherwise.
     pub fn append_rules(&self) -> AppendRules {
         AppendRules {
@@ -354,7 +412,8 @@ impl Settings {
             } else {
                 TimestampType::Create
             },
-            ..AppendRules::default()
+            timestamp_before_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_BEFORE_MAX_MS),
+            timestamp_after_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS),
         }
     }
 
@@ -395,23 +454,19 @@ impl Settings {
             origin: origin.name(),
             why,
         })?;
-        let value = match setting.kind {
-            Kind::Boolean => value.to_ascii_lowercase(),
-            Kind::Integer(_) | Kind::Text | Kind::OneOf(_) | Kind::Fraction | Kind::Replicas => {
-                value.to_owned()
-            }
-        };
-        self.values.insert(setting.name, (value, origin));
+        self.values
+            .insert(setting.name, (setting.kind.normal(value), origin));
         Ok(())
     }
 }
 
 fn find(name: &str, origin: Origin) -> Result<&'static Setting, ConfigError> {
-    if let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) {
+    let found = table::find(name);
+    if let Some(setting) = found.filter(|setting| setting.is_used) {
         return Ok(setting);
     }
     let (name, origin) = (name.to_owned(), origin.name());
-    if NOT_HONOURED.contains(&name.as_str()) {
+    if found.is_some() {
         return Err(ConfigError::NotHonoured { name, origin });
     }
     let names = SETTINGS.iter().map(|setting| setting.name);
@@ -446,22 +501,16 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_hold_in_their_own_table_and_together() {
+    fn the_defaults_go_together() {
         Settings::default().check().expect("defaults that go together");
-        for setting in SETTINGS {
-            setting.kind.check(setting.default).expect(setting.name);
-            assert!(setting.documentation.len() > 10, "{}", setting.name);
-            assert!(!NOT_HONOURED.contains(&setting.name), "{}", setting.name);
-        }
-        let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
-        assert_eq!(names.len(), SETTINGS.len());
     }
 
     #[test]
     fn the_book_has_every_setting_as_it_is() {
         let book = include_str!("../../../docs/run.md");
         for setting in SETTINGS {
-            let (name, default, what) = (setting.name, setting.default, setting.documentation);
+            let (name, what) = (setting.name, setting.documentation);
+            let default = setting.default.unwrap_or_default();
             let row = format!("| `{name}` | {default} | {what} |\n");
             assert!(book.contains(&row), "docs/run.md lacks this row:\n{row}");
         }
@@ -472,6 +521,17 @@ mod tests {
                 "docs/run.md does not name the topic config {name}"
             );
         }
+    }
+
+    #[test]
+    fn the_book_names_the_settings_that_take_effect_while_a_broker_runs() {
+        let book = include_str!("../../../docs/run.md");
+        let (_, behind) = book.split_once("These take effect at once:").expect("a list");
+        let (list, _) = behind.split_once(". ").expect("its end");
+        let named: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        let used = table::all().iter();
+        let used = used.filter(|setting| setting.is_used && setting.mode != UpdateMode::ReadOnly);
+        assert_eq!(named, used.map(|setting| setting.name).collect::<Vec<_>>());
     }
 
     #[test]

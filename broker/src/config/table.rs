@@ -1,6 +1,10 @@
 //! The settings: every name, with its type, default, range and documentation. The one place.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+
+use crate::config::kept::KEPT;
 
 /// Shards of a host at most: nodes are numbered by the thousand.
 const SHARDS_MAX: i64 = 64;
@@ -8,7 +12,9 @@ const SHARDS_MAX: i64 = 64;
 pub const SHARD_PORT_DISTANCE: i64 = 10_000;
 /// What a shard cannot work with less of, in bytes.
 pub const SHARD_MEMORY_BYTES_MIN: i64 = 64 << 20;
-const I32_MAX: i64 = i32::MAX as i64;
+pub(super) const I32_MAX: i64 = i32::MAX as i64;
+/// The longest text, in bytes.
+const TEXT_BYTES_MAX: usize = 4_096;
 
 /// A setting.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,10 +25,27 @@ pub struct Setting {
     pub table: Table,
     /// What its values are.
     pub kind: Kind,
-    /// Its value when nobody sets it.
-    pub default: &'static str,
+    /// Whether and how it can be changed while a broker runs.
+    pub mode: UpdateMode,
+    /// Its value when nobody sets it; some have none.
+    pub default: Option<&'static str>,
     /// What it does, with its unit.
     pub documentation: &'static str,
+    /// Whether it does anything here. One that does not cannot be set when a broker starts.
+    pub is_used: bool,
+}
+
+/// Whether and how a setting can be changed while brokers run: Kafka's update modes (KIP-226).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateMode {
+    /// Not at all.
+    ReadOnly,
+    /// For one broker, never for all.
+    PerBroker,
+    /// For one broker, and for all that do not say otherwise.
+    ClusterWide,
+    /// Under a listener's name only, and listeners have no names here yet.
+    PerListener,
 }
 
 /// Whose name a setting has.
@@ -34,19 +57,35 @@ pub enum Table {
     Millstream,
 }
 
-/// What a setting's values are.
+/// What a setting's values are. Each of Kafka's types has its own, so that DescribeConfigs names the right one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An integer within a range.
+    /// A 16-bit integer within a range.
+    Short(RangeInclusive<i64>),
+    /// A 32-bit integer within a range.
     Integer(RangeInclusive<i64>),
-    /// `true` or `false`.
-    Boolean,
-    /// A text, possibly one that must not be empty.
-    Text,
-    /// One of these.
-    OneOf(&'static [&'static str]),
+    /// One of these 32-bit integers.
+    IntegerOf(&'static [&'static str]),
+    /// A 64-bit integer within a range.
+    Long(RangeInclusive<i64>),
+    /// A number.
+    Double,
     /// A number from 0 to 1.
     Fraction,
+    /// `true` or `false`.
+    Boolean,
+    /// What Kafka would let be `true`, and what cannot be that here yet.
+    False,
+    /// A text.
+    Text,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// The name of a class of Java.
+    Class,
+    /// A secret, which is never shown.
+    Password,
+    /// Some of these, separated by commas; any, if there are none of these.
+    List(&'static [&'static str]),
     /// `partition:node` of some replicas, separated by commas; `*` for all, or nothing.
     Replicas,
 }
@@ -57,10 +96,8 @@ impl Kind {
     /// # Errors
     /// What the value may be.
     pub fn check(&self, value: &str) -> Result<(), String> {
-        /// The longest text.
-        const TEXT_BYTES_MAX: usize = 4_096;
         match self {
-            Kind::Integer(range) => match value.parse::<i64>() {
+            Kind::Short(range) | Kind::Integer(range) | Kind::Long(range) => match value.parse::<i64>() {
                 Ok(number) if range.contains(&number) => Ok(()),
                 _ => Err(format!(
                     "an integer from {} to {} is wanted",
@@ -68,185 +105,232 @@ impl Kind {
                     range.end()
                 )),
             },
-            Kind::Boolean if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") => {
+            Kind::Double | Kind::Fraction => {
+                let (range, wanted) = match self {
+                    Kind::Fraction => (0.0..=1.0, "a number from 0 to 1 is wanted"),
+                    _ => (f64::MIN..=f64::MAX, "a number is wanted"),
+                };
+                let is_good = value.parse().is_ok_and(|number: f64| range.contains(&number));
+                is_good.then_some(()).ok_or_else(|| wanted.to_owned())
+            }
+            Kind::Boolean
+                if ["true", "false"]
+                    .iter()
+                    .any(|one| value.eq_ignore_ascii_case(one)) =>
+            {
                 Ok(())
             }
             Kind::Boolean => Err("true or false is wanted".to_owned()),
-            Kind::Text if value.len() > TEXT_BYTES_MAX => {
-                Err(format!("at most {TEXT_BYTES_MAX} characters are wanted"))
+            Kind::False if value.eq_ignore_ascii_case("false") => Ok(()),
+            Kind::False => Err("only false is possible yet".to_owned()),
+            Kind::OneOf(values) | Kind::IntegerOf(values) if values.contains(&value) => Ok(()),
+            Kind::OneOf(values) | Kind::IntegerOf(values) => {
+                Err(format!("one of {} is wanted", values.join(", ")))
             }
-            Kind::Text if value.contains(char::is_control) => Err("printable text is wanted".to_owned()),
-            Kind::Text => Ok(()),
-            Kind::OneOf(values) if values.contains(&value) => Ok(()),
-            Kind::OneOf(values) => Err(format!("one of {} is wanted", values.join(", "))),
-            Kind::Fraction => match value.parse::<f64>() {
-                Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
-                _ => Err("a number from 0 to 1 is wanted".to_owned()),
-            },
-            Kind::Replicas if value.len() > TEXT_BYTES_MAX => {
-                Err(format!("at most {TEXT_BYTES_MAX} characters are wanted"))
-            }
-            Kind::Replicas if value.is_empty() || value == "*" => Ok(()),
-            Kind::Replicas => {
-                let is_number = |part: &str| {
-                    part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<i32>().is_ok()
-                };
-                let is_replica = |one: &str| {
-                    one.split_once(':')
-                        .is_some_and(|(partition, node)| is_number(partition) && is_number(node))
-                };
-                let mut replicas = value.split(',').map(str::trim);
-                replicas
-                    .all(is_replica)
-                    .then_some(())
-                    .ok_or_else(|| "partition:node,partition:node,... or * is wanted".to_owned())
-            }
+            Kind::Text | Kind::Class | Kind::Password => check_text(value),
+            Kind::List(known) => check_text(value).and_then(|()| check_list(value, known)),
+            Kind::Replicas => check_text(value).and_then(|()| check_replicas(value)),
+        }
+    }
+
+    /// A value in the form in which it is kept.
+    pub(crate) fn normal(&self, value: &str) -> String {
+        match self {
+            Kind::Boolean | Kind::False => value.trim().to_ascii_lowercase(),
+            _ => value.trim().to_owned(),
+        }
+    }
+
+    /// Whether its values are lists.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self, Kind::List(_) | Kind::Replicas)
+    }
+
+    /// Kafka's number for its type (DescribeConfigs 3).
+    pub(crate) fn type_code(&self) -> i8 {
+        match self {
+            Kind::Boolean | Kind::False => 1,
+            Kind::Text | Kind::OneOf(_) => 2,
+            Kind::Integer(_) | Kind::IntegerOf(_) => 3,
+            Kind::Short(_) => 4,
+            Kind::Long(_) => 5,
+            Kind::Double | Kind::Fraction => 6,
+            Kind::List(_) | Kind::Replicas => 7,
+            Kind::Class => 8,
+            Kind::Password => 9,
         }
     }
 }
 
+fn check_text(value: &str) -> Result<(), String> {
+    if value.len() > TEXT_BYTES_MAX {
+        return Err(format!("at most {TEXT_BYTES_MAX} characters are wanted"));
+    }
+    if value.contains(char::is_control) {
+        return Err("printable text is wanted".to_owned());
+    }
+    Ok(())
+}
+
+fn check_list(value: &str, known: &[&str]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for one in list(value) {
+        if !known.is_empty() && !known.contains(&one) {
+            return Err(format!(
+                "some of {}, separated by commas, are wanted",
+                known.join(", ")
+            ));
+        }
+        if one.is_empty() || !seen.insert(one) {
+            return Err(
+                "values that are not empty and not repeated, separated by commas, are wanted".to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_replicas(value: &str) -> Result<(), String> {
+    let is_number =
+        |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<i32>().is_ok();
+    let is_replica = |one: &str| {
+        one.split_once(':')
+            .is_some_and(|(partition, node)| is_number(partition) && is_number(node))
+    };
+    if value == "*" || list(value).all(is_replica) {
+        return Ok(());
+    }
+    Err("partition:node,partition:node,... or * is wanted".to_owned())
+}
+
+/// The values of a list.
+pub(crate) fn list(value: &str) -> impl Iterator<Item = &str> {
+    let is_empty = value.is_empty();
+    value.split(',').map(str::trim).filter(move |_| !is_empty)
+}
+
+/// A default, or `none`.
+macro_rules! default {
+    (none) => {
+        None
+    };
+    ($default:literal) => {
+        Some($default)
+    };
+}
+pub(super) use default;
+
 macro_rules! settings {
-    ($($constant:ident: $table:ident $name:literal, $kind:expr, $default:literal, $documentation:literal;)*) => {
+    ($($constant:ident: $table:ident $name:literal, $kind:expr, $mode:ident, $default:tt, $documentation:literal;)*) => {
         $(
             #[doc = $documentation]
             pub static $constant: Setting = Setting {
                 name: $name,
                 table: Table::$table,
                 kind: $kind,
-                default: $default,
+                mode: UpdateMode::$mode,
+                default: default!($default),
                 documentation: $documentation,
+                is_used: true,
             };
         )*
 
-        /// All settings.
+        /// The settings that do something here.
         pub static SETTINGS: &[&Setting] = &[$(&$constant),*];
     };
 }
 
 settings! {
-    NODE_ID: Kafka "node.id", Kind::Integer(1..=2_000_000), "1",
+    NODE_ID: Kafka "node.id", Kind::Integer(1..=2_000_000), ReadOnly, "1",
         "The host's id. Its shards are the nodes node.id * 1000, node.id * 1000 + 1, and so on.";
-    BROKER_RACK: Kafka "broker.rack", Kind::Text, "",
+    BROKER_RACK: Kafka "broker.rack", Kind::Text, ReadOnly, none,
         "The rack that nodes are shown in. Empty: the host's name.";
-    NUM_PARTITIONS: Kafka "num.partitions", Kind::Integer(1..=10_000), "1",
+    NUM_PARTITIONS: Kafka "num.partitions", Kind::Integer(1..=10_000), ReadOnly, "1",
         "Partitions of a topic that is created without saying how many.";
-    AUTO_CREATE_TOPICS_ENABLE: Kafka "auto.create.topics.enable", Kind::Boolean, "true",
+    AUTO_CREATE_TOPICS_ENABLE: Kafka "auto.create.topics.enable", Kind::Boolean, ReadOnly, "true",
         "Whether a topic that a producer or consumer asks for is created.";
-    MESSAGE_MAX_BYTES: Kafka "message.max.bytes", Kind::Integer(1_024..=I32_MAX), "1048588",
+    MESSAGE_MAX_BYTES: Kafka "message.max.bytes", Kind::Integer(1_024..=I32_MAX), ClusterWide, "1048588",
         "The largest record batch, in bytes. At most an eighth of journal.bytes, and 16 MiB.";
-    LOG_SEGMENT_BYTES: Kafka "log.segment.bytes", Kind::Integer(1_048_576..=I32_MAX), "1073741824",
+    LOG_SEGMENT_BYTES: Kafka "log.segment.bytes", Kind::Integer(1_048_576..=I32_MAX), ClusterWide, "1073741824",
         "The size at which a log begins a new segment, in bytes.";
-    LOG_INDEX_INTERVAL_BYTES: Kafka "log.index.interval.bytes", Kind::Integer(0..=I32_MAX), "4096",
+    LOG_INDEX_INTERVAL_BYTES: Kafka "log.index.interval.bytes", Kind::Integer(0..=I32_MAX), ClusterWide, "4096",
         "Bytes of a log from one entry of its offset index to the next.";
-    DEFAULT_REPLICATION_FACTOR: Kafka "default.replication.factor", Kind::Integer(1..=1), "1",
+    DEFAULT_REPLICATION_FACTOR: Kafka "default.replication.factor", Kind::Integer(1..=1), ReadOnly, "1",
         "Replicas of a topic that is created without saying how many. Replication is not there yet: only 1.";
-    OFFSETS_TOPIC_NUM_PARTITIONS: Kafka "offsets.topic.num.partitions", Kind::Integer(1..=10_000), "50",
+    OFFSETS_TOPIC_NUM_PARTITIONS: Kafka "offsets.topic.num.partitions", Kind::Integer(1..=10_000), ReadOnly, "50",
         "Partitions of __consumer_offsets when it is created.";
-    OFFSETS_RETENTION_MINUTES: Kafka "offsets.retention.minutes", Kind::Integer(1..=I32_MAX), "10080",
+    OFFSETS_RETENTION_MINUTES: Kafka "offsets.retention.minutes", Kind::Integer(1..=I32_MAX), ReadOnly, "10080",
         "Committed offsets that no group uses are removed after so many minutes.";
     OFFSETS_RETENTION_CHECK_INTERVAL_MS: Kafka "offsets.retention.check.interval.ms",
-        Kind::Integer(1..=I32_MAX), "600000",
+        Kind::Long(1..=I32_MAX), ReadOnly, "600000",
         "How often a coordinator looks for offsets to remove, in milliseconds.";
-    OFFSET_METADATA_MAX_BYTES: Kafka "offset.metadata.max.bytes", Kind::Integer(0..=32_767), "4096",
+    OFFSET_METADATA_MAX_BYTES: Kafka "offset.metadata.max.bytes", Kind::Integer(0..=32_767), ReadOnly, "4096",
         "The longest text that a client may keep with a committed offset, in characters.";
-    GROUP_INITIAL_REBALANCE_DELAY_MS: Kafka "group.initial.rebalance.delay.ms", Kind::Integer(0..=I32_MAX), "3000",
+    GROUP_INITIAL_REBALANCE_DELAY_MS: Kafka "group.initial.rebalance.delay.ms", Kind::Integer(0..=I32_MAX), ReadOnly, "3000",
         "How long the first rebalance of an empty group waits for more members, in milliseconds.";
-    GROUP_MIN_SESSION_TIMEOUT_MS: Kafka "group.min.session.timeout.ms", Kind::Integer(1..=I32_MAX), "6000",
+    GROUP_MIN_SESSION_TIMEOUT_MS: Kafka "group.min.session.timeout.ms", Kind::Integer(1..=I32_MAX), ReadOnly, "6000",
         "The shortest session timeout that a member may ask for, in milliseconds.";
-    GROUP_MAX_SESSION_TIMEOUT_MS: Kafka "group.max.session.timeout.ms", Kind::Integer(1..=I32_MAX), "1800000",
+    GROUP_MAX_SESSION_TIMEOUT_MS: Kafka "group.max.session.timeout.ms", Kind::Integer(1..=I32_MAX), ReadOnly, "1800000",
         "The longest session timeout that a member may ask for, in milliseconds.";
-    GROUP_MAX_SIZE: Kafka "group.max.size", Kind::Integer(1..=I32_MAX), "2147483647",
+    GROUP_MAX_SIZE: Kafka "group.max.size", Kind::Integer(1..=I32_MAX), ReadOnly, "2147483647",
         "Members of a group at most.";
-    SOCKET_REQUEST_MAX_BYTES: Kafka "socket.request.max.bytes", Kind::Integer(1_024..=I32_MAX), "104857600",
+    SOCKET_REQUEST_MAX_BYTES: Kafka "socket.request.max.bytes", Kind::Integer(1_024..=I32_MAX), ReadOnly, "104857600",
         "The largest request, in bytes. A larger one closes its connection.";
-    CONNECTIONS_MAX_IDLE_MS: Kafka "connections.max.idle.ms", Kind::Integer(1_000..=86_400_000), "600000",
+    CONNECTIONS_MAX_IDLE_MS: Kafka "connections.max.idle.ms", Kind::Long(1_000..=86_400_000), ReadOnly, "600000",
         "A connection without a request for so many milliseconds is closed.";
-    MAX_CONNECTIONS: Kafka "max.connections", Kind::Integer(1..=I32_MAX), "2147483647",
+    MAX_CONNECTIONS: Kafka "max.connections", Kind::Integer(1..=I32_MAX), ClusterWide, "2147483647",
         "Connections of a shard at most.";
-    MAX_CONNECTIONS_PER_IP: Kafka "max.connections.per.ip", Kind::Integer(1..=I32_MAX), "2147483647",
+    MAX_CONNECTIONS_PER_IP: Kafka "max.connections.per.ip", Kind::Integer(1..=I32_MAX), ClusterWide, "2147483647",
         "Connections of a shard from one address at most.";
-    FILE_DELETE_DELAY_MS: Kafka "file.delete.delay.ms", Kind::Integer(0..=I32_MAX), "60000",
+    LOG_SEGMENT_DELETE_DELAY_MS: Kafka "log.segment.delete.delay.ms", Kind::Long(0..=I32_MAX), ClusterWide, "60000",
         "Files of a deleted topic are removed after so many milliseconds.";
-    FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), "1000",
+    FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), ReadOnly, "1000",
         "Fetch sessions that a shard keeps.";
-    FETCH_MAX_BYTES: Kafka "fetch.max.bytes", Kind::Integer(1_024..=I32_MAX), "57671680",
+    FETCH_MAX_BYTES: Kafka "fetch.max.bytes", Kind::Integer(1_024..=I32_MAX), ReadOnly, "57671680",
         "What a fetch response holds at most, in bytes.";
     LOG_MESSAGE_TIMESTAMP_TYPE: Kafka "log.message.timestamp.type",
-        Kind::OneOf(&["CreateTime", "LogAppendTime"]), "CreateTime",
+        Kind::OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide, "CreateTime",
         "Whether a record keeps its producer's timestamp or gets the broker's.";
-    SHARDS: Millstream "shards", Kind::Integer(1..=SHARDS_MAX), "2",
+    LOG_MESSAGE_TIMESTAMP_BEFORE_MAX_MS: Kafka "log.message.timestamp.before.max.ms", Kind::Long(0..=i64::MAX),
+        ClusterWide, "9223372036854775807",
+        "How far a record's timestamp may be in the past, in milliseconds.";
+    LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS: Kafka "log.message.timestamp.after.max.ms", Kind::Long(0..=i64::MAX),
+        ClusterWide, "3600000",
+        "How far a record's timestamp may be in the future, in milliseconds.";
+    SHARDS: Millstream "shards", Kind::Integer(1..=SHARDS_MAX), ReadOnly, "2",
         "Shards of this host: threads with their own partitions, each a node of its own.";
-    HOST: Millstream "host", Kind::Text, "127.0.0.1",
+    HOST: Millstream "host", Kind::Text, ReadOnly, "127.0.0.1",
         "The address that shards listen on.";
-    PORT: Millstream "port", Kind::Integer(0..=65_535), "9092",
+    PORT: Millstream "port", Kind::Integer(0..=65_535), ReadOnly, "9092",
         "The port of the first shard. 0: every shard takes a free port.";
-    SHARD_PORT_BASE: Millstream "shard.port.base", Kind::Integer(0..=65_535), "0",
+    SHARD_PORT_BASE: Millstream "shard.port.base", Kind::Integer(0..=65_535), ReadOnly, "0",
         "Shard i from 1 on listens on this port + i. 0: port + 10000.";
-    ADVERTISED_HOST: Millstream "advertised.host", Kind::Text, "",
+    ADVERTISED_HOST: Millstream "advertised.host", Kind::Text, ReadOnly, "",
         "The host that clients are told to connect to. Empty: host.";
-    JOURNAL_BYTES: Millstream "journal.bytes", Kind::Integer(8_388_608..=1_099_511_627_776), "67108864",
+    JOURNAL_BYTES: Millstream "journal.bytes", Kind::Long(8_388_608..=1_099_511_627_776), ReadOnly, "67108864",
         "The journal of each shard, in bytes, allocated at the first start.";
-    ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, "127.0.0.1:9644",
+    ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, ReadOnly, "127.0.0.1:9644",
         "Where metrics and health are served: ADDRESS:PORT. Port 0 takes a free one, as port=0 does by default. Empty: nowhere.";
-    METRICS_LAG_PARTITIONS_MAX: Millstream "metrics.lag.partitions.max", Kind::Integer(0..=100_000), "10000",
+    METRICS_LAG_PARTITIONS_MAX: Millstream "metrics.lag.partitions.max", Kind::Integer(0..=100_000), ReadOnly, "10000",
         "Committed partitions of groups whose lag the metrics show at most. 0: none.";
-    MEMORY_BYTES: Millstream "memory.bytes", Kind::Integer(67_108_864..=1_099_511_627_776), "1073741824",
+    MEMORY_BYTES: Millstream "memory.bytes", Kind::Long(67_108_864..=1_099_511_627_776), ReadOnly, "1073741824",
         "Buffer memory of all shards together, in bytes.";
 }
 
-/// Settings of Kafka that do nothing here yet.
-pub static NOT_HONOURED: &[&str] = &[
-    "advertised.listeners",
-    "authorizer.class.name",
-    "auto.leader.rebalance.enable",
-    "background.threads",
-    "broker.id",
-    "compression.type",
-    "connection.failed.authentication.delay.ms",
-    "controlled.shutdown.enable",
-    "controller.listener.names",
-    "controller.quorum.bootstrap.servers",
-    "controller.quorum.voters",
-    "delete.topic.enable",
-    "inter.broker.listener.name",
-    "listener.security.protocol.map",
-    "listeners",
-    "log.cleaner.enable",
-    "log.cleaner.threads",
-    "log.cleanup.policy",
-    "log.dir",
-    "log.dirs",
-    "log.flush.interval.messages",
-    "log.flush.interval.ms",
-    "log.message.timestamp.after.max.ms",
-    "log.message.timestamp.before.max.ms",
-    "log.retention.bytes",
-    "log.retention.check.interval.ms",
-    "log.retention.hours",
-    "log.retention.minutes",
-    "log.retention.ms",
-    "log.roll.hours",
-    "log.roll.ms",
-    "log.segment.delete.delay.ms",
-    "metric.reporters",
-    "min.insync.replicas",
-    "num.io.threads",
-    "num.network.threads",
-    "num.recovery.threads.per.data.dir",
-    "num.replica.fetchers",
-    "offsets.topic.replication.factor",
-    "offsets.topic.segment.bytes",
-    "process.roles",
-    "producer.id.expiration.ms",
-    "queued.max.requests",
-    "replica.lag.time.max.ms",
-    "sasl.enabled.mechanisms",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
-    "ssl.keystore.location",
-    "transaction.state.log.min.isr",
-    "transaction.state.log.num.partitions",
-    "transaction.state.log.replication.factor",
-    "transactional.id.expiration.ms",
-    "unclean.leader.election.enable",
-];
+/// The settings that do something, and those of Kafka that are only shown, or kept and shown; by name.
+static ALL: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
+    let mut all: Vec<_> = SETTINGS.iter().copied().chain(KEPT).collect();
+    all.sort_by_key(|setting| setting.name);
+    all
+});
+
+/// All settings, by name.
+pub fn all() -> &'static [&'static Setting] {
+    &ALL
+}
+
+/// The setting of this name.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    let at = ALL.binary_search_by_key(&name, |setting| setting.name);
+    at.ok().map(|at| ALL[at])
+}

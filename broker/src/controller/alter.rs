@@ -1,21 +1,19 @@
-//! What the controller makes of a wish to change topics that are there: more partitions, other configs. Pure.
+//! What the controller makes of a wish for more partitions of topics that are there. Pure.
 //!
 //! As in [`crate::controller::decide`], a decision is records to be written and the answers to give then; the codes are
 //! Kafka's for the same request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use wire::ErrorCode;
 
-use crate::config::Settings;
-use crate::config::topic as topic_config;
 use crate::controller::decide::{
     Cluster, OFFSETS_TOPIC, PARTITIONS_MAX, REQUEST_PARTITIONS_MAX, Refusal, partition,
 };
 use crate::controller::image::{Node, PartitionState, Topic};
 use crate::controller::placement::{Placement, host_of};
 use crate::controller::record::MetadataRecord;
-use crate::controller::request::{Altered, ConfigChange, ConfigOperation, MorePartitions, TopicConfigs};
+use crate::controller::request::{Altered, MorePartitions};
 use crate::controller::state::Metadata;
 
 /// NAME_MAX of Linux' file systems.
@@ -115,102 +113,7 @@ fn more_partitions(
     Ok((topic.id, assignments.iter().cloned().map(partition).collect()))
 }
 
-/// Decides on other configs of topics. One result for each, in order.
-pub fn alter_configs(
-    metadata: &Metadata,
-    settings: &Settings,
-    wanted: &[TopicConfigs],
-) -> (Vec<MetadataRecord>, Vec<Altered>) {
-    let mut records = Vec::new();
-    let mut results = Vec::with_capacity(wanted.len());
-    for wish in wanted {
-        let decided = find(metadata, &wish.topic).and_then(|topic| {
-            let configs = changed(&topic.configs, settings, wish)?;
-            Ok((topic, configs))
-        });
-        results.push(Altered::of(decided.map(|(topic, configs)| {
-            if topic.configs != configs {
-                let topic_id = topic.id;
-                records.push(MetadataRecord::TopicConfigsSet { topic_id, configs });
-            }
-        })));
-    }
-    (records, results)
-}
-
-fn changed(
-    before: &BTreeMap<String, String>,
-    settings: &Settings,
-    wanted: &TopicConfigs,
-) -> Result<BTreeMap<String, String>, Refusal> {
-    let mut configs = if wanted.replaces_all {
-        BTreeMap::new()
-    } else {
-        before.clone()
-    };
-    let mut names = BTreeSet::new();
-    for change in &wanted.changes {
-        if !names.insert(&change.name) {
-            let why = format!("config {} is named twice", change.name);
-            return Err((ErrorCode::InvalidRequest, why));
-        }
-        let value = new_value(&configs, settings, change)?;
-        match value {
-            Some(value) => {
-                topic_config::check(&change.name, &value, settings)
-                    .map_err(|why| (ErrorCode::InvalidConfig, why))?;
-                configs.insert(change.name.clone(), value.trim().to_owned());
-            }
-            None => {
-                configs.remove(&change.name);
-            }
-        }
-    }
-    Ok(configs)
-}
-
-/// What the config shall be; `None`: its default again.
-fn new_value(
-    configs: &BTreeMap<String, String>,
-    settings: &Settings,
-    change: &ConfigChange,
-) -> Result<Option<String>, Refusal> {
-    let name = &change.name;
-    if change.operation == ConfigOperation::Delete {
-        return Ok(None);
-    }
-    let Some(value) = &change.value else {
-        return Err((
-            ErrorCode::InvalidRequest,
-            format!("Null value not supported for : {name}"),
-        ));
-    };
-    if change.operation == ConfigOperation::Set {
-        return Ok(Some(value.clone()));
-    }
-    if !topic_config::is_list(name) {
-        let why = format!("only values of lists can be added or taken out, and {name} is none");
-        return Err((ErrorCode::InvalidConfig, why));
-    }
-    let effective = topic_config::effective(configs, settings);
-    let now = effective.into_iter().find(|config| config.name == *name);
-    let now = now.and_then(|config| config.value).unwrap_or_default();
-    let mut values: Vec<&str> = now
-        .split(',')
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .collect();
-    for one in value.split(',').map(str::trim) {
-        match change.operation {
-            ConfigOperation::Subtract => values.retain(|known| *known != one),
-            _ if !values.contains(&one) => values.push(one),
-            _ => {}
-        }
-    }
-    Ok(Some(values.join(",")))
-}
-
-fn find<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Topic, Refusal> {
+pub(crate) fn find<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Topic, Refusal> {
     let topic = metadata.topics_by_name.get(name);
     topic.map(|topic| &**topic).ok_or_else(|| {
         let why = "This server does not host this topic-partition.".to_owned();
@@ -220,7 +123,10 @@ fn find<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Topic, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Settings;
 
     fn nodes() -> Vec<Node> {
         let nodes = (1000..1002).map(|id| Node {
@@ -327,83 +233,6 @@ mod tests {
             vec![vec![1001], vec![1000, 1001]],
         ] {
             assert_eq!(more("t", 4, Some(assignments)), (E::InvalidReplicaAssignment, 2));
-        }
-    }
-
-    fn alter(
-        replaces_all: bool,
-        changes: &[(&str, ConfigOperation, Option<&str>)],
-    ) -> Result<Vec<String>, ErrorCode> {
-        let mut metadata = metadata();
-        let changes = changes.iter().map(|(name, operation, value)| ConfigChange {
-            name: (*name).into(),
-            operation: *operation,
-            value: value.map(str::to_owned),
-        });
-        let wanted = [TopicConfigs {
-            topic: "t".into(),
-            replaces_all,
-            changes: changes.collect(),
-        }];
-        let (records, results) = alter_configs(&metadata, &Settings::default(), &wanted);
-        for record in &records {
-            metadata.apply(record).expect("a decision that can be applied");
-        }
-        match results[0].error_code {
-            ErrorCode::None => {
-                let configs = metadata.topics_by_id[&1].configs.iter();
-                Ok(configs.map(|(name, value)| format!("{name}={value}")).collect())
-            }
-            error => Err(error),
-        }
-    }
-
-    #[test]
-    fn configs_are_set_deleted_added_to_and_taken_from() {
-        use ConfigOperation::{Append, Delete, Set, Subtract};
-        let set = ("segment.ms", Set, Some("7"));
-        assert_eq!(
-            alter(false, &[set]),
-            Ok(vec!["retention.ms=5".into(), "segment.ms=7".into()])
-        );
-        assert_eq!(alter(true, &[set]), Ok(vec!["segment.ms=7".into()]));
-        assert_eq!(alter(true, &[]), Ok(vec![]));
-        assert_eq!(alter(false, &[("retention.ms", Delete, None)]), Ok(vec![]));
-        let compact = ("cleanup.policy", Append, Some("compact"));
-        assert_eq!(
-            alter(true, &[compact]),
-            Ok(vec!["cleanup.policy=delete,compact".into()]),
-            "the default is what is added to"
-        );
-        assert_eq!(
-            alter(true, &[("cleanup.policy", Append, Some("delete"))]),
-            Ok(vec!["cleanup.policy=delete".into()])
-        );
-        assert_eq!(
-            alter(true, &[("cleanup.policy", Subtract, Some("compact"))]),
-            Ok(vec!["cleanup.policy=delete".into()])
-        );
-    }
-
-    #[test]
-    fn a_change_that_is_wrong_changes_nothing() {
-        use ConfigOperation::{Append, Set};
-        use ErrorCode::{InvalidConfig, InvalidRequest};
-        for (changes, code) in [
-            (&[("no.such", Set, Some("1"))][..], InvalidConfig),
-            (&[("segment.ms", Set, Some("soon"))], InvalidConfig),
-            (&[("segment.ms", Set, None)], InvalidRequest),
-            (&[("segment.ms", Append, Some("1"))], InvalidConfig),
-            (
-                &[("segment.ms", Set, Some("1")), ("segment.ms", Set, Some("2"))],
-                InvalidRequest,
-            ),
-            (
-                &[("segment.ms", Set, Some("1")), ("no.such", Set, Some("2"))],
-                InvalidConfig,
-            ),
-        ] {
-            assert_eq!(alter(false, changes), Err(code), "{changes:?}");
         }
     }
 }

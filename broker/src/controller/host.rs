@@ -4,6 +4,7 @@
 //! log, one record that raises every leader epoch, journals as many as shards, listeners, logs, clients. Promises that
 //! a request is answered only when what it did is durable and installed on every shard.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,15 +21,16 @@ use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, Topic
 use wire::ErrorCode;
 
 use crate::config::{Settings, table};
-use crate::controller::alter;
 use crate::controller::decide::{self, Cluster};
-use crate::controller::image::{Image, NODES_PER_HOST, Node};
+use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
 use crate::controller::raft::{MetadataError, MetadataLog};
 use crate::controller::record::MetadataRecord;
 use crate::controller::request::{
     Altered, ControllerRequest, CreatedTopic, DeletedTopic, NewTopic, TopicReference,
 };
 use crate::controller::roster::{self, HostCondition, Roster, Stage};
+use crate::controller::state::Metadata;
+use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
@@ -78,10 +80,9 @@ impl HostOptions {
             receive_pool_bytes: defaults.receive_pool_bytes.min(memory / 8),
             unsent_bytes: defaults.unsent_bytes.min(memory / 4),
             bytes_in_flight: defaults.bytes_in_flight.min(memory / 4),
-            connections_max: settings
-                .usize(&table::MAX_CONNECTIONS)
-                .min(self.connections_max()),
-            connections_per_address_max: settings.usize(&table::MAX_CONNECTIONS_PER_IP),
+            // max.connections and max.connections.per.ip can be changed: the shard says what holds (`LiveSettings`).
+            connections_max: self.connections_max(),
+            connections_per_address_max: usize::MAX,
             idle_ms: settings.integer(&table::CONNECTIONS_MAX_IDLE_MS).unsigned_abs(),
             ..defaults
         }
@@ -109,7 +110,6 @@ impl HostOptions {
 
     fn shard_settings(&self) -> ShardSettings {
         let settings = &self.settings;
-        let append = settings.append_rules();
         ShardSettings {
             auto_create_topics_enable: settings.boolean(&table::AUTO_CREATE_TOPICS_ENABLE),
             offsets_topic_num_partitions: settings.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS),
@@ -127,16 +127,8 @@ impl HostOptions {
             },
             fetch_max_bytes: settings.i32(&table::FETCH_MAX_BYTES),
             fetch_session_slots: settings.usize(&table::FETCH_SESSION_SLOTS),
-            topic_defaults: TopicSettings {
-                append,
-                partition: storage::PartitionConfig {
-                    segment_bytes: settings.i32(&table::LOG_SEGMENT_BYTES).unsigned_abs(),
-                    index_interval_bytes: settings.i32(&table::LOG_INDEX_INTERVAL_BYTES).unsigned_abs(),
-                    ..storage::PartitionConfig::default()
-                },
-            },
             limits: self.limits(),
-            all: settings.clone(),
+            started: settings.clone(),
         }
     }
 }
@@ -260,23 +252,32 @@ impl Host {
     /// As many journals as shards, each with the partitions that the metadata gives its shard.
     async fn prepare_journals(&mut self, host_id: i32) -> Result<(), String> {
         let image = self.image();
-        let defaults = self.options.shard_settings().topic_defaults;
+        let first = host_id * NODES_PER_HOST;
+        let nodes = first..first + i32::try_from(self.options.shards()).expect("a bounded number");
+        let defaults: BTreeMap<i32, TopicSettings> = nodes
+            .map(|node| {
+                let settings = self.options.settings.changed_by(&image.broker_configs, node);
+                (node, TopicSettings::defaults(&settings))
+            })
+            .collect();
+        let config = |topic: &Topic, leader: i32| {
+            let defaults = defaults.get(&leader).unwrap_or(&defaults[&first]);
+            TopicSettings::of(topic, defaults).partition
+        };
         let live: Vec<PartitionSpec> = image
             .topics_by_id
             .values()
             .flat_map(|topic| {
-                let config = TopicSettings::of(topic, &defaults).partition;
-                (0..)
-                    .zip(&topic.partitions)
-                    .map(move |(partition, state)| PartitionSpec {
-                        id: TopicPartition {
-                            topic_id: topic.id,
-                            partition,
-                        },
-                        topic: topic.name.clone(),
-                        leader_epoch: state.leader_epoch,
-                        config,
-                    })
+                let partitions = (0..).zip(&topic.partitions);
+                partitions.map(|(partition, state)| PartitionSpec {
+                    id: TopicPartition {
+                        topic_id: topic.id,
+                        partition,
+                    },
+                    topic: topic.name.clone(),
+                    leader_epoch: state.leader_epoch,
+                    config: config(topic, state.leader),
+                })
             })
             .collect();
         let shard_of = |id: TopicPartition| {
@@ -306,7 +307,6 @@ impl Host {
         let advertised = settings.advertised_host().map_err(|error| error.to_string())?;
         let rack = Some(settings.text(&table::BROKER_RACK)).filter(|rack| !rack.is_empty());
         let shard_settings = Arc::new(self.options.shard_settings());
-        let delay_ms = settings.integer(&table::FILE_DELETE_DELAY_MS).unsigned_abs();
         let is_pinned = self.options.cpus.len() >= ports.len();
         let mut bound = Vec::with_capacity(ports.len());
         for (shard, port) in (0..).zip(ports) {
@@ -322,7 +322,7 @@ impl Host {
                     directory: self.options.data_directory.clone(),
                     shard,
                     memory_bytes: self.options.log_memory_bytes(),
-                    file_delete_delay: Duration::from_millis(delay_ms),
+                    file_delete_delay: settings.file_delete_delay(),
                 },
                 bound: bind,
                 commands: receiver,
@@ -408,25 +408,18 @@ impl Host {
                 validate_only,
                 answer,
             } => {
-                let cluster = Cluster {
-                    nodes: &self.nodes,
-                    settings: &self.options.settings,
-                };
-                let decided = self
-                    .metadata
-                    .with(|metadata| alter::create_partitions(metadata, &cluster, &topics));
+                let decided =
+                    self.decide(|metadata, cluster| alter::create_partitions(metadata, cluster, &topics));
                 let results = self.alter(decided, validate_only).await?;
                 let _nobody_waits = answer.give(results);
             }
             ControllerRequest::AlterConfigs {
-                topics,
+                resources,
                 validate_only,
                 answer,
             } => {
-                let settings = &self.options.settings;
                 let decided = self
-                    .metadata
-                    .with(|metadata| alter::alter_configs(metadata, settings, &topics));
+                    .decide(|metadata, cluster| alter_configs::alter_configs(metadata, cluster, &resources));
                 let results = self.alter(decided, validate_only).await?;
                 let _nobody_waits = answer.give(results);
             }
@@ -454,13 +447,8 @@ impl Host {
         topics: &[NewTopic],
         validate_only: bool,
     ) -> Result<Vec<CreatedTopic>, String> {
-        let cluster = Cluster {
-            nodes: &self.nodes,
-            settings: &self.options.settings,
-        };
-        let (records, mut results) = self
-            .metadata
-            .with(|metadata| decide::create_topics(metadata, &cluster, topics, new_topic_id));
+        let (records, mut results) =
+            self.decide(|metadata, cluster| decide::create_topics(metadata, cluster, topics, new_topic_id));
         if validate_only {
             results.iter_mut().for_each(|result| result.id = 0);
         } else if !self.change(records).await? {
@@ -476,13 +464,8 @@ impl Host {
     }
 
     async fn ensure_topics(&mut self, names: &[String]) -> Result<Vec<(String, ErrorCode)>, String> {
-        let cluster = Cluster {
-            nodes: &self.nodes,
-            settings: &self.options.settings,
-        };
-        let (records, mut results) = self
-            .metadata
-            .with(|metadata| decide::ensure_topics(metadata, &cluster, names, new_topic_id));
+        let (records, mut results) =
+            self.decide(|metadata, cluster| decide::ensure_topics(metadata, cluster, names, new_topic_id));
         if !self.change(records).await? {
             results
                 .iter_mut()
@@ -513,7 +496,20 @@ impl Host {
         Ok(results)
     }
 
-    /// Makes changes of topics that are there, unless it is only asked what would come of them.
+    /// A decision on the metadata as it is, with the settings of the node that is called the controller.
+    fn decide<T>(&self, decide: impl FnOnce(&Metadata, &Cluster<'_>) -> T) -> T {
+        let controller = self.nodes.first().map_or(-1, |node| node.id);
+        self.metadata.with(|metadata| {
+            let settings = &self.options.settings;
+            let cluster = Cluster {
+                nodes: &self.nodes,
+                settings: &settings.changed_by(&metadata.broker_configs, controller),
+            };
+            decide(metadata, &cluster)
+        })
+    }
+
+    /// Makes changes of what is there, unless it is only asked what would come of them.
     async fn alter(
         &mut self,
         decided: (Vec<MetadataRecord>, Vec<Altered>),

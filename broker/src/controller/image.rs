@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::config::broker::BrokerConfigs;
+
 /// Node ids of a host are `host_id * NODES_PER_HOST + shard`.
 pub const NODES_PER_HOST: i32 = 1_000;
 
@@ -28,6 +30,8 @@ pub struct Image {
     pub deleted_topics: BTreeSet<u128>,
     /// The first producer id that was never leased.
     pub next_producer_id: i64,
+    /// Configs of brokers that were changed while they ran.
+    pub broker_configs: Arc<BrokerConfigs>,
 }
 
 /// A shard, as clients see it.

@@ -7,13 +7,14 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | what the metadata log holds |
-//! | `state`, `decide`, `alter`, `placement` | pure: records in, image out; requests in, records and answers out |
+//! | `state`, `decide`, `alter`, `alter_configs`, `placement` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
 //! | `roster` | how far it is, for those who look from outside |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
 pub mod alter;
+pub mod alter_configs;
 mod bytes;
 pub mod decide;
 pub mod host;

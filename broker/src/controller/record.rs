@@ -22,6 +22,9 @@ const VERSION: u8 = 1;
 /// kind, version, length.
 const RECORD_HEADER_BYTES: usize = 6;
 
+/// What stands for all brokers where a node id is written.
+const ALL_BROKERS: i32 = -1;
+
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataRecord {
@@ -62,6 +65,13 @@ pub enum MetadataRecord {
     TopicConfigsSet {
         /// The topic.
         topic_id: u128,
+        /// The configs.
+        configs: BTreeMap<String, String>,
+    },
+    /// A broker, or without a node id all of them, has these configs, and no others.
+    BrokerConfigsSet {
+        /// The broker.
+        node_id: Option<i32>,
         /// The configs.
         configs: BTreeMap<String, String>,
     },
@@ -138,6 +148,7 @@ impl MetadataRecord {
             MetadataRecord::ProducerIdsLeased { .. } => 7,
             MetadataRecord::PartitionsAdded { .. } => 8,
             MetadataRecord::TopicConfigsSet { .. } => 9,
+            MetadataRecord::BrokerConfigsSet { .. } => 10,
         }
     }
 
@@ -170,6 +181,10 @@ impl MetadataRecord {
             }
             MetadataRecord::TopicConfigsSet { topic_id, configs } => {
                 out.extend_from_slice(&topic_id.to_le_bytes());
+                put_configs(out, configs);
+            }
+            MetadataRecord::BrokerConfigsSet { node_id, configs } => {
+                out.extend_from_slice(&node_id.unwrap_or(ALL_BROKERS).to_le_bytes());
                 put_configs(out, configs);
             }
         }
@@ -212,6 +227,14 @@ impl MetadataRecord {
             },
             9 => MetadataRecord::TopicConfigsSet {
                 topic_id: reader.u128("topic id")?,
+                configs: take_configs(reader)?,
+            },
+            10 => MetadataRecord::BrokerConfigsSet {
+                node_id: match reader.i32("node id")? {
+                    ALL_BROKERS => None,
+                    node_id if node_id >= 0 => Some(node_id),
+                    _ => return Err(Malformed { what: "node id" }),
+                },
                 configs: take_configs(reader)?,
             },
             _ => return Err(Malformed { what: "record kind" }),
@@ -337,6 +360,14 @@ pub(crate) mod tests {
             MetadataRecord::TopicConfigsSet {
                 topic_id: 7,
                 configs: BTreeMap::from([("retention.ms".into(), "-1".into())]),
+            },
+            MetadataRecord::BrokerConfigsSet {
+                node_id: None,
+                configs: BTreeMap::from([("log.segment.bytes".into(), "1048576".into())]),
+            },
+            MetadataRecord::BrokerConfigsSet {
+                node_id: Some(1001),
+                configs: BTreeMap::new(),
             },
         ]
     }

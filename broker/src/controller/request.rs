@@ -42,10 +42,10 @@ pub enum ControllerRequest {
         /// The results.
         answer: Answer<Vec<Altered>>,
     },
-    /// Changes configs of topics. One result for each, in order.
+    /// Changes configs of topics and brokers. One result for each, in order.
     AlterConfigs {
-        /// Which, and what. No name twice.
-        topics: Vec<TopicConfigs>,
+        /// Which, and what. None twice.
+        resources: Vec<ResourceConfigs>,
         /// Only say what would come of it.
         validate_only: bool,
         /// The results.
@@ -106,7 +106,8 @@ pub struct CreatedConfig {
     pub name: String,
     /// Its value.
     pub value: Option<String>,
-    /// Where the value is from: Kafka's DescribeConfigs sources (1 the topic, 4 the broker's own file, 5 default).
+    /// Where the value is from: Kafka's DescribeConfigs sources (1 the topic, 2 changed for the broker,
+    /// 3 changed for all brokers, 4 what the broker was started with, 5 default).
     pub source: i8,
     /// Whether it can be changed.
     pub read_only: bool,
@@ -147,11 +148,22 @@ pub struct MorePartitions {
     pub assignments: Option<Vec<Vec<i32>>>,
 }
 
-/// Other configs for a topic.
+/// What has configs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicConfigs {
-    /// Its name.
-    pub topic: String,
+pub enum ConfigResource {
+    /// A topic, by name.
+    Topic(String),
+    /// A broker, by node id.
+    Broker(i32),
+    /// All brokers that do not say otherwise.
+    AllBrokers,
+}
+
+/// Other configs for a topic or a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceConfigs {
+    /// Whose.
+    pub resource: ConfigResource,
     /// What is not named gets its default again.
     pub replaces_all: bool,
     /// What is changed.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::config::broker::BrokerConfigs;
 use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
 use crate::controller::record::{MetadataRecord, PartitionMove};
 
@@ -18,6 +19,7 @@ pub struct Metadata {
     pub(crate) topics_by_name: BTreeMap<String, Arc<Topic>>,
     pub(crate) deleted_topics: BTreeSet<u128>,
     pub(crate) next_producer_id: i64,
+    pub(crate) broker_configs: Arc<BrokerConfigs>,
 }
 
 /// A host, as registered.
@@ -82,6 +84,9 @@ impl Metadata {
                 topic.configs.clone_from(configs);
                 self.put(topic);
             }
+            MetadataRecord::BrokerConfigsSet { node_id, configs } => {
+                Arc::make_mut(&mut self.broker_configs).set(*node_id, configs.clone());
+            }
             &MetadataRecord::ProducerIdsLeased { next } => {
                 if next < self.next_producer_id {
                     return contradiction(format!("producer ids from {next} on are leased twice"));
@@ -106,6 +111,7 @@ impl Metadata {
             .chain([MetadataRecord::ProducerIdsLeased {
                 next: self.next_producer_id,
             }])
+            .chain(self.broker_config_records())
             .collect()
     }
 
@@ -120,7 +126,19 @@ impl Metadata {
             topics_by_id: self.topics_by_id.clone(),
             deleted_topics: self.deleted_topics.clone(),
             next_producer_id: self.next_producer_id,
+            broker_configs: self.broker_configs.clone(),
         }
+    }
+
+    fn broker_config_records(&self) -> impl Iterator<Item = MetadataRecord> {
+        let BrokerConfigs { all, nodes } = &*self.broker_configs;
+        let nodes = nodes.iter().map(|(node_id, configs)| (Some(*node_id), configs));
+        let all = (!all.is_empty()).then_some((None, all));
+        let changed = all.into_iter().chain(nodes);
+        changed.map(|(node_id, configs)| MetadataRecord::BrokerConfigsSet {
+            node_id,
+            configs: configs.clone(),
+        })
     }
 
     /// How many partitions there are.
@@ -312,6 +330,29 @@ mod tests {
         );
     }
 
+    fn configs_set(node_id: Option<i32>, threads: &str) -> MetadataRecord {
+        MetadataRecord::BrokerConfigsSet {
+            node_id,
+            configs: BTreeMap::from([("log.cleaner.threads".into(), threads.into())]),
+        }
+    }
+
+    #[test]
+    fn configs_of_brokers_are_replaced_one_by_one_and_go_when_there_are_none() {
+        let mut metadata = after(&[configs_set(None, "1"), configs_set(Some(1001), "2")]);
+        let shown = metadata.image(9, 0, &[]).broker_configs;
+        assert_eq!(shown.all["log.cleaner.threads"], "1");
+        assert_eq!(shown.nodes[&1001]["log.cleaner.threads"], "2");
+        for node_id in [None, Some(1001)] {
+            let configs = BTreeMap::new();
+            metadata
+                .apply(&MetadataRecord::BrokerConfigsSet { node_id, configs })
+                .expect("applied");
+        }
+        assert_eq!(metadata, Metadata::default());
+        assert_eq!(shown.all["log.cleaner.threads"], "1", "an image does not change");
+    }
+
     #[test]
     fn a_snapshots_records_give_the_same_state() {
         let mut records = created();
@@ -319,6 +360,8 @@ mod tests {
             MetadataRecord::LeaderEpochsRaised { host_id: 1 },
             MetadataRecord::TopicDeleted { id: 2 },
             MetadataRecord::ProducerIdsLeased { next: 3_000 },
+            configs_set(None, "1"),
+            configs_set(Some(1001), "2"),
         ]);
         let metadata = after(&records);
         assert_eq!(after(&metadata.records()), metadata);

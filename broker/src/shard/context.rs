@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender};
 
-use crate::config::Settings;
+use crate::config::broker::BrokerConfigs;
+use crate::config::{Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::partition::leader::{AppendRules, TimestampType, is_compacting};
@@ -58,12 +59,28 @@ pub struct ShardSettings {
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_session_slots: usize,
-    /// What holds for a topic that does not say otherwise.
-    pub topic_defaults: TopicSettings,
     /// What a listener takes from its clients.
     pub limits: net::Limits,
-    /// All settings, to be shown.
-    pub all: Settings,
+    /// All settings, as the broker was started with them.
+    pub started: Settings,
+}
+
+/// The settings as they are now: as the broker was started, and changed since.
+#[derive(Debug)]
+pub(crate) struct LiveSettings {
+    /// All of them.
+    pub(crate) all: Settings,
+    /// What holds for a topic that does not say otherwise.
+    pub(crate) topics: TopicSettings,
+}
+
+impl LiveSettings {
+    /// What holds for the node.
+    pub(crate) fn new(started: &Settings, changed: &BrokerConfigs, node_id: i32) -> LiveSettings {
+        let all = started.changed_by(changed, node_id);
+        let topics = TopicSettings::defaults(&all);
+        LiveSettings { all, topics }
+    }
 }
 
 /// The settings of groups and their offsets.
@@ -88,7 +105,7 @@ pub struct GroupSettings {
 }
 
 /// The settings of a topic that matter where its data is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicSettings {
     /// What may be appended.
     pub append: AppendRules,
@@ -97,6 +114,19 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
+    /// What holds for a topic that does not say otherwise.
+    pub(crate) fn defaults(settings: &Settings) -> TopicSettings {
+        let append = settings.append_rules();
+        TopicSettings {
+            append,
+            partition: storage::PartitionConfig {
+                segment_bytes: settings.i32(&table::LOG_SEGMENT_BYTES).unsigned_abs(),
+                index_interval_bytes: settings.i32(&table::LOG_INDEX_INTERVAL_BYTES).unsigned_abs(),
+                is_log_append_time: append.timestamp_type == TimestampType::LogAppend,
+            },
+        }
+    }
+
     /// What holds for `topic`. Its configs were checked when it was created: one that cannot be read is left at its
     /// default.
     pub(crate) fn of(topic: &Topic, defaults: &TopicSettings) -> TopicSettings {

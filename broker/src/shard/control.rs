@@ -14,7 +14,7 @@ use ring::local::Semaphore;
 use wire::ErrorCode;
 
 use crate::controller::request::{
-    Altered, ControllerRequest, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, TopicConfigs,
+    Altered, ControllerRequest, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, ResourceConfigs,
     TopicReference,
 };
 
@@ -95,14 +95,14 @@ impl Control {
         .await
     }
 
-    /// Changes configs of topics, or only says what would come of it. One result for each, in order.
+    /// Changes configs of topics and brokers, or only says what would come of it. One result for each, in order.
     pub(crate) async fn alter_configs(
         &self,
-        topics: Vec<TopicConfigs>,
+        resources: Vec<ResourceConfigs>,
         validate_only: bool,
     ) -> Result<Vec<Altered>, ErrorCode> {
         self.ask(CONTROL_WAIT_MAX, |answer| ControllerRequest::AlterConfigs {
-            topics,
+            resources,
             validate_only,
             answer,
         })

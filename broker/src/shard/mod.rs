@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::Traffic;
+use net::{ConnectionLimits, Traffic};
 use ring::local::Signal;
 use storage::ShardLog;
 use wire::ErrorCode;
@@ -54,6 +54,8 @@ pub(crate) struct Shard {
     pub(crate) sessions: RefCell<SessionCache>,
     /// What goes through its listener.
     traffic: Rc<Traffic>,
+    /// How many connections its listener takes.
+    connections: Rc<ConnectionLimits>,
     log: ShardLog,
     world: RefCell<Rc<World>>,
     world_moved: Signal,
@@ -65,6 +67,11 @@ impl Shard {
     /// What is known now. Take it once for a request: it does not change under its holder.
     pub(crate) fn world(&self) -> Rc<World> {
         self.world.borrow().clone()
+    }
+
+    /// How many connections its listener takes.
+    pub(crate) fn connections(&self) -> &Rc<ConnectionLimits> {
+        &self.connections
     }
 
     /// Whether the log has wanted memory lately and got none.

@@ -7,16 +7,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::ConnectionLimits;
 use ring::channel::{Answer, Sender};
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 use ring::socket::TcpListener;
 use storage::{PartitionSpec, ShardLog, TopicPartition};
 
+use crate::config::{Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
-use crate::shard::context::{ShardCommand, ShardContext, ShardSettings, TopicSettings};
+use crate::shard::context::{LiveSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings};
 use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
@@ -157,10 +159,11 @@ struct Parts {
 }
 
 async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -> Result<Rc<Shard>, String> {
+    let live = LiveSettings::new(&parts.settings.started, &image.broker_configs, parts.node_id);
     let specs = image
         .topics_by_id
         .values()
-        .flat_map(|topic| specs(topic, parts.node_id, &parts.settings));
+        .flat_map(|topic| specs(topic, parts.node_id, &live.topics));
     let deleted = image.deleted_topics.clone();
     let (log, report) = ShardLog::open(storage, specs.collect(), move |id| deleted.contains(&id))
         .await
@@ -170,7 +173,9 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
             "millstream: no metadata knows the partition in {stray}: its directory was set aside as a stray"
         );
     }
-    let world = world(image, parts.node_id, None, &parts.settings, &log);
+    let connections = Rc::new(ConnectionLimits::default());
+    take_settings(&live.all, &connections, &log);
+    let world = World::new(image, Rc::new(live), parts.node_id, None, |id| log.partition(id));
     let coordinators = Coordinators::new(parts.settings.groups, log.room());
     drop(coordinators.follow(None, &world, parts.node_id));
     Ok(Rc::new(Shard {
@@ -184,6 +189,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         control: parts.control,
         coordinators,
         traffic: Rc::default(),
+        connections,
         log,
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),
@@ -199,14 +205,17 @@ impl Shard {
         if image.version <= before.image.version {
             return Ok(());
         }
-        self.open_partitions(&before, &image).await?;
-        let after = world(
-            image.clone(),
-            self.node_id,
-            Some(&before),
-            &self.settings,
-            &self.log,
-        );
+        let settings = if image.broker_configs == before.image.broker_configs {
+            before.settings.clone()
+        } else {
+            let started = &self.settings.started;
+            Rc::new(LiveSettings::new(started, &image.broker_configs, self.node_id))
+        };
+        self.open_partitions(&before, &image, &settings).await?;
+        take_settings(&settings.all, &self.connections, &self.log);
+        let after = World::new(image.clone(), settings, self.node_id, Some(&before), |id| {
+            self.log.partition(id)
+        });
         let deleting = self.coordinators.follow(Some(&before), &after, self.node_id);
         *self.world.borrow_mut() = Rc::new(after);
         self.world_moved.notify_all();
@@ -217,15 +226,22 @@ impl Shard {
         self.drop_partitions(&before, &image).await
     }
 
-    /// Opens the partitions that `image` gives to this node, all at once: their flushes are one group's.
-    async fn open_partitions(&self, before: &World, image: &Image) -> Result<(), String> {
+    /// Opens the partitions that `image` gives to this node, all at once: their flushes are one group's. Those that are
+    /// open take their settings.
+    async fn open_partitions(
+        &self,
+        before: &World,
+        image: &Image,
+        settings: &LiveSettings,
+    ) -> Result<(), String> {
         let mut opening = Vec::new();
+        let same_defaults = settings.topics == before.settings.topics;
         for (id, topic) in &image.topics_by_id {
             let known = before.image.topics_by_id.get(id);
-            if known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
+            if same_defaults && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
                 continue;
             }
-            for spec in specs(topic, self.node_id, &self.settings) {
+            for spec in specs(topic, self.node_id, &settings.topics) {
                 match self.log.partition(spec.id) {
                     Some(partition) => {
                         partition.set_leader_epoch(spec.leader_epoch);
@@ -277,20 +293,18 @@ async fn all(tasks: Vec<Task<Result<(), String>>>) -> Result<(), String> {
     result
 }
 
-fn world(
-    image: Arc<Image>,
-    node_id: i32,
-    before: Option<&World>,
-    settings: &ShardSettings,
-    log: &ShardLog,
-) -> World {
-    let rules = |topic: &Topic| TopicSettings::of(topic, &settings.topic_defaults).append;
-    World::new(image, node_id, before, rules, |id| log.partition(id))
+/// What of the settings holds for the shard as a whole, and not for a topic.
+fn take_settings(settings: &Settings, connections: &ConnectionLimits, log: &ShardLog) {
+    connections.set(
+        settings.usize(&table::MAX_CONNECTIONS),
+        settings.usize(&table::MAX_CONNECTIONS_PER_IP),
+    );
+    log.set_file_delete_delay(settings.file_delete_delay());
 }
 
 /// The partitions of `topic` that the node leads, as the log opens them.
-fn specs(topic: &Topic, node_id: i32, settings: &ShardSettings) -> impl Iterator<Item = PartitionSpec> {
-    let config = TopicSettings::of(topic, &settings.topic_defaults).partition;
+fn specs(topic: &Topic, node_id: i32, defaults: &TopicSettings) -> impl Iterator<Item = PartitionSpec> {
+    let config = TopicSettings::of(topic, defaults).partition;
     led_partitions(topic, node_id).map(move |(partition, state)| PartitionSpec {
         id: TopicPartition {
             topic_id: topic.id,

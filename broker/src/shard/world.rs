@@ -11,11 +11,14 @@ use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 
 use crate::controller::image::{Image, Node, PartitionState, Topic};
 use crate::partition::leader::AppendRules;
+use crate::shard::context::{LiveSettings, TopicSettings};
 
 /// See the module.
 pub(crate) struct World {
     /// The cluster's metadata.
     pub(crate) image: Arc<Image>,
+    /// The node's settings.
+    pub(crate) settings: Rc<LiveSettings>,
     by_name: BTreeMap<String, Rc<LocalTopic>>,
     by_id: BTreeMap<u128, Rc<LocalTopic>>,
 }
@@ -43,11 +46,13 @@ impl World {
     /// A world of `image`, with the logs that `led` finds of the partitions that `node_id` leads.
     pub(crate) fn new(
         image: Arc<Image>,
+        settings: Rc<LiveSettings>,
         node_id: i32,
         before: Option<&World>,
-        rules: impl Fn(&Topic) -> AppendRules,
         led: impl Fn(TopicPartition) -> Option<PartitionLog>,
     ) -> World {
+        // With other defaults there are other rules for topics that did not change.
+        let before = before.filter(|before| before.settings.topics == settings.topics);
         let mut by_name = BTreeMap::new();
         let mut by_id = BTreeMap::new();
         for (&id, topic) in &image.topics_by_id {
@@ -58,7 +63,7 @@ impl World {
                 Some(kept) => kept.clone(),
                 None => Rc::new(LocalTopic {
                     topic: topic.clone(),
-                    rules: rules(topic),
+                    rules: TopicSettings::of(topic, &settings.topics).append,
                     led: led_partitions(topic, node_id)
                         .filter_map(|(partition, _)| {
                             Some((
@@ -77,6 +82,7 @@ impl World {
         }
         World {
             image,
+            settings,
             by_name,
             by_id,
         }

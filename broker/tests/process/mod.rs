@@ -93,6 +93,11 @@ impl Broker {
         own.process.end("-TERM")
     }
 
+    /// Its data directory.
+    pub fn directory(&self) -> &Path {
+        &self.own.as_ref().expect("a broker of our own").directory
+    }
+
     /// Memory that its process has, in bytes (VmRSS of proc(5)).
     pub fn resident_bytes(&self) -> u64 {
         let id = self.own.as_ref().expect("a broker of our own").process.child.id();

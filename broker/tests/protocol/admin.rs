@@ -33,8 +33,8 @@ use wire::{Array, Compression, ErrorCode};
 
 use crate::support::{ASK, Ask, Broker, Client, batch, fetch};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
 
 fn grow(
     client: &mut Client,
@@ -113,7 +113,7 @@ fn a_topic_gets_more_partitions_and_they_take_records() {
     }
 }
 
-fn configs_of(client: &mut Client, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
+pub fn configs_of(client: &mut Client, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
     let resources = [DescribeConfigsResource {
         resource_type: kind,
         resource_name: name,
@@ -134,12 +134,12 @@ fn config(client: &mut Client, topic: &str, name: &str) -> DescribedConfig {
     result.configs.remove(0)
 }
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
+pub const SET: i8 = 0;
+pub const DELETE: i8 = 1;
+pub const APPEND: i8 = 2;
+pub const SUBTRACT: i8 = 3;
 
-fn change(client: &mut Client, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> ErrorCode {
+pub fn change(client: &mut Client, kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> ErrorCode {
     let configs = changes
         .iter()
         .map(|(name, config_operation, value)| ChangedConfig {
@@ -317,42 +317,6 @@ fn a_config_that_is_changed_holds_for_the_next_batch_and_after_a_restart() {
             .value
             .as_deref(),
         Some("1000")
-    );
-}
-
-#[test]
-fn a_brokers_settings_are_shown_and_read_only() {
-    use ErrorCode as E;
-    let broker = Broker::start();
-    let mut client = broker.client();
-    let node = client.metadata(Some(&[])).brokers[0].node_id.to_string();
-    let shown = configs_of(
-        &mut client,
-        BROKER,
-        &node,
-        Some(&["message.max.bytes", "node.id"]),
-    );
-    assert_eq!(shown.error_code, E::None);
-    let found = shown
-        .configs
-        .iter()
-        .find(|config| config.name == "message.max.bytes")
-        .expect("it is there");
-    assert_eq!(
-        (found.value.as_deref(), found.config_type, found.is_sensitive),
-        (Some("1048588"), 3, false)
-    );
-    assert_eq!(
-        configs_of(&mut client, BROKER, "no-number", None).error_code,
-        E::InvalidRequest
-    );
-    assert_eq!(
-        configs_of(&mut client, BROKER, "999999", None).error_code,
-        E::InvalidRequest
-    );
-    assert_eq!(
-        change(&mut client, BROKER, &node, &[("node.id", SET, Some("7"))]),
-        E::InvalidRequest
     );
 }
 

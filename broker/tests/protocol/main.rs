@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod broker_configs;
 mod consuming;
 mod groups;
 mod hostile;

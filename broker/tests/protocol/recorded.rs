@@ -1,5 +1,5 @@
 //! Malformed requests, byte by byte: each gets what Apache Kafka 4 answered to the same bytes, as `recorded.txt` holds
-//! it. `broker/tests/tools/record_malformed.sh` starts a Kafka and writes that file. Where ours differs on purpose, the
+//! it. `broker/tests/tools/record_kafka.sh` starts a Kafka and writes that file. Where ours differs on purpose, the
 //! case says what ours does, and why.
 
 mod admin;

@@ -160,7 +160,7 @@ fn a_deleted_topic_is_remembered_until_every_shard_has_dropped_it() {
     in_simulator(|| async {
         let puppets = Puppets::new().await;
         let host = puppets.host;
-        let topic = crate::controller::image::Topic {
+        let topic = Topic {
             name: "a".to_owned(),
             id: 7,
             ..Default::default()
