@@ -414,6 +414,8 @@ impl Settings {
             },
             timestamp_before_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_BEFORE_MAX_MS),
             timestamp_after_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS),
+            // log.cleanup.policy is kept, and not used yet.
+            is_compacted: false,
         }
     }
 

@@ -216,7 +216,7 @@ fn log_append_time_is_the_brokers_and_is_told() {
         .client()
         .create_topic(1, &[("message.timestamp.type", "LogAppendTime")]);
     let mut client = broker.leader(&topic, 0);
-    let before = crate::support::now_ms();
+    let before = now_ms();
     let part = client
         .produce(9, &topic, 0, -1, Some(&batch(Compression::Lz4, &[b"a"])))
         .unwrap();
