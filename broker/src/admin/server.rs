@@ -1,7 +1,8 @@
 //! Connections of the admin server: each has one request, a bounded head and a bounded time.
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 
 use super::exposition;
 use super::gather::{self, HostQueue};
@@ -32,6 +35,10 @@ const GATHER_PAUSE: Duration = Duration::from_millis(50);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Paths, for whoever asks for another.
 const PATHS: &str = "there is /metrics, /livez and /readyz here\n";
+/// How long a port may be in use before that is an error, and how soon it is tried again: the kernel may still be taking
+/// a process apart that had it and was killed.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+const PORT_RETRY: Duration = Duration::from_millis(10);
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// What the server is started with.
@@ -62,29 +69,35 @@ const LIMITS: Limits = Limits {
 /// # Errors
 /// In words for the operator.
 pub fn start(options: AdminOptions, host: HostQueue) -> Result<SocketAddr, String> {
-    let told = |error: &std::io::Error| {
+    let told = |error: &io::Error| {
         format!(
             "cannot serve metrics and health on {} (admin.listen): {error}. Give another address, or nothing for none",
             options.listen
         )
     };
-    let listener = TcpListener::bind(options.listen).map_err(|error| told(&error))?;
-    listener.set_nonblocking(true).map_err(|error| told(&error))?;
-    let address = listener.local_addr().map_err(|error| told(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| told(&error))?;
+    let listener = runtime
+        .block_on(bind(options.listen))
+        .map_err(|error| told(&error))?;
+    let address = listener.local_addr().map_err(|error| told(&error))?;
     let admin = Admin::new(host, options.lags_max);
     let thread = std::thread::Builder::new().name("admin".to_owned());
-    let started = thread.spawn(move || {
-        runtime.block_on(async {
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve(listener, LIMITS, Arc::new(admin)).await,
-                Err(error) => tracing::warn!("no metrics and health: {error}"),
-            }
-        });
-    });
+    let started = thread.spawn(move || runtime.block_on(serve(listener, LIMITS, Arc::new(admin))));
     started.map_err(|error| told(&error))?;
     Ok(address)
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(PORT_RETRY).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// What requests share.
@@ -105,7 +118,7 @@ impl Admin {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, limits: Limits, admin: Arc<Admin>) {
+async fn serve(listener: TcpListener, limits: Limits, admin: Arc<Admin>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {

@@ -41,13 +41,15 @@ impl Puppets {
 
     /// Serves them; the address.
     fn serve(self, limits: Limits) -> SocketAddr {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         // It ends with the test's process.
         std::thread::spawn(move || {
-            runtime.unwrap().block_on(async {
+            runtime.block_on(async {
                 let mut shards = Vec::new();
                 for condition in self.shards {
                     let (queue, probes) = bounded(PROBES_MAX);
@@ -65,7 +67,6 @@ impl Puppets {
                         drop(answer.give(condition.clone()));
                     }
                 });
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 serve(listener, limits, Arc::new(Admin::new(host, 100))).await;
             });
         });
@@ -225,6 +226,18 @@ fn what_is_no_request_is_refused_and_the_next_is_served() {
     }
     assert_eq!(surprises, Vec::<String>::new());
     assert_eq!(status(&exchange(address, READY)), "200");
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_that_names_the_setting() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let listen = taken.local_addr().unwrap();
+    let (host, _probes) = bounded(1);
+    let error = start(AdminOptions { listen, lags_max: 0 }, host).expect_err("it is taken");
+    assert!(
+        error.contains(&listen.to_string()) && error.contains("admin.listen"),
+        "{error}"
+    );
 }
 
 #[test]
