@@ -73,4 +73,10 @@ pub enum BenchError {
         /// Kafka's code.
         code: ErrorCode,
     },
+    /// A group does not do what a group does.
+    #[error("{what}")]
+    Group {
+        /// What it does, or does not.
+        what: String,
+    },
 }

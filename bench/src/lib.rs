@@ -16,6 +16,7 @@
 //! | `schedule.rs` | when each batch is due |
 //! | `batches.rs` | batches and requests, built ahead |
 //! | `recorder.rs` | what was answered when |
+//! | `groups/` | consumer groups, as a binary of their own |
 //! | `cpu.rs` | CPU time of processes |
 //! | `report.rs` | the table, and the JSON |
 
@@ -26,6 +27,7 @@ pub mod batches;
 mod consume;
 pub mod cpu;
 pub mod error;
+pub mod groups;
 mod log_start;
 pub mod plan;
 mod produce;

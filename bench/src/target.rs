@@ -113,6 +113,11 @@ impl Target {
         })
     }
 
+    /// The way to the cluster.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Partitions that are driven.
     pub(crate) fn partitions(&self) -> usize {
         self.leaders.len()
@@ -211,7 +216,7 @@ fn addresses(metadata: &MetadataResponse, leaders: &[i32]) -> Result<BTreeMap<i3
 }
 
 /// Asks the system's resolver. It blocks the thread that finds the target, which has nothing else to do.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+pub(crate) fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let mut addresses = (host, port)
         .to_socket_addrs()
         .map_err(|error| error.to_string())?;
