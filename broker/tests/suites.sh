@@ -2,7 +2,7 @@
 # The integration tests of two client libraries against our broker: kafka-python's own (its source distribution on PyPI
 # ships them) and librdkafka's own (the crate rdkafka-sys ships them).
 #
-#   suites.sh [kafka-python|librdkafka] [--only PART,...] [--short] [--port P] [--jobs N] [--no-build] [--kafka]
+#   suites.sh [kafka-python|librdkafka] [--only PART,...] [--short] [--port P] [--jobs N] [--no-build] [--kafka | --fetch]
 #
 # Without a name: both. Prints every test that passes, and every one that fails or is left out with its reason: those
 # are in suites/kafka_python.txt and suites/librdkafka.txt. It fails if a test that is not listed does not pass, and if
@@ -10,6 +10,7 @@
 #   --only PART    tests whose names have one of these parts, left out or not
 #   --short        without the tests that are listed as slow
 #   --jobs N       so many of librdkafka's tests at a time: they wait more than they work. 4 without it, or the cores
+#   --fetch        only downloads the suites, and builds librdkafka's
 #   --kafka        asks Apache Kafka (tools/kafka.sh) instead, and expects every test to pass: to compare
 # Brokers: two shards; one shard, for the tests that take a single broker for granted; two shards that create no topics
 # by themselves. Needs python3 with venv; for librdkafka gcc, g++, make, zlib's headers (zlib1g-dev), and what
@@ -18,7 +19,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-suites=() port=29692 build=1 kafka='' options=() jobs=()
+suites=() port=29692 build=1 kafka='' fetch='' options=() jobs=()
 while [ $# -gt 0 ]; do
   case $1 in
     kafka-python | librdkafka) suites+=("$1"); shift ;;
@@ -27,8 +28,9 @@ while [ $# -gt 0 ]; do
     --jobs) jobs=("$1" "$2"); shift 2 ;;
     --port) port=$2; shift 2 ;;
     --no-build) build=; shift ;;
+    --fetch) fetch=1 build=; shift ;;
     --kafka) kafka=1; options+=(--no-list); shift ;;
-    *) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
 done
 [ ${#suites[@]} -gt 0 ] || suites=(kafka-python librdkafka)
@@ -110,6 +112,7 @@ for suite in "${suites[@]}"; do
     kafka-python) fetch_kafka_python ;;
     librdkafka) fetch_librdkafka ;;
   esac
+  [ -z "$fetch" ] || continue
   rm -rf "$dir"/{default,one-shard,noautocreate,kafka,logs}
   trap stop_brokers EXIT
   settings_of "$suite"
