@@ -1,8 +1,8 @@
 //! What those who look at a shard from outside ask it, and what they are told.
 //!
 //! Probes have a queue of their own: whether a thread answers must not wait until its log is recovered, or an image is
-//! installed. One task of the background class answers them, one after the other, long ones in slices: no client waits
-//! because somebody looks. Nothing here changes anything.
+//! installed. Tasks of the background class answer them: one at once, one after the other what takes more than a moment,
+//! in slices. No client waits because somebody looks, and nothing here changes anything.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::buffer::PoolUsage;
-use ring::channel::{Answer, Receiver};
+use ring::channel::{Answer, Receiver, bounded};
 use ring::count::DurationCounts;
-use ring::executor::yield_now;
+use ring::executor::{Class, spawn, yield_now};
 use storage::{PartitionLog, ShardStatistics, TopicPartition};
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{API_TABLE, BatchHeader, ErrorCode};
@@ -179,11 +179,24 @@ pub(super) struct Life {
 
 /// Answers until nobody asks any more.
 pub(super) async fn answer_probes(mut probes: Receiver<ShardProbe>, life: Rc<Life>) {
-    let mut times = BatchTimes::default();
+    let (surveys, waiting) = bounded(PROBES_MAX);
+    let _surveyor = spawn(Class::Background, answer_surveys(waiting, life.clone()));
     while let Some(probe) = probes.receive().await {
-        let shard = life.shard.get();
-        // Whoever asked may have gone: nobody minds.
         match probe {
+            // Whoever asked may have gone: nobody minds.
+            ShardProbe::Condition { answer } => drop(answer.give(condition(&life))),
+            // Of so many that wait, nobody waits for the last any more.
+            survey => drop(surveys.try_send(survey)),
+        }
+    }
+}
+
+/// Answers what takes more than a moment.
+async fn answer_surveys(mut surveys: Receiver<ShardProbe>, life: Rc<Life>) {
+    let mut times = BatchTimes::default();
+    while let Some(survey) = surveys.receive().await {
+        let shard = life.shard.get();
+        match survey {
             ShardProbe::Condition { answer } => drop(answer.give(condition(&life))),
             ShardProbe::Measures { answer } => {
                 let measures = match shard {

@@ -91,6 +91,14 @@ fn a_start_can_be_watched_from_its_first_moment_to_the_last() {
             answer,
         });
         assert_eq!(lags.await, Some(vec![None]));
+        // Whether it lives does not wait for what takes long.
+        let (answer, mut long) = oneshot();
+        let asked = vec![(nobody, 0); 100_000];
+        assert!(shards[0].send(ShardProbe::Ends { asked, answer }).await.is_ok());
+        assert!(condition_of(&shards[0]).await.is_some());
+        let is_there = ring::timer::timeout(Duration::ZERO, &mut long).await;
+        assert!(is_there.is_err(), "it waited");
+        assert_eq!(long.await.map(|lags| lags.len()), Ok(100_000));
         stop.try_send(()).expect("it runs");
         host.await.expect("a clean stop");
         assert_eq!(condition_of(&shards[0]).await, None, "its thread has ended");
