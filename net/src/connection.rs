@@ -45,6 +45,10 @@ pub(crate) struct Connection {
     /// A request is being begun.
     is_beginning: Cell<bool>,
     is_sending: Cell<bool>,
+    /// When the client last took a part of an answer, or the answer was there.
+    sent: Cell<Instant>,
+    /// When the request began whose answer is awaited, if it is a long poll.
+    long_poll_since: Cell<Option<Instant>>,
     /// Why it must end now.
     cut: Cell<Option<&'static str>>,
     /// Notified when the writer has something to look at.
@@ -65,6 +69,7 @@ enum Reading {
 struct InFlight {
     pending: Pending,
     weight: Weight,
+    long_poll_since: Option<Instant>,
 }
 
 /// Why a connection ended.
@@ -87,6 +92,8 @@ impl Connection {
             reading: Cell::new(Reading::Open),
             is_beginning: Cell::new(false),
             is_sending: Cell::new(false),
+            sent: Cell::new(clock::now()),
+            long_poll_since: Cell::new(None),
             cut: Cell::new(None),
             stirred: Signal::new(),
         }
@@ -148,10 +155,14 @@ impl Connection {
 
     /// Whether its client holds memory and stands still, or crawls.
     pub(crate) fn is_stalled(&self, now: Instant, stalled: Duration) -> bool {
+        let is_long_since = |since: Instant| now - since >= stalled;
         let long_frame_since = self.progress.long_frame_since.get();
-        let still = now - self.progress.moved.get() >= stalled;
-        (still && (self.is_sending.get() || long_frame_since.is_some()))
+        // What it sends meanwhile does not make its answers fewer.
+        (self.is_sending.get() && is_long_since(self.sent.get()))
+            || (long_frame_since.is_some() && is_long_since(self.progress.moved.get()))
             || long_frame_since.is_some_and(|since| now - since >= stalled * 10)
+            // Nobody reads Kafka's protocol so: there, the next request waits for the answer.
+            || (self.long_poll_since.get().is_some_and(is_long_since) && self.load.heavy_requests() > 1)
     }
 
     /// Answers requests until there is no more to do. Gives what a [`Reply::Close`] said.
@@ -210,21 +221,31 @@ impl Connection {
         if first.is_none() {
             *first = self.in_flight.borrow_mut().pop_front();
         }
-        let Some(InFlight { pending, mut weight }) = first.take() else {
+        self.long_poll_since.set(None);
+        let Some(InFlight {
+            pending,
+            mut weight,
+            long_poll_since,
+        }) = first.take()
+        else {
             let more = self.reading.get() == Reading::Open || self.is_beginning.get();
             return if more { Next::Later } else { Next::End };
         };
         match pending {
             Pending::Ready(reply) => Next::Reply(reply, weight),
-            Pending::Later(mut later) => match later.as_mut().poll(context) {
+            Pending::Later(mut later) | Pending::LongPoll(mut later) => match later.as_mut().poll(context) {
                 Poll::Ready(reply) => {
                     weight.answered(reply_bytes(&reply));
                     Next::Reply(reply, weight)
                 }
                 Poll::Pending if self.reading.get() == Reading::Gone => Next::End,
                 Poll::Pending => {
-                    let pending = Pending::Later(later);
-                    *first = Some(InFlight { pending, weight });
+                    self.long_poll_since.set(long_poll_since);
+                    *first = Some(InFlight {
+                        pending: Pending::Later(later),
+                        weight,
+                        long_poll_since,
+                    });
                     Next::Later
                 }
             },
@@ -232,17 +253,22 @@ impl Connection {
     }
 
     async fn send(&self, mut slices: Vec<Slice>) -> std::io::Result<()> {
-        self.progress.moved.set(clock::now());
+        self.has_sent();
         self.is_sending.set(true);
         while !slices.is_empty() {
             let part = take_front(&mut slices, SEND_BYTES_MAX);
             let bytes = part.iter().map(|slice| slice.len()).sum();
             self.stream.send_all(part).await?;
             self.load.sent(bytes);
-            self.progress.moved.set(clock::now());
+            self.has_sent();
         }
         self.is_sending.set(false);
         Ok(())
+    }
+
+    fn has_sent(&self) {
+        self.progress.moved.set(clock::now());
+        self.sent.set(clock::now());
     }
 
     /// Ends our side and throws away what the client sends, until it has read all or time is up.
@@ -301,7 +327,15 @@ async fn read<S: Service>(
         if let Pending::Ready(reply) = &pending {
             weight.answered(reply_bytes(reply));
         }
-        let request = InFlight { pending, weight };
+        let long_poll_since = matches!(pending, Pending::LongPoll(_)).then(|| {
+            weight.waits();
+            clock::now()
+        });
+        let request = InFlight {
+            pending,
+            weight,
+            long_poll_since,
+        };
         connection.in_flight.borrow_mut().push_back(request);
         connection.stirred.notify_all();
         if closes {

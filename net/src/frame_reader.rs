@@ -19,7 +19,6 @@ use ring::socket::TcpStream;
 use wire::LENGTH_PREFIX_BYTES;
 
 use crate::framing::{FrameError, Head, RECEIVE_BUFFER_BYTES_MAX, Sizing, head, long_frame_capacity};
-use crate::load::Waiting;
 
 /// Frames of one receive that are no more than this together are copied out, in bytes: a waiting request, such as a long
 /// poll, then holds what it is, not a page.
@@ -83,6 +82,22 @@ impl Pools {
         let _waiting = Waiting::new(&self.waiting);
         let buffer = self.long_frames.take(bytes).await;
         buffer.expect("a frame's length was compared with the pool")
+    }
+}
+
+/// Counts a frame that waits.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl Waiting<'_> {
+    fn new(count: &Cell<usize>) -> Waiting<'_> {
+        count.set(count.get() + 1);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

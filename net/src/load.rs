@@ -17,8 +17,6 @@ pub(crate) struct ListenerLoad {
     /// Permits for the bytes of requests that are not small.
     request_bytes: Semaphore,
     request_bytes_max: usize,
-    /// How many requests wait for such permits.
-    waiting: Cell<usize>,
     unsent_bytes: Cell<usize>,
     pub(crate) traffic: Rc<Traffic>,
 }
@@ -32,7 +30,6 @@ impl ListenerLoad {
             further_requests: Semaphore::new(limits.further_requests()),
             request_bytes: Semaphore::new(limits.bytes_in_flight),
             request_bytes_max: limits.bytes_in_flight,
-            waiting: Cell::new(0),
             unsent_bytes: Cell::new(0),
             traffic,
         }
@@ -40,7 +37,7 @@ impl ListenerLoad {
 
     /// Whether a request waits for others to give way.
     pub(crate) fn is_short(&self) -> bool {
-        self.waiting.get() > 0
+        self.request_bytes.is_waited_for()
     }
 
     async fn acquire_bytes(&self, bytes: usize) -> Option<Permit> {
@@ -49,10 +46,6 @@ impl ListenerLoad {
         }
         // One that is longer than the limit begins when it is alone.
         let bytes = bytes.min(self.request_bytes_max);
-        if let Some(permit) = self.request_bytes.try_acquire(bytes) {
-            return Some(permit);
-        }
-        let _waiting = Waiting::new(&self.waiting);
         Some(self.request_bytes.acquire(bytes).await)
     }
 
@@ -70,6 +63,8 @@ pub(crate) struct Load {
     requests: Cell<usize>,
     /// Of requests, and of answers not sent.
     bytes: Cell<usize>,
+    /// Requests that hold what others may wait for, and one that waits for it.
+    heavy: Cell<usize>,
     /// Notified when either has become less.
     lighter: Signal,
 }
@@ -82,6 +77,7 @@ impl Load {
             bytes_max: limits.bytes_in_flight_per_connection,
             requests: Cell::new(0),
             bytes: Cell::new(0),
+            heavy: Cell::new(0),
             lighter: Signal::new(),
         })
     }
@@ -101,8 +97,14 @@ impl Load {
         self.requests.get()
     }
 
+    /// How many requests are there that hold what others may wait for (long polls do), or wait for it.
+    pub(crate) fn heavy_requests(&self) -> usize {
+        self.heavy.get()
+    }
+
     /// Waits until one more request may begin, whose frame has so many bytes, and counts it.
     pub(crate) async fn admit(self: &Rc<Self>, frame_bytes: usize) -> Weight {
+        let heavy = (frame_bytes > SMALL_REQUEST_BYTES).then(|| Heavy::new(self));
         let mut acquiring = pin!(self.listener.further_requests.acquire(1));
         let mut further = None;
         loop {
@@ -136,8 +138,9 @@ impl Load {
             load: self.clone(),
             request_bytes: frame_bytes,
             unsent_bytes: 0,
+            heavy,
+            bytes: bytes_permit,
             _further: further,
-            _bytes: bytes_permit,
         }
     }
 }
@@ -147,27 +150,35 @@ pub(crate) struct Weight {
     load: Rc<Load>,
     request_bytes: usize,
     unsent_bytes: usize,
+    heavy: Option<Heavy>,
+    bytes: Option<Permit>,
     _further: Option<Permit>,
-    _bytes: Option<Permit>,
 }
 
-/// Counts one that waits.
-pub(crate) struct Waiting<'a>(&'a Cell<usize>);
+/// Counts a heavy request.
+struct Heavy(Rc<Load>);
 
-impl Waiting<'_> {
-    pub(crate) fn new(count: &Cell<usize>) -> Waiting<'_> {
-        count.set(count.get() + 1);
-        Waiting(count)
+impl Heavy {
+    fn new(load: &Rc<Load>) -> Heavy {
+        load.heavy.set(load.heavy.get() + 1);
+        Heavy(load.clone())
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Heavy {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.heavy.set(self.0.heavy.get() - 1);
     }
 }
 
 impl Weight {
+    /// The request waits for as long as its client likes: its bytes are given back to others.
+    pub(crate) fn waits(&mut self) {
+        self.bytes = None;
+        let load = &self.load;
+        self.heavy.get_or_insert_with(|| Heavy::new(load));
+    }
+
     /// The answer is there, and has so many bytes.
     pub(crate) fn answered(&mut self, bytes: usize) {
         self.unsent_bytes += bytes;

@@ -30,7 +30,7 @@ pub trait Service: 'static {
     /// ended, so what must keep the order (an append) happens in it. It is dropped if the connection ends first.
     fn begin(self: &Rc<Self>, peer: &Peer, request: Request) -> impl Future<Output = Pending>;
 
-    /// Whether others wait for memory of the service's, which answers that were not read may hold. Asked each second:
+    /// Whether others wait for memory of the service's, which answers that were not read, or not given, may hold. Asked each second:
     /// while it is so, clients that stand still are cut.
     fn is_short(&self) -> bool;
 
@@ -48,6 +48,11 @@ pub enum Pending {
     /// dropped if the connection ends first: what must happen anyway must not depend on it. It is polled no more while
     /// the client does not read: what others wait for it must not hold across an await.
     Later(Pin<Box<dyn Future<Output = Reply>>>),
+    /// The same, of a request that waits for as long as its client says. Its bytes do not count as in flight any more,
+    /// since nobody could say until when: what it keeps is the service's to bound. While others wait for memory, a
+    /// connection is cut that has such a request for [`Limits::stalled_ms`](crate::Limits::stalled_ms) and one behind it
+    /// that holds memory.
+    LongPoll(Pin<Box<dyn Future<Output = Reply>>>),
 }
 
 impl fmt::Debug for Pending {
@@ -55,6 +60,7 @@ impl fmt::Debug for Pending {
         f.write_str(match self {
             Pending::Ready(_) => "Ready",
             Pending::Later(_) => "Later",
+            Pending::LongPoll(_) => "LongPoll",
         })
     }
 }

@@ -223,6 +223,11 @@ impl Semaphore {
         self.shared.borrow().available
     }
 
+    /// Whether somebody waits for permits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.shared.borrow().queue.is_empty()
+    }
+
     /// Gives permits back, and hands them to those at the head of the queue that can now have all they want.
     fn release(&self, permits: usize) {
         self.shared.borrow_mut().available += permits;

@@ -145,6 +145,71 @@ fn long_requests_in_flight_share_a_limit_and_small_ones_pass() {
 }
 
 #[test]
+fn long_polls_do_not_count_as_bytes_in_flight() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        bytes_in_flight: 100_000,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    client(&mut simulator, move || async move {
+        let mut polls = Vec::new();
+        for id in 0..20 {
+            let connection = connect(address).await;
+            let poll = ask(&connection, id, Ask::LongPoll(u32::MAX), 40_000)
+                .await
+                .unwrap();
+            polls.push((connection, poll));
+        }
+        let long = ask(&connect(address).await, 99, Ask::Echo, 90_000).await.unwrap();
+        assert_echo(&long.await.unwrap(), 99, 90_000);
+    });
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn what_stands_behind_a_long_poll_does_not_hold_others_up_for_long() {
+    for (behind, is_cut) in [(None, false), (Some(100), false), (Some(90_000), true)] {
+        let mut simulator = Simulator::new(1);
+        let limits = Limits {
+            bytes_in_flight: 100_000,
+            ..limits()
+        };
+        let server = Server::start(&mut simulator, limits);
+        let address = server.address();
+        let patient = simulator.host(0);
+        simulator.start(patient, MEMORY, move || async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            // Its first request is no poll, its second is one for ever, and the third is done and cannot be told.
+            for (id, what, rest) in [(1, Ask::Echo, 0), (2, Ask::LongPoll(u32::MAX), 5_000)] {
+                stream.send_all(vec![frame(id, what, rest).into()]).await.unwrap();
+            }
+            if let Some(rest) = behind {
+                stream
+                    .send_all(vec![frame(3, Ask::Echo, rest).into()])
+                    .await
+                    .unwrap();
+            }
+            let _ = read_to_end(&stream).await;
+        });
+        simulator.run_for(Duration::from_secs(60));
+        assert!(simulator.is_running(patient), "nobody wants what it holds");
+        client(&mut simulator, move || async move {
+            // The second of these waits for the first, or for both.
+            let (one, other) = (connect(address).await, connect(address).await);
+            let first = ask(&one, 8, Ask::Later(20_000), 90_000).await.unwrap();
+            let second = ask(&other, 9, Ask::Echo, 90_000).await.unwrap();
+            assert_echo(&first.await.unwrap(), 8, 90_000);
+            assert_echo(&second.await.unwrap(), 9, 90_000);
+        });
+        assert_eq!(!simulator.is_running(patient), is_cut, "{behind:?}");
+        simulator.kill(patient);
+        server.ends(&mut simulator);
+    }
+}
+
+#[test]
 fn a_full_house_lets_nobody_in_until_one_leaves_or_has_long_been_idle() {
     let mut simulator = Simulator::new(1);
     let limits = Limits {
@@ -383,8 +448,11 @@ fn a_client_that_stands_still_is_cut_while_others_wait_for_the_services_memory()
                 .send_all(vec![frame(1, Ask::Bytes(100_000), 100).into()])
                 .await
                 .unwrap();
-            // It holds an answer far below any limit, and reads it much later.
-            timer::sleep(Duration::from_secs(60)).await;
+            // It holds an answer far below any limit, and reads it much later. That it sends more meanwhile is no help.
+            for id in 2..62 {
+                let _ = stream.send_all(vec![frame(id, Ask::Nothing, 0).into()]).await;
+                timer::sleep(Duration::from_secs(1)).await;
+            }
             let answer = read_to_end(&stream).await.map_or(0, |answer| answer.len());
             assert_eq!(answer < 100_000, is_short, "{answer} bytes");
         });

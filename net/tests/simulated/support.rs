@@ -27,6 +27,8 @@ pub(crate) enum Ask {
     Echo,
     /// The same after so many milliseconds.
     Later(u32),
+    /// The same, as a long poll.
+    LongPoll(u32),
     /// The same, but the next request is not begun before.
     SlowBegin(u32),
     /// So many bytes, at once.
@@ -49,6 +51,7 @@ pub(crate) fn frame(id: i32, ask: Ask, rest: usize) -> Vec<u8> {
         Ask::Nothing => (4, 0),
         Ask::Close => (5, 0),
         Ask::CloseLater(ms) => (6, ms),
+        Ask::LongPoll(ms) => (7, ms),
     };
     let mut body = vec![0; 4];
     body.extend(id.to_be_bytes());
@@ -115,6 +118,10 @@ impl Service for Obedient {
                 3 => Pending::Ready(answer(vec![Slice::from(vec![id as u8; number as usize])])),
                 4 => Pending::Ready(Reply::Nothing),
                 5 => Pending::Ready(Reply::Close("it was asked to".to_owned())),
+                7 => Pending::LongPoll(Box::pin(async move {
+                    timer::sleep_until(then).await;
+                    echo(&frame)
+                })),
                 _ => Pending::Later(Box::pin(async move {
                     timer::sleep_until(then).await;
                     Reply::Close("it was asked to".to_owned())
