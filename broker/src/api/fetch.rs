@@ -1,10 +1,12 @@
 //! Fetch (key 1), versions 4-17: reads records, or waits for them.
 //!
-//! A waiting fetch costs nothing until one of its partitions moves. Nothing above the high watermark is shown, whoever
+//! A waiting fetch costs nothing until one of its partitions moves; the memory that all hold together has a bound
+//! (`fetch_room.rs`). Nothing above the high watermark is shown, whoever
 //! asks: a client that claims to be a replica is told that it is none. A fetch inside a batch returns the whole batch,
 //! and the first batch is returned even if it is larger than all limits. Record bytes are never copied: the answer is
 //! protocol bytes with slices of the log between them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use net::Reply;
 use ring::buffer::Slice;
-use ring::local::SignalWait;
+use ring::local::{Permit, SignalWait};
 use storage::{PartitionLog, ReadError};
 use wire::messages::fetch::{
     EpochEndOffset, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
@@ -21,8 +23,8 @@ use wire::messages::fetch::{
 use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use wire::{ErrorCode, Piece};
 
-use crate::api::session::{Interest, Plan, Seen, TopicKey};
-use crate::api::{Call, Caller, Handled, bound_entries, later, topic_id, uuid};
+use crate::api::session::{FINAL_EPOCH, INITIAL_EPOCH, Interest, Plan, Seen, TopicKey};
+use crate::api::{Call, Caller, Handled, bound_entries, long_poll, topic_id, uuid};
 use crate::partition::leader::check_leader_epoch;
 use crate::shard::{LocalTopic, Place, Shard, World};
 
@@ -40,6 +42,8 @@ const READ_COMMITTED: i8 = 1;
 struct Terms {
     caller: Caller,
     max_wait: Duration,
+    /// It has room that others may want: then it does not wait for long.
+    has_room: bool,
     min_bytes: usize,
     max_bytes: i32,
     read_committed: bool,
@@ -53,20 +57,9 @@ impl Terms {
     }
 }
 
-/// A request that waits holds a part of what all connections of the shard may have in flight: a larger one waits less.
-const LONG_POLL_BYTES_MAX: usize = 256 << 10;
-/// The longest wait of such a request: what clients wait by default.
-const LARGE_REQUEST_WAIT_MAX: Duration = Duration::from_millis(500);
-
-/// How long the request waits for `min_bytes`.
-fn wait_of(max_wait_ms: i32, frame_bytes: usize) -> Duration {
-    let asked = Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0));
-    if frame_bytes > LONG_POLL_BYTES_MAX {
-        asked.min(LARGE_REQUEST_WAIT_MAX)
-    } else {
-        asked
-    }
-}
+/// The longest wait of a request whose room others want: so short that a line of them moves on, so long that clients
+/// which ask again do not keep the shard busy.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let since = ring::clock::now();
@@ -88,18 +81,22 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             TopicKey::Name(name.into())
         }
     };
-    let mut interests = Vec::new();
+    let names_bytes = request.topics.iter().map(|topic| topic.name.len()).sum();
+    let room = room(&shard, &request, names_bytes).await;
+    let mut interests = Interests::default();
     for topic in request.topics {
         let topic_key = key(topic.name, topic.topic_id);
-        interests.extend(topic.partitions.iter().map(|asked| Interest {
-            topic: topic_key.clone(),
-            partition: asked.partition,
-            // Kafka takes any negative one for none, here and in no other API.
-            current_leader_epoch: asked.current_leader_epoch.max(-1),
-            fetch_offset: asked.fetch_offset,
-            last_fetched_epoch: asked.last_fetched_epoch,
-            max_bytes: asked.partition_max_bytes,
-        }));
+        for asked in topic.partitions {
+            interests.add(Interest {
+                topic: topic_key.clone(),
+                partition: asked.partition,
+                // Kafka takes any negative one for none, here and in no other API.
+                current_leader_epoch: asked.current_leader_epoch.max(-1),
+                fetch_offset: asked.fetch_offset,
+                last_fetched_epoch: asked.last_fetched_epoch,
+                max_bytes: asked.partition_max_bytes,
+            });
+        }
     }
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics {
@@ -113,8 +110,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     }
     let max_bytes = request.max_bytes.min(shard.settings.fetch_max_bytes);
     let (session_id, session_epoch) = (request.session_id, request.session_epoch);
-    let terms = Terms {
-        max_wait: wait_of(request.max_wait_ms, call.frame_bytes()),
+    let mut terms = Terms {
+        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        has_room: false,
         min_bytes: usize::try_from(request.min_bytes.min(max_bytes)).unwrap_or(0),
         max_bytes,
         read_committed: request.isolation_level == READ_COMMITTED,
@@ -122,17 +120,25 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         caller: call.into_caller(),
     };
     let now_ms = ring::clock::wall_clock_ms();
-    let begun =
-        shard
-            .sessions
-            .borrow_mut()
-            .begin(session_id, session_epoch, by_id, interests, forgotten, now_ms);
+    let begun = shard.sessions.borrow_mut().begin(
+        session_id,
+        session_epoch,
+        by_id,
+        interests.in_order,
+        forgotten,
+        now_ms,
+    );
     match begun {
-        Ok(plan) => later(async move {
-            let reply = answer(&shard, plan, terms).await;
-            shard.counters.fetch_time.record(ring::clock::now() - since);
-            reply
-        }),
+        Ok(plan) => {
+            let room = shard.fetch_room.keep(room, plan.interests().len(), names_bytes);
+            terms.has_room = room.is_some();
+            long_poll(async move {
+                let reply = answer(&shard, plan, terms).await;
+                shard.counters.fetch_time.record(ring::clock::now() - since);
+                drop(room);
+                reply
+            })
+        }
         Err(error_code) => {
             shard.counters.fetch_errors.count(error_code);
             shard.counters.fetch_time.record(ring::clock::now() - since);
@@ -141,6 +147,41 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
                 ..FetchResponse::default()
             };
             Ok(net::Pending::Ready(frame(response, terms.caller)))
+        }
+    }
+}
+
+/// Waits for the room that the request needs, with the partitions of its session.
+async fn room(shard: &Shard, request: &FetchRequest<'_>, names_bytes: usize) -> Option<Permit> {
+    let named: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let partitions = || match request.session_epoch {
+        INITIAL_EPOCH | FINAL_EPOCH => named,
+        _ => named + shard.sessions.borrow().followed_by(request.session_id),
+    };
+    loop {
+        let before = partitions();
+        let room = shard.fetch_room.take(before, names_bytes).await;
+        if partitions() <= before {
+            return room;
+        }
+    }
+}
+
+/// What a request asks for, in its order. Of a partition that it names twice the last counts, in the place of the first:
+/// Kafka reads them into such a map.
+#[derive(Default)]
+struct Interests {
+    in_order: Vec<Interest>,
+    places: BTreeMap<(TopicKey, i32), usize>,
+}
+
+impl Interests {
+    fn add(&mut self, interest: Interest) {
+        let key = (interest.topic.clone(), interest.partition);
+        let place = *self.places.entry(key).or_insert(self.in_order.len());
+        match self.in_order.get_mut(place) {
+            Some(earlier) => *earlier = interest,
+            None => self.in_order.push(interest),
         }
     }
 }
@@ -240,17 +281,25 @@ impl Found {
 
 /// Looks at the partitions until there is enough to answer, or until the request's time is over.
 async fn wait(shard: &Shard, interests: &[Interest], terms: &Terms) -> Vec<Found> {
-    let deadline = ring::clock::now() + terms.max_wait;
+    let begun = ring::clock::now();
     let mut found = look(shard, interests, terms);
     while !is_enough(&found, terms) && !shard.is_stopping() {
         // Registered before the second look, so that nothing that comes in between is missed.
         let mut moves = vec![shard.world_moved().wait()];
+        if terms.has_room {
+            moves.push(shard.fetch_room.wanted());
+        }
         moves.extend(found.iter().filter_map(|found| match found {
             Found::Here { log, .. } => Some(log.moved().wait()),
             _ => None,
         }));
         found = look(shard, interests, terms);
-        let left = deadline - ring::clock::now();
+        let max_wait = if terms.has_room && shard.fetch_room.is_short() {
+            terms.max_wait.min(SHORT_WAIT)
+        } else {
+            terms.max_wait
+        };
+        let left = begun + max_wait - ring::clock::now();
         if is_enough(&found, terms) || left.is_zero() {
             break;
         }
@@ -492,24 +541,41 @@ fn frame(response: FetchResponse<Slice>, caller: Caller) -> Reply {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_request_that_holds_much_does_not_wait_long() {
-        assert_eq!(wait_of(30_000, 1_000), Duration::from_secs(30));
-        assert_eq!(wait_of(-1, 1_000), Duration::ZERO);
-        assert_eq!(wait_of(i32::MAX, LONG_POLL_BYTES_MAX + 1), LARGE_REQUEST_WAIT_MAX);
-        assert_eq!(wait_of(100, LONG_POLL_BYTES_MAX + 1), Duration::from_millis(100));
-    }
-
-    #[test]
-    fn partitions_of_one_topic_share_its_entry() {
-        let interest = |topic: u128, partition| Interest {
+    fn interest(topic: u128, partition: i32) -> Interest {
+        Interest {
             topic: TopicKey::Id(topic),
             partition,
             current_leader_epoch: -1,
             fetch_offset: 0,
             last_fetched_epoch: -1,
             max_bytes: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn of_a_partition_that_is_named_twice_the_last_counts_in_the_place_of_the_first() {
+        let mut interests = Interests::default();
+        for (topic, partition, fetch_offset) in [(1, 0, 10), (1, 1, 11), (2, 0, 12), (1, 0, 13), (2, 0, 14)] {
+            interests.add(Interest {
+                fetch_offset,
+                ..interest(topic, partition)
+            });
+        }
+        let offsets = interests.in_order.iter().map(|interest| interest.fetch_offset);
+        assert_eq!(offsets.collect::<Vec<_>>(), [13, 11, 14]);
+    }
+
+    #[test]
+    fn a_partition_costs_no_more_than_its_room() {
+        // A vector that grew may have twice what it needs; a wait is also a waker in its signal.
+        let waiting = size_of::<Found>() + 2 * (size_of::<SignalWait>() + size_of::<std::task::Waker>() + 8);
+        let answering = size_of::<Found>() + size_of::<FetchPartitionResponse<Slice>>() + size_of::<Seen>();
+        let bytes = 2 * size_of::<Interest>() + waiting.max(answering);
+        assert!(bytes <= crate::api::fetch_room::PARTITION_BYTES, "{bytes}");
+    }
+
+    #[test]
+    fn partitions_of_one_topic_share_its_entry() {
         let interests = [interest(1, 0), interest(1, 3), interest(2, 0), interest(1, 1)];
         let parts = interests
             .iter()

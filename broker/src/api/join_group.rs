@@ -5,7 +5,7 @@ use std::rc::Rc;
 use wire::ErrorCode;
 use wire::messages::join_group::{JoinGroupMember, JoinGroupRequest, JoinGroupResponse};
 
-use crate::api::{Call, Handled, bound_entries, later};
+use crate::api::{Call, Handled, bound_entries, long_poll};
 use crate::group::machine::{JoinRequest, Joined};
 use crate::group::member::{Client, Opaque, Protocol};
 use crate::shard::Shard;
@@ -30,7 +30,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         Ok(coordinator) => {
             let joined = coordinator.join(request.group_id, join_request(&call, &request));
             let caller = call.into_caller();
-            later(async move {
+            long_poll(async move {
                 let joined = joined.await;
                 let joined = joined.unwrap_or_else(|| Joined::refused(ErrorCode::NotCoordinator, ""));
                 caller.reply(&response(joined))

@@ -16,6 +16,7 @@ mod describe_log_dirs;
 mod describe_topic_partitions;
 mod dispatch;
 mod fetch;
+pub(crate) mod fetch_room;
 mod find_coordinator;
 mod heartbeat;
 mod init_producer_id;
@@ -154,11 +155,6 @@ impl Call {
         header.and_then(|header| header.client_id)
     }
 
-    /// Bytes of the whole request.
-    pub(crate) fn frame_bytes(&self) -> usize {
-        self.frame.len()
-    }
-
     /// The client's host, as Java prints an address.
     pub(crate) fn client_host(&self) -> String {
         format!("/{}", self.client)
@@ -196,13 +192,18 @@ impl Caller {
     }
 }
 
-/// An answer that is waited for while the connection's later requests are begun.
+/// An answer that is waited for while the connection's later requests are begun, for a time that we bound.
 ///
 /// It is polled when the answers before it were given, and that may be never: a client that does not read stops its
 /// own. So across an await it holds nothing that others need (a permit, a place in a line), or it asks a task of its
 /// own to do that part; and what must happen anyway is a task's too.
 pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
     Ok(Pending::Later(Box::pin(answer)))
+}
+
+/// The same, if it may take as long as the client says: what it keeps of the request has a bound of its own.
+pub(crate) fn long_poll(answer: impl Future<Output = Reply> + 'static) -> Handled {
+    Ok(Pending::LongPoll(Box::pin(answer)))
 }
 
 /// Refuses a request that names too much.

@@ -134,6 +134,13 @@ impl SessionCache {
         self.sessions.len()
     }
 
+    /// Partitions that the session follows; none if there is no such session.
+    pub(crate) fn followed_by(&self, session_id: i32) -> usize {
+        self.sessions
+            .get(&session_id)
+            .map_or(0, |session| session.line.len())
+    }
+
     /// Begins a request.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use wire::ErrorCode;
 use wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-use crate::api::{Call, Handled, bound_entries, later};
+use crate::api::{Call, Handled, bound_entries, long_poll};
 use crate::group::machine::{Identity, SyncRequest, Synced};
 use crate::group::member::Opaque;
 use crate::shard::Shard;
@@ -45,7 +45,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             };
             let synced = coordinator.sync(request.group_id, sync);
             let caller = call.into_caller();
-            later(async move {
+            long_poll(async move {
                 let synced = synced.await;
                 let synced = synced.unwrap_or_else(|| Synced::refused(ErrorCode::NotCoordinator));
                 caller.reply(&response(synced))

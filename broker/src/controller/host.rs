@@ -99,8 +99,13 @@ impl HostOptions {
         self.shard_memory_bytes() / 16
     }
 
+    fn fetch_memory_bytes(&self) -> usize {
+        self.shard_memory_bytes() / 32
+    }
+
     fn log_memory_bytes(&self) -> usize {
-        let others = self.limits().memory_bytes() + self.group_memory_bytes() + SHARD_SPARE_BYTES;
+        let heap = self.group_memory_bytes() + self.fetch_memory_bytes();
+        let others = self.limits().memory_bytes() + heap + SHARD_SPARE_BYTES;
         self.shard_memory_bytes() - others
     }
 
@@ -125,6 +130,7 @@ impl HostOptions {
                 offset_metadata_max: settings.usize(&table::OFFSET_METADATA_MAX_BYTES),
                 memory_bytes: self.group_memory_bytes(),
             },
+            fetch_memory_bytes: self.fetch_memory_bytes(),
             fetch_max_bytes: settings.i32(&table::FETCH_MAX_BYTES),
             fetch_session_slots: settings.usize(&table::FETCH_SESSION_SLOTS),
             limits: self.limits(),

@@ -55,6 +55,8 @@ pub struct ShardSettings {
     pub offsets_topic_num_partitions: i32,
     /// What groups are set to.
     pub groups: GroupSettings,
+    /// What Fetches that are not answered hold on the heap at most, in bytes.
+    pub fetch_memory_bytes: usize,
     /// `fetch.max.bytes`, in bytes.
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`.

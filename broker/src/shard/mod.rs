@@ -27,6 +27,7 @@ pub(crate) use self::control::Control;
 pub(crate) use self::counters::Counters;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
+use crate::api::fetch_room::FetchRoom;
 use crate::api::session::{PARTITIONS_MAX, SessionCache};
 use crate::controller::decide::OFFSETS_TOPIC;
 use crate::controller::image::NODES_PER_HOST;
@@ -56,6 +57,8 @@ pub(crate) struct Shard {
     traffic: Rc<Traffic>,
     /// How many connections its listener takes.
     connections: Rc<ConnectionLimits>,
+    /// What its Fetches hold.
+    pub(crate) fetch_room: FetchRoom,
     log: ShardLog,
     world: RefCell<Rc<World>>,
     world_moved: Signal,
@@ -74,9 +77,9 @@ impl Shard {
         &self.connections
     }
 
-    /// Whether the log has wanted memory lately and got none.
+    /// Whether the log has wanted memory lately and got none, or a Fetch does.
     pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.log.is_short_of_memory()
+        self.log.is_short_of_memory() || self.fetch_room.is_short()
     }
 
     /// The host's data directory, in which every shard of it has its partitions.

@@ -14,6 +14,7 @@ use ring::local::Signal;
 use ring::socket::TcpListener;
 use storage::{PartitionSpec, ShardLog, TopicPartition};
 
+use crate::api::fetch_room::FetchRoom;
 use crate::config::{Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
@@ -184,6 +185,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
             parts.settings.fetch_session_slots,
             PARTITIONS_MAX,
         )),
+        fetch_room: FetchRoom::new(parts.settings.fetch_memory_bytes),
         settings: parts.settings,
         counters: Counters::default(),
         control: parts.control,

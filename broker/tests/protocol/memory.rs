@@ -1,6 +1,8 @@
 //! What clients promise, ask for and do not read takes no more memory than the settings say, and no time of others.
 
-use wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use wire::messages::fetch::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
+};
 use wire::messages::metadata::MetadataRequest;
 use wire::{Array, Compression, ErrorCode, Request};
 
@@ -113,4 +115,90 @@ fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
     is_bounded(&broker, "requests without end");
     drop((promising, deaf, chatty));
     bystander.is_served();
+}
+
+/// A Fetch of these partitions that waits for as long as can be said.
+fn send_long_poll(client: &mut Client, topic: &str, partitions: impl Iterator<Item = i32>) -> i32 {
+    let partitions: Vec<FetchPartition> = partitions
+        .map(|partition| FetchPartition {
+            partition,
+            partition_max_bytes: 1,
+            ..FetchPartition::default()
+        })
+        .collect();
+    let topics = [FetchTopic {
+        name: topic,
+        partitions: Array::from_slice(&partitions),
+        ..FetchTopic::default()
+    }];
+    let request = FetchRequest {
+        max_bytes: 1,
+        min_bytes: 1,
+        max_wait_ms: i32::MAX,
+        session_epoch: -1,
+        topics: Array::from_slice(&topics),
+        ..FetchRequest::default()
+    };
+    client.send(4, &request)
+}
+
+fn small_broker() -> Broker {
+    let memory = format!("memory.bytes={MEMORY_BYTES}");
+    Broker::start_with(&["--set", &memory, "--set", "shards=1"])
+}
+
+#[test]
+fn long_polls_keep_no_other_request_waiting_and_name_a_partition_once() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let broker = small_broker();
+    let mut bystander = Bystander::new(&broker);
+    let topic = broker.client().create_topic(1, &[]);
+    // 73 MB of requests, more than may be in flight.
+    let mut patient: Vec<(Client, i32)> = Vec::new();
+    for _ in 0..280 {
+        let mut client = broker.client();
+        let id = send_long_poll(&mut client, &topic, std::iter::repeat_n(0, 16_370));
+        patient.push((client, id));
+    }
+    let large = batch(Compression::None, &[&[7; 1_500]]);
+    let other = broker.client().create_topic(1, &[]);
+    let answer = broker.client().produce(9, &other, 0, -1, Some(&large)).unwrap();
+    assert_eq!(answer.error_code, ErrorCode::None);
+    bystander.is_served();
+    is_bounded(&broker, "long polls");
+    // Each is still there, and is told of the partition once.
+    broker.client().produce(9, &topic, 0, -1, Some(&large)).unwrap();
+    for (client, id) in &mut patient {
+        let answer: FetchResponse<Vec<u8>> = client.receive(4, *id).unwrap();
+        assert_eq!(answer.topics[0].partitions.len(), 1);
+    }
+}
+
+#[test]
+fn long_polls_for_many_partitions_make_room_for_others() {
+    const PARTITIONS: i32 = 200;
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let broker = small_broker();
+    let mut bystander = Bystander::new(&broker);
+    let topic = broker.client().create_topic(PARTITIONS, &[]);
+    // Half as much again as there is room for.
+    let room = MEMORY_BYTES / 32 / 512 / PARTITIONS.unsigned_abs() as u64;
+    let mut patient: Vec<(Client, i32)> = Vec::new();
+    for _ in 0..room * 3 / 2 {
+        let mut client = broker.client();
+        let id = send_long_poll(&mut client, &topic, 0..PARTITIONS);
+        patient.push((client, id));
+    }
+    bystander.is_served();
+    // Those that came first are answered early, with nothing.
+    let (client, id) = &mut patient[0];
+    let answer: FetchResponse<Vec<u8>> = client.receive(4, *id).unwrap();
+    assert_eq!(answer.topics[0].partitions.len(), 200);
+    let records = |part: &FetchPartitionResponse<Vec<u8>>| part.records.byte_count();
+    assert_eq!(answer.topics[0].partitions.iter().map(records).sum::<usize>(), 0);
+    is_bounded(&broker, "long polls for many partitions");
 }

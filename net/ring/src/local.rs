@@ -312,6 +312,15 @@ pub struct Permit {
     permits: usize,
 }
 
+impl Permit {
+    /// Gives back what is more than `permits` of it.
+    pub fn keep(&mut self, permits: usize) {
+        let kept = self.permits.min(permits);
+        let rest = std::mem::replace(&mut self.permits, kept) - kept;
+        self.semaphore.release(rest);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.semaphore.release(self.permits);
