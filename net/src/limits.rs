@@ -27,7 +27,8 @@ pub struct Limits {
     /// request is always allowed.
     pub bytes_in_flight_per_connection: usize,
     /// Bytes of all connections' requests in flight that have more than 1 KiB; beyond, the next one waits. It bounds what
-    /// requests cost while they wait for something, such as a long poll for very many partitions.
+    /// requests cost while they wait for something. Long polls do not count: they would hold up others for as long as
+    /// they like.
     pub bytes_in_flight: usize,
     /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early.
     pub unsent_bytes: usize,
@@ -41,7 +42,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// While others wait for memory: a client that has stood still for so long in the middle of a long frame, or of an
     /// answer that it does not read, is cut off, in milliseconds. The same for a long frame that takes ten times as
-    /// long from its first byte to its last.
+    /// long from its first byte to its last, and for a long poll that is as old and has requests behind it that hold
+    /// memory.
     pub stalled_ms: u64,
     /// How long a shutdown waits for answers in flight before it cuts what is left, in milliseconds.
     pub drain_ms: u64,
