@@ -181,7 +181,7 @@ fn what_stands_behind_a_long_poll_does_not_hold_others_up_for_long() {
         let patient = simulator.host(0);
         simulator.start(patient, MEMORY, move || async move {
             let stream = TcpStream::connect(address).await.unwrap();
-            // Its first request is no poll, its second is one for ever, and the third is done and cannot be told.
+            // The second is a poll for ever, and the third is done and cannot be told.
             for (id, what, rest) in [(1, Ask::Echo, 0), (2, Ask::LongPoll(u32::MAX), 5_000)] {
                 stream.send_all(vec![frame(id, what, rest).into()]).await.unwrap();
             }
@@ -199,6 +199,7 @@ fn what_stands_behind_a_long_poll_does_not_hold_others_up_for_long() {
             // The second of these waits for the first, or for both.
             let (one, other) = (connect(address).await, connect(address).await);
             let first = ask(&one, 8, Ask::Later(20_000), 90_000).await.unwrap();
+            timer::sleep(Duration::from_millis(100)).await;
             let second = ask(&other, 9, Ask::Echo, 90_000).await.unwrap();
             assert_echo(&first.await.unwrap(), 8, 90_000);
             assert_echo(&second.await.unwrap(), 9, 90_000);
