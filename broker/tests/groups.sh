@@ -31,7 +31,7 @@ without() { # COMMAND CLIENT: whether the client has to be left out
 for client in ${clients//,/ }; do
   case $client in
     java) broker/tests/tools/kafka.sh fetch ;;
-    rdkafka) cargo build --quiet -p millstream --example rdkafka_client ;;
+    rdkafka) cargo build --quiet --workspace --example rdkafka_client ;;
     franz-go) if without go franz-go; then clients=${clients/franz-go/}; else broker/tests/clients/franz-go.sh fetch; fi ;;
     platformatic)
       if without npm platformatic; then clients=${clients/platformatic/}; else broker/tests/clients/platformatic.sh fetch; fi ;;
