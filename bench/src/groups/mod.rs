@@ -9,6 +9,8 @@ mod ledger;
 mod member;
 mod protocol;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -155,12 +157,12 @@ async fn run_here(arguments: GroupsArguments) -> Result<GroupsReport, BenchError
     let mut groups = Vec::new();
     let began = clock::now();
     let arguments = Rc::new(arguments);
-    let mut nodes = std::collections::BTreeMap::new();
+    let mut nodes = BTreeMap::new();
     for (name, node) in names.into_iter().zip(coordinators) {
-        if !nodes.contains_key(&node) {
-            nodes.insert(node, place(target.client(), node).await?);
-        }
-        let (address, versions) = nodes[&node];
+        let (address, versions) = match nodes.entry(node) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => *new.insert(place(target.client(), node).await?),
+        };
         let ledger = Ledger::new(arguments.partitions);
         let members = (0..arguments.members).map(|number| {
             let member = Member {
