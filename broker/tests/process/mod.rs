@@ -49,7 +49,10 @@ impl Broker {
         let first = 20_000 + (std::process::id() % 10_000) as u16;
         // The shards after the first listen 10,001 above it, and on.
         let are_free = |&port: &u16| is_free(port) && (1..4).all(|shard| is_free(port + 10_000 + shard));
-        let port = (first..31_000).step_by(4).find(are_free);
+        // Each is offered to one test alone: others start theirs at the same time, and a restart wants its port again.
+        static OFFERED: AtomicU32 = AtomicU32::new(0);
+        let offered = || first + 4 * OFFERED.fetch_add(1, Ordering::Relaxed) as u16;
+        let port = std::iter::repeat_with(offered).take(250).find(are_free);
         Broker::start_on(&port.expect("a free port").to_string(), &[])
     }
 

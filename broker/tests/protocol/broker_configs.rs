@@ -595,6 +595,28 @@ fn what_is_changed_holds_at_once_on_its_shard_and_after_a_restart() {
     );
 }
 
+/// Of our own broker: its files are looked at.
+#[test]
+fn partitions_that_are_open_begin_segments_of_the_size_that_holds_now() {
+    let mut broker = Broker::start_restartable();
+    let topic = broker.client().create_topic(1, &[]);
+    let size = [("log.segment.bytes", SET, Some("1100000"))];
+    assert_eq!(change(&mut broker.client(), BROKER, ALL, &size), ErrorCode::None);
+    let large = batch(Compression::None, &[&[7; 600_000]]);
+    for _ in 0..3 {
+        let mut leader = broker.leader(&topic, 0);
+        let produced = leader.produce(9, &topic, 0, -1, Some(&large)).unwrap();
+        assert_eq!(produced.error_code, ErrorCode::None);
+    }
+    // A stop brings all of it into segments.
+    broker.restart("-TERM");
+    let directory = broker.directory().join(format!("{topic}-0"));
+    let files = std::fs::read_dir(directory).expect("it is there");
+    let files = files.map(|file| file.expect("a file").path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    assert_eq!(logs.count(), 3, "no two of the batches fit a segment");
+}
+
 /// Of our own broker: its second node has no other clients.
 #[test]
 fn connections_are_as_many_as_may_be_now() {
