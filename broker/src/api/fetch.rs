@@ -177,6 +177,13 @@ struct Interests {
 
 impl Interests {
     fn add(&mut self, interest: Interest) {
+        if let Some(last) = self.in_order.last_mut()
+            && last.partition == interest.partition
+            && last.topic == interest.topic
+        {
+            *last = interest;
+            return;
+        }
         let key = (interest.topic.clone(), interest.partition);
         let place = *self.places.entry(key).or_insert(self.in_order.len());
         match self.in_order.get_mut(place) {
