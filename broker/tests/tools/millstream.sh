@@ -1,7 +1,7 @@
 #!/bin/bash
 # Our broker in the background, for the scripts of broker/tests.
 #
-#   millstream.sh build                                    cargo build --release
+#   millstream.sh build                                    cargo build --release --workspace
 #   millstream.sh start PORT DIR SHARDS [KEY=VALUE...]     waits until it serves
 #   millstream.sh stop DIR [SIGNAL]                        TERM by default; waits for its end
 #   millstream.sh restart DIR [SIGNAL [SHARDS]]            on the same port, with the same settings
@@ -39,7 +39,7 @@ stop() { # DIR SIGNAL
 }
 
 case ${1:-} in
-  build) exec cargo build --release --quiet ;;
+  build) exec cargo build --release --quiet --workspace ;;
   start)
     mkdir -p "$3"
     printf 'port=%q shards=%q configs=%q\n' "$2" "$4" "${*:5}" >"$3/command"
