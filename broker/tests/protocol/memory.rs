@@ -117,8 +117,8 @@ fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
     bystander.is_served();
 }
 
-/// A Fetch of these partitions that waits for as long as can be said.
-fn send_long_poll(client: &mut Client, topic: &str, partitions: impl Iterator<Item = i32>) -> i32 {
+/// A Fetch (version 12) of these partitions that waits for as long as can be said, with bytes in a tag that nobody knows.
+fn long_poll(topic: &str, partitions: impl Iterator<Item = i32>, rest: usize) -> Vec<u8> {
     let partitions: Vec<FetchPartition> = partitions
         .map(|partition| FetchPartition {
             partition,
@@ -139,7 +139,17 @@ fn send_long_poll(client: &mut Client, topic: &str, partitions: impl Iterator<It
         topics: Array::from_slice(&topics),
         ..FetchRequest::default()
     };
-    client.send(4, &request)
+    let mut frame = request.encode(12, 1, Some("patient"))[4..].to_vec();
+    assert_eq!(frame.pop(), Some(0), "it has no tags yet");
+    frame.extend([1, 100]);
+    let mut left = rest;
+    while left >= 0x80 {
+        frame.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    frame.push(left as u8);
+    frame.resize(frame.len() + rest, 7);
+    frame
 }
 
 fn small_broker() -> Broker {
@@ -156,11 +166,10 @@ fn long_polls_keep_no_other_request_waiting_and_name_a_partition_once() {
     let mut bystander = Bystander::new(&broker);
     let topic = broker.client().create_topic(1, &[]);
     // 73 MB of requests, more than may be in flight.
-    let mut patient: Vec<(Client, i32)> = Vec::new();
-    for _ in 0..280 {
-        let mut client = broker.client();
-        let id = send_long_poll(&mut client, &topic, std::iter::repeat_n(0, 16_370));
-        patient.push((client, id));
+    let frame = long_poll(&topic, [0, 0, 0].into_iter(), 261_000);
+    let mut patient: Vec<Client> = (0..280).map(|_| broker.client()).collect();
+    for client in &mut patient {
+        client.send_frame(&frame);
     }
     let large = batch(Compression::None, &[&[7; 1_500]]);
     let other = broker.client().create_topic(1, &[]);
@@ -174,8 +183,8 @@ fn long_polls_keep_no_other_request_waiting_and_name_a_partition_once() {
     is_bounded(&broker, "long polls");
     // Each is still there, and is told of the partition once.
     broker.client().produce(9, &topic, 0, -1, Some(&large)).unwrap();
-    for (client, id) in &mut patient {
-        let answer: FetchResponse<Vec<u8>> = client.receive(4, *id).unwrap();
+    for client in &mut patient {
+        let answer: FetchResponse<Vec<u8>> = client.receive(12, 1).unwrap();
         assert_eq!(answer.topics[0].partitions.len(), 1);
     }
 }
@@ -191,16 +200,14 @@ fn long_polls_for_many_partitions_make_room_for_others() {
     let topic = broker.client().create_topic(PARTITIONS, &[]);
     // Half as much again as there is room for.
     let room = MEMORY_BYTES / 32 / 512 / PARTITIONS.unsigned_abs() as u64;
-    let mut patient: Vec<(Client, i32)> = Vec::new();
-    for _ in 0..room * 3 / 2 {
-        let mut client = broker.client();
-        let id = send_long_poll(&mut client, &topic, 0..PARTITIONS);
-        patient.push((client, id));
+    let frame = long_poll(&topic, 0..PARTITIONS, 0);
+    let mut patient: Vec<Client> = (0..room * 3 / 2).map(|_| broker.client()).collect();
+    for client in &mut patient {
+        client.send_frame(&frame);
     }
     bystander.is_served();
     // Those that came first are answered early, with nothing.
-    let (client, id) = &mut patient[0];
-    let answer: FetchResponse<Vec<u8>> = client.receive(4, *id).unwrap();
+    let answer: FetchResponse<Vec<u8>> = patient[0].receive(12, 1).unwrap();
     assert_eq!(answer.topics[0].partitions.len(), 200);
     let records = |part: &FetchPartitionResponse<Vec<u8>>| part.records.byte_count();
     assert_eq!(answer.topics[0].partitions.iter().map(records).sum::<usize>(), 0);
