@@ -1,5 +1,7 @@
 //! What clients promise, ask for and do not read takes no more memory than the settings say, and no time of others.
 
+use std::time::Duration;
+
 use wire::messages::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
 };
@@ -152,9 +154,20 @@ fn long_poll(topic: &str, partitions: impl Iterator<Item = i32>, rest: usize) ->
     frame
 }
 
+/// Two shards of half of it each.
 fn small_broker() -> Broker {
-    let memory = format!("memory.bytes={MEMORY_BYTES}");
-    Broker::start_with(&["--set", &memory, "--set", "shards=1"])
+    Broker::start_with(&["--set", &format!("memory.bytes={MEMORY_BYTES}")])
+}
+
+/// A new topic, and those of its partitions that the first node leads.
+fn led_by_the_first(broker: &Broker, partitions: i32) -> (String, Vec<i32>) {
+    let mut client = broker.client();
+    let topic = client.create_topic(partitions, &[]);
+    let metadata = client.metadata(Some(&[&topic]));
+    let first = metadata.brokers.iter().map(|node| node.node_id).min();
+    let partitions = metadata.topics[0].partitions.iter();
+    let led = partitions.filter(|partition| Some(partition.leader_id) == first);
+    (topic.clone(), led.map(|partition| partition.partition).collect())
 }
 
 #[test]
@@ -164,52 +177,68 @@ fn long_polls_keep_no_other_request_waiting_and_name_a_partition_once() {
     }
     let broker = small_broker();
     let mut bystander = Bystander::new(&broker);
-    let topic = broker.client().create_topic(1, &[]);
-    // 73 MB of requests, more than may be in flight.
-    let frame = long_poll(&topic, [0, 0, 0].into_iter(), 261_000);
-    let mut patient: Vec<Client> = (0..280).map(|_| broker.client()).collect();
+    let (topic, led) = led_by_the_first(&broker, 2);
+    let (other, other_led) = led_by_the_first(&broker, 2);
+    let (partition, other_partition) = (led[0], other_led[0]);
+    // 37 MB of requests, more than may be in flight.
+    let frame = long_poll(&topic, [partition; 3].into_iter(), 261_000);
+    let mut patient: Vec<Client> = (0..140).map(|_| broker.leader(&topic, partition)).collect();
     for client in &mut patient {
         client.send_frame(&frame);
     }
     let large = batch(Compression::None, &[&[7; 1_500]]);
-    let other = broker.client().create_topic(1, &[]);
-    let mut producer = broker.client();
+    let mut producer = broker.leader(&other, other_partition);
     // More than one, because the first may come before some of the polls are begun.
     for _ in 0..100 {
-        let answer = producer.produce(9, &other, 0, -1, Some(&large)).unwrap();
+        let answer = producer
+            .produce(9, &other, other_partition, -1, Some(&large))
+            .unwrap();
         assert_eq!(answer.error_code, ErrorCode::None);
     }
     bystander.is_served();
     is_bounded(&broker, "long polls");
-    // Each is still there, and is told of the partition once.
-    broker.client().produce(9, &topic, 0, -1, Some(&large)).unwrap();
+    // All still wait, and are then told of the partition once.
+    for client in &mut patient {
+        assert!(client.is_silent(Duration::from_millis(1)));
+    }
+    producer.produce(9, &topic, partition, -1, Some(&large)).unwrap();
     for client in &mut patient {
         let answer: FetchResponse<Vec<u8>> = client.receive(12, 1).unwrap();
         assert_eq!(answer.topics[0].partitions.len(), 1);
+        assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::None);
     }
 }
 
 #[test]
 fn long_polls_for_many_partitions_make_room_for_others() {
-    const PARTITIONS: i32 = 200;
     if Broker::foreign().is_some() {
         return;
     }
     let broker = small_broker();
     let mut bystander = Bystander::new(&broker);
-    let topic = broker.client().create_topic(PARTITIONS, &[]);
+    let (topic, led) = led_by_the_first(&broker, 200);
+    let frame = long_poll(&topic, led.iter().copied(), 0);
+    let mut patient = vec![broker.leader(&topic, led[0])];
+    patient[0].send_frame(&frame);
+    assert!(
+        patient[0].is_silent(Duration::from_millis(500)),
+        "there is room for one"
+    );
     // Half as much again as there is room for.
-    let room = MEMORY_BYTES / 32 / 512 / PARTITIONS.unsigned_abs() as u64;
-    let frame = long_poll(&topic, 0..PARTITIONS, 0);
-    let mut patient: Vec<Client> = (0..room * 3 / 2).map(|_| broker.client()).collect();
-    for client in &mut patient {
+    let room = MEMORY_BYTES as usize / 2 / 32 / 512 / led.len();
+    for _ in 0..room * 3 / 2 {
+        let mut client = broker.leader(&topic, led[0]);
         client.send_frame(&frame);
+        patient.push(client);
     }
     bystander.is_served();
-    // Those that came first are answered early, with nothing.
+    // Who came first is answered early, with nothing.
     let answer: FetchResponse<Vec<u8>> = patient[0].receive(12, 1).unwrap();
-    assert_eq!(answer.topics[0].partitions.len(), 200);
-    let records = |part: &FetchPartitionResponse<Vec<u8>>| part.records.byte_count();
-    assert_eq!(answer.topics[0].partitions.iter().map(records).sum::<usize>(), 0);
+    let partitions = &answer.topics[0].partitions;
+    assert_eq!(partitions.len(), led.len());
+    let is_empty = |part: &FetchPartitionResponse<Vec<u8>>| {
+        part.error_code == ErrorCode::None && part.records.byte_count() == 0
+    };
+    assert!(partitions.iter().all(is_empty));
     is_bounded(&broker, "long polls for many partitions");
 }
