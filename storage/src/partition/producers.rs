@@ -1,8 +1,9 @@
 //! How many idempotent producers a shard's partitions may remember together.
 //!
 //! Owns the count, and who has to forget when there are too many: a client chooses its producer ids, and may choose many.
-//! The partitions with the most forget first, so that one that is flooded takes nothing from the others. A producer that
-//! was forgotten and writes again is one that was never seen: any sequence is taken from it.
+//! Those with at least half of the average forget half of theirs, so that one that is flooded takes nothing from those
+//! that have few; where many have many, all of these forget. A producer that was forgotten and writes again is one that
+//! was never seen: any sequence is taken from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
