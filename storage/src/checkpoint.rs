@@ -15,8 +15,10 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::{ProducerBatch, SavedProducer};
 
 const MAGIC: u32 = 0x4d4c_4350; // "MLCP"
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 64;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 72;
+/// Without times: of the checkpoint, and of segments. It is still read.
+const VERSION_WITHOUT_TIMES: u32 = 1;
 /// The largest checkpoint that is read, in bytes: a million partitions with a partial block each are 4 GiB.
 const CHECKPOINT_BYTES_MAX: u64 = 8 << 30;
 
@@ -28,6 +30,8 @@ pub(crate) struct Checkpoint {
     pub(crate) journal_id: u128,
     /// The first record that is not in it.
     pub(crate) replay: ReplayStart,
+    /// When it was made, in milliseconds since 1970; 0 if that is not known.
+    pub(crate) time_ms: i64,
     pub(crate) partitions: Vec<PartitionCheckpoint>,
 }
 
@@ -60,6 +64,12 @@ pub(crate) struct SegmentCheckpoint {
     pub(crate) max_timestamp_ms: i64,
     pub(crate) max_timestamp_offset: u32,
     pub(crate) bytes_since_entry: u32,
+    /// The largest of its first batch.
+    pub(crate) first_timestamp_ms: i64,
+    /// When its first batch was appended, in milliseconds since 1970; 0 if that is not known.
+    pub(crate) begun_ms: i64,
+    /// When its newest batch was appended, in milliseconds since 1970; 0 if that is not known.
+    pub(crate) appended_ms: i64,
 }
 
 /// The file that a generation is in.
@@ -165,6 +175,7 @@ fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     header.put(&checkpoint.journal_id.to_le_bytes());
     header.put(&checkpoint.replay.seq.to_le_bytes());
     header.put(&checkpoint.replay.position.to_le_bytes());
+    header.put(&checkpoint.time_ms.to_le_bytes());
     header.put(&body.to_le_bytes());
     bytes[..HEADER_BYTES].copy_from_slice(&header.0);
     let crc = crc32c::crc32c(&bytes[4..]);
@@ -189,6 +200,9 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
         to.put(&segment.max_timestamp_ms.to_le_bytes());
         to.put(&segment.max_timestamp_offset.to_le_bytes());
         to.put(&segment.bytes_since_entry.to_le_bytes());
+        to.put(&segment.first_timestamp_ms.to_le_bytes());
+        to.put(&segment.begun_ms.to_le_bytes());
+        to.put(&segment.appended_ms.to_le_bytes());
     }
     to.bytes(&partition.partial);
     to.length(partition.leader_epochs.starts.len());
@@ -218,9 +232,14 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         return None;
     }
     let mut from = Reader(&bytes[4..]);
-    if from.u32()? != MAGIC || from.u32()? != VERSION {
+    if from.u32()? != MAGIC {
         return None;
     }
+    let has_times = match from.u32()? {
+        VERSION => true,
+        VERSION_WITHOUT_TIMES => false,
+        _ => return None,
+    };
     let previous_crc = from.u32()?;
     let generation = from.u64()?;
     let journal_id = from.u128()?;
@@ -229,19 +248,21 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         position: from.u64()?,
         previous_crc,
     };
+    let time_ms = if has_times { from.i64()? } else { 0 };
     if from.u64()? != from.0.len() as u64 {
         return None;
     }
-    let partitions = from.list(decode_partition)?;
+    let partitions = from.list(|from| decode_partition(from, has_times))?;
     from.0.is_empty().then_some(Checkpoint {
         generation,
         journal_id,
         replay,
+        time_ms,
         partitions,
     })
 }
 
-fn decode_partition(from: &mut Reader<'_>) -> Option<PartitionCheckpoint> {
+fn decode_partition(from: &mut Reader<'_>, has_times: bool) -> Option<PartitionCheckpoint> {
     Some(PartitionCheckpoint {
         id: TopicPartition {
             topic_id: from.u128()?,
@@ -251,24 +272,35 @@ fn decode_partition(from: &mut Reader<'_>) -> Option<PartitionCheckpoint> {
         owner_epoch: from.u32()?,
         log_start_offset: from.i64()?,
         next_offset: from.i64()?,
-        segments: from.list(|from| {
-            Some(SegmentCheckpoint {
-                base_offset: from.i64()?,
-                length: from.u32()?,
-                is_sealed: from.u32()? != 0,
-                index_entries: from.u32()?,
-                time_entries: from.u32()?,
-                max_timestamp_ms: from.i64()?,
-                max_timestamp_offset: from.u32()?,
-                bytes_since_entry: from.u32()?,
-            })
-        })?,
+        segments: from.list(|from| decode_segment(from, has_times))?,
         partial: from.bytes()?.to_vec(),
         leader_epochs: LeaderEpochs {
             starts: from.list(|from| Some((from.i32()?, from.i64()?)))?,
         },
         producers: from.list(decode_producer)?,
     })
+}
+
+fn decode_segment(from: &mut Reader<'_>, has_times: bool) -> Option<SegmentCheckpoint> {
+    let mut segment = SegmentCheckpoint {
+        base_offset: from.i64()?,
+        length: from.u32()?,
+        is_sealed: from.u32()? != 0,
+        index_entries: from.u32()?,
+        time_entries: from.u32()?,
+        max_timestamp_ms: from.i64()?,
+        max_timestamp_offset: from.u32()?,
+        bytes_since_entry: from.u32()?,
+        ..SegmentCheckpoint::default()
+    };
+    if has_times {
+        segment.first_timestamp_ms = from.i64()?;
+        segment.begun_ms = from.i64()?;
+        segment.appended_ms = from.i64()?;
+    } else {
+        segment.first_timestamp_ms = segment.max_timestamp_ms;
+    }
+    Some(segment)
 }
 
 fn decode_producer(from: &mut Reader<'_>) -> Option<SavedProducer> {
@@ -395,6 +427,9 @@ mod tests {
                 max_timestamp_ms: 5,
                 max_timestamp_offset: 6,
                 bytes_since_entry: 7,
+                first_timestamp_ms: 4,
+                begun_ms: 1_700_000_000_000,
+                appended_ms: 1_700_000_000_500,
             }],
             partial: vec![1, 2, 3],
             leader_epochs: LeaderEpochs {
@@ -410,6 +445,7 @@ mod tests {
                 position: 8_192,
                 previous_crc: 0xfeed,
             },
+            time_ms: 1_700_000_000_999,
             partitions: vec![partition, PartitionCheckpoint::default()],
         }
     }
@@ -419,6 +455,34 @@ mod tests {
         assert_eq!(decode(&encode(&checkpoint())), Some(checkpoint()));
         let empty = Checkpoint::default();
         assert_eq!(decode(&encode(&empty)), Some(empty));
+    }
+
+    /// The bytes that the version before wrote.
+    fn encode_without_times(checkpoint: &Checkpoint) -> Vec<u8> {
+        let bytes = encode(checkpoint);
+        let (header, body) = (&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]);
+        // A count of partitions, then of each what is before its segments; only the first has one.
+        let segments = 8 + 16 + 4 + (8 + "orders".len()) + 4 + 8 + 8 + 8;
+        let (without, with) = (8 + 4 * 4 + 8 + 4 + 4, 24);
+        let body = [&body[..segments + without], &body[segments + without + with..]].concat();
+        let mut old = header[..56].to_vec();
+        old.extend((body.len() as u64).to_le_bytes());
+        old.extend(body);
+        old[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        let crc = crc32c::crc32c(&old[4..]);
+        old[..4].copy_from_slice(&crc.to_le_bytes());
+        old
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_version_before_is_read_and_its_times_are_not_known() {
+        let mut expected = checkpoint();
+        let old = encode_without_times(&expected);
+        expected.time_ms = 0;
+        let segment = &mut expected.partitions[0].segments[0];
+        (segment.begun_ms, segment.appended_ms) = (0, 0);
+        segment.first_timestamp_ms = segment.max_timestamp_ms;
+        assert_eq!(decode(&old), Some(expected));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! 10,000 partitions may not hold 30,000 descriptors: the least recently used are closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -37,6 +37,9 @@ pub(crate) struct SealedIndex {
 pub(crate) struct Files {
     files: RefCell<Recent<File>>,
     indexes: RefCell<Recent<Rc<SealedIndex>>>,
+    /// How often something was forgotten: a file that was being opened meanwhile may be the one that is removed, and
+    /// would hold its space.
+    forgotten: Cell<u64>,
 }
 
 impl Files {
@@ -53,6 +56,7 @@ impl Files {
             return Ok(file);
         }
         let path = log_path(directory, base_offset);
+        let forgotten = self.forgotten.get();
         let options = OpenOptions {
             read: true,
             write: true,
@@ -63,7 +67,9 @@ impl Files {
         let file = File::open(&path, options)
             .await
             .map_err(StorageError::io("open", &path))?;
-        self.files.borrow_mut().put(key, file.clone(), FILES_MAX);
+        if self.forgotten.get() == forgotten {
+            self.files.borrow_mut().put(key, file.clone(), FILES_MAX);
+        }
         Ok(file)
     }
 
@@ -93,12 +99,14 @@ impl Files {
 
     /// Forgets the files of a segment.
     pub(crate) fn forget_segment(&self, id: TopicPartition, base_offset: i64) {
+        self.forgotten.set(self.forgotten.get() + 1);
         self.files.borrow_mut().values.remove(&(id, base_offset));
         self.indexes.borrow_mut().values.remove(&(id, base_offset));
     }
 
     /// Forgets all files of a partition.
     pub(crate) fn forget(&self, id: TopicPartition) {
+        self.forgotten.set(self.forgotten.get() + 1);
         self.files.borrow_mut().forget(id);
         self.indexes.borrow_mut().forget(id);
     }
@@ -221,7 +229,33 @@ impl<T: Clone> Recent<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use ring::simulator::Simulator;
+
     use super::*;
+
+    #[test]
+    fn a_file_that_is_removed_while_it_is_opened_is_not_kept_open() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 20);
+        let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
+            let (files, id) = (Files::default(), TopicPartition::default());
+            files.log(Path::new("/"), id, 0, true).await.expect("opened");
+            assert_eq!(files.files.borrow().values.len(), 1);
+            files.forget_segment(id, 0);
+            let mut opening = std::pin::pin!(files.log(Path::new("/"), id, 0, true));
+            std::future::poll_fn(|context| {
+                assert!(opening.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            files.forget_segment(id, 0);
+            opening.await.expect("opened");
+            assert!(files.files.borrow().values.is_empty(), "it would hold its space");
+        });
+        ended.expect("it ends");
+    }
 
     #[test]
     fn the_least_recently_used_goes_first() {

@@ -79,6 +79,46 @@ impl SegmentIndex {
     }
 }
 
+/// How many entries the indexes of a segment will have when all that was appended to it is in them. The indexes
+/// themselves follow the segment's file; a segment ends before its indexes are too large (`segment.index.bytes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexCount {
+    pub(crate) offsets: u32,
+    pub(crate) times: u32,
+    /// The timestamp of the last time entry; -1 without one.
+    pub(crate) newest_time_ms: i64,
+    pub(crate) bytes_since_entry: u32,
+}
+
+impl IndexCount {
+    pub(crate) const NONE: IndexCount = IndexCount {
+        offsets: 0,
+        times: 0,
+        newest_time_ms: -1,
+        bytes_since_entry: 0,
+    };
+
+    /// A batch was appended; `max_timestamp_ms` is the largest of the segment so far.
+    pub(crate) fn add(&mut self, max_timestamp_ms: i64, bytes: u32, interval_bytes: u32) {
+        if self.bytes_since_entry > interval_bytes {
+            self.offsets += 1;
+            if max_timestamp_ms > self.newest_time_ms {
+                self.times += 1;
+                self.newest_time_ms = max_timestamp_ms;
+            }
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(bytes);
+    }
+
+    /// Whether an index of so many bytes has no room for the next entry. The time index keeps room for the entry that
+    /// closes a segment, as Kafka's does.
+    pub(crate) fn is_full(&self, index_bytes: u32) -> bool {
+        self.offsets >= index_bytes / INDEX_ENTRY_BYTES as u32
+            || self.times + 1 >= index_bytes / TIME_ENTRY_BYTES as u32
+    }
+}
+
 /// Where to begin to look for an offset: at the last batch whose entry is not past it.
 pub(crate) fn floor(entries: &[IndexEntry], relative_offset: u32) -> u32 {
     let after = entries.partition_point(|entry| entry.relative_offset <= relative_offset);
@@ -192,6 +232,28 @@ mod tests {
         assert_eq!(first_possible(&index.times, 1_002), 0);
         assert_eq!(first_possible(&index.times, 1_003), 29);
         assert_eq!(first_possible(&index.times, i64::MAX), 99);
+    }
+
+    #[test]
+    fn entries_are_counted_before_they_are_made() {
+        let mut count = IndexCount::NONE;
+        let mut max = -1;
+        for n in 0..10 {
+            max = max.max(if n == 5 { 100 } else { 1_000 + i64::from(n) });
+            count.add(max, 1_000, 1_500);
+        }
+        let index = filled();
+        assert_eq!(
+            (count.offsets as usize, count.times as usize),
+            (index.offsets.len(), index.times.len())
+        );
+        assert_eq!(count.bytes_since_entry, index.bytes_since_entry);
+        assert_eq!(count.newest_time_ms, 1_008);
+        // 4 entries of 8 bytes are in it; 4 of 12, and one for the end.
+        assert!(!count.is_full(72) && count.is_full(71));
+        let offsets_only = IndexCount { times: 0, ..count };
+        assert!(!offsets_only.is_full(40) && offsets_only.is_full(39));
+        assert!(IndexCount::NONE.is_full(4));
     }
 
     #[test]

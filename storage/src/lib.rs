@@ -16,6 +16,7 @@ mod error;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod housekeeping;
 mod id;
 mod index;
 mod journal;
@@ -25,9 +26,11 @@ mod partition;
 mod phase;
 mod producer_state;
 mod recovery;
+mod retention;
 mod segment;
 mod shard_log;
 mod shortage;
+mod steady_clock;
 
 pub use commit::CommitTicket;
 pub use directory::{DirectoryOptions, LogDirectory};

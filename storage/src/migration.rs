@@ -151,6 +151,10 @@ impl Inner {
         let up_to_seq = replay.seq - 1;
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
         for log in &logs {
+            if is_last {
+                // Whoever has asked for a deletion may not have come to it, and everything is durable.
+                log.begin_where_committed();
+            }
             log.remove_deleted(log.take_deleted(up_to_seq)).await;
             log.migrate(up_to_seq).await?;
             if is_last {
@@ -168,6 +172,7 @@ impl Inner {
             generation,
             journal_id: self.committer.journal().superblock().journal_id,
             replay,
+            time_ms: self.shared.clock.known_ms(),
             partitions: logs.iter().map(PartitionLog::checkpoint).collect(),
         };
         checkpoint::write(&self.directory, &checkpoint).await?;

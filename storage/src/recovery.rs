@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use ring::buffer::Pool;
+use ring::count::Counter;
 
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
@@ -22,6 +23,7 @@ use crate::journal::{Journal, Scan, Visit};
 use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget};
 use crate::phase;
 use crate::shortage::Shortage;
+use crate::steady_clock::SteadyClock;
 
 /// The shares of a shard's memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +126,9 @@ pub(crate) async fn recover(
         block_bytes: superblock.block_bytes,
         reading_shortage: Shortage::default(),
         has_deleted: std::cell::Cell::new(false),
+        removed_segments: Counter::new(),
+        removed_bytes: Counter::new(),
+        clock: Rc::new(SteadyClock::new((saved.time_ms > 0).then_some(saved.time_ms))),
     });
     let mut recovery = Recovery {
         specs: specs.iter().map(|spec| (spec.id, spec)).collect(),
@@ -230,7 +235,7 @@ impl Recovery<'_> {
                     for (entry, range) in scanned.entries.iter().zip(scanned.payloads) {
                         let bytes = &scanned.bytes[range.clone()];
                         let offset = range.start - header.payload_offset as usize;
-                        self.apply(entry, bytes, group.as_ref(), offset as u32)
+                        self.apply(entry, bytes, header.time_ms, group.as_ref(), offset as u32)
                             .map_err(|what| {
                                 let what =
                                     format!("journal record {}, partition {}: {what}", header.seq, entry.id);
@@ -279,6 +284,7 @@ impl Recovery<'_> {
         &mut self,
         entry: &Entry,
         bytes: &[u8],
+        time_ms: i64,
         group: Option<&Rc<Group>>,
         offset: u32,
     ) -> Result<(), String> {
@@ -307,6 +313,12 @@ impl Recovery<'_> {
             Kind::Start => {
                 let log = self.partitions.get(&entry.id);
                 let log = log.ok_or("the log's start of a partition that was never opened")?;
+                if entry.base_offset > log.log_end_offset() {
+                    return Err(format!(
+                        "its log begins at offset {}, and ends before",
+                        entry.base_offset
+                    ));
+                }
                 log.begin_at(entry.base_offset);
                 Ok(())
             }
@@ -322,7 +334,7 @@ impl Recovery<'_> {
                     length: entry.length,
                 };
                 self.report.batches += 1;
-                log.replay(entry, bytes, group.clone(), place)
+                log.replay(entry, bytes, time_ms, group.clone(), place)
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The segments of a partition: which bytes of its log are where. Pure.
+//! The segments of a partition: which bytes of its log are where, and where one ends and the next begins. Pure.
 //!
 //! A log is a stream of bytes; a segment is a stretch of it, named by its first offset. Positions in the stream count
 //! from the first segment that is known, so that "how many bytes from here to there" is a subtraction.
 
-use crate::index::SegmentIndex;
+use crate::index::{IndexCount, SegmentIndex};
 
 /// A stretch of the log.
 #[derive(Debug, Clone)]
@@ -27,10 +27,55 @@ pub(crate) struct Segment {
     pub(crate) offsets_written: usize,
     /// The same of the time index.
     pub(crate) times_written: usize,
+    /// Of the appended bytes.
+    pub(crate) times: SegmentTimes,
+    /// Of the appended bytes.
+    pub(crate) index_count: IndexCount,
+    /// So much earlier than others it ends by its age, in milliseconds.
+    pub(crate) jitter_ms: u64,
+}
+
+/// Of which times a segment's batches are, and when they were appended; in milliseconds since 1970. They decide when it
+/// ends, and for how long it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentTimes {
+    /// The largest timestamp of the first batch; -1 without one.
+    pub(crate) first_timestamp_ms: i64,
+    /// The largest of all batches; -1 without one.
+    pub(crate) max_timestamp_ms: i64,
+    /// When the first batch was appended.
+    pub(crate) begun_ms: i64,
+    /// When the newest batch was appended.
+    pub(crate) appended_ms: i64,
+}
+
+impl SegmentTimes {
+    fn of(batch: &NextBatch) -> SegmentTimes {
+        SegmentTimes {
+            first_timestamp_ms: batch.max_timestamp_ms,
+            max_timestamp_ms: batch.max_timestamp_ms,
+            begun_ms: batch.appended_ms,
+            appended_ms: batch.appended_ms,
+        }
+    }
+
+    fn add(&mut self, batch: &NextBatch) {
+        self.max_timestamp_ms = self.max_timestamp_ms.max(batch.max_timestamp_ms);
+        self.appended_ms = self.appended_ms.max(batch.appended_ms);
+    }
+
+    /// How old the segment is for a batch that would be its next: by the timestamps of both, as Kafka has it, or since
+    /// it was begun if its first batch has none.
+    fn age_ms(&self, next: &NextBatch) -> i64 {
+        match self.first_timestamp_ms {
+            ..0 => next.appended_ms.saturating_sub(self.begun_ms),
+            first_ms => next.max_timestamp_ms.saturating_sub(first_ms),
+        }
+    }
 }
 
 impl Segment {
-    pub(crate) fn new(base_offset: i64, stream_start: u64) -> Segment {
+    pub(crate) fn new(base_offset: i64, stream_start: u64, times: SegmentTimes, jitter_ms: u64) -> Segment {
         Segment {
             base_offset,
             stream_start,
@@ -42,6 +87,9 @@ impl Segment {
             time_entries: 0,
             offsets_written: 0,
             times_written: 0,
+            times,
+            index_count: IndexCount::NONE,
+            jitter_ms,
         }
     }
 
@@ -61,6 +109,28 @@ pub(crate) struct Segments {
     pub(crate) all: Vec<Segment>,
 }
 
+/// A batch that is to be appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NextBatch {
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset: i64,
+    pub(crate) bytes: u32,
+    /// The largest of its records, in milliseconds since 1970; -1 without any.
+    pub(crate) max_timestamp_ms: i64,
+    /// When it is appended, in milliseconds since 1970.
+    pub(crate) appended_ms: i64,
+}
+
+/// When a segment ends: before the batch with which it would be larger, older, or have larger indexes than this.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SegmentLimits {
+    pub(crate) bytes: u32,
+    /// In milliseconds.
+    pub(crate) ms: u64,
+    /// Of each of its indexes.
+    pub(crate) index_bytes: u32,
+}
+
 /// Where the next batch goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -69,19 +139,15 @@ pub(crate) struct Position {
 }
 
 impl Segments {
-    /// Where a batch of `bytes` with these offsets goes: in a new segment if the last one would pass `segment_bytes`,
-    /// or its index could not count so far.
-    pub(crate) fn position_of_next(
-        &self,
-        base_offset: i64,
-        last_offset: i64,
-        bytes: usize,
-        segment_bytes: u32,
-    ) -> Position {
+    /// Where a batch goes: in a new segment if the last one would pass its limits, or its index could not count so far.
+    pub(crate) fn position_of_next(&self, next: &NextBatch, limits: &SegmentLimits) -> Position {
         let fits = self.all.last().filter(|last| {
+            let age_ms = last.times.age_ms(next).max(0).unsigned_abs();
             !last.is_sealed
-                && last.appended as usize + bytes <= segment_bytes as usize
-                && last_offset - last.base_offset <= i64::from(i32::MAX)
+                && u64::from(last.appended) + u64::from(next.bytes) <= u64::from(limits.bytes)
+                && next.last_offset - last.base_offset <= i64::from(i32::MAX)
+                && age_ms <= limits.ms.saturating_sub(last.jitter_ms)
+                && !last.index_count.is_full(limits.index_bytes)
         });
         match fits {
             Some(last) => Position {
@@ -89,24 +155,35 @@ impl Segments {
                 file_position: last.appended,
             },
             None => Position {
-                segment_base: base_offset,
+                segment_base: next.base_offset,
                 file_position: 0,
             },
         }
     }
 
-    /// Takes a batch at the position that was found for it.
-    pub(crate) fn append(&mut self, position: Position, bytes: u32) {
+    /// Takes a batch at the position that was found for it. `jitter_ms` is asked for if it begins a segment.
+    pub(crate) fn append(
+        &mut self,
+        position: Position,
+        batch: &NextBatch,
+        index_interval_bytes: u32,
+        jitter_ms: impl FnOnce() -> u64,
+    ) {
         if position.file_position == 0 {
-            let stream_start = self.stream_end();
-            self.all.push(Segment::new(position.segment_base, stream_start));
+            let times = SegmentTimes::of(batch);
+            let segment = Segment::new(position.segment_base, self.stream_end(), times, jitter_ms());
+            self.all.push(segment);
         }
         let last = self.all.last_mut().expect("one was there, or was made");
         assert_eq!(
             (last.base_offset, last.appended),
             (position.segment_base, position.file_position)
         );
-        last.appended += bytes;
+        last.appended += batch.bytes;
+        last.times.add(batch);
+        let largest_ms = last.times.max_timestamp_ms;
+        last.index_count
+            .add(largest_ms, batch.bytes, index_interval_bytes);
     }
 
     /// Bytes of the whole log.
@@ -133,13 +210,35 @@ pub(crate) fn file_stem(base_offset: i64) -> String {
 mod tests {
     use super::*;
 
+    const NO_LIMITS: SegmentLimits = SegmentLimits {
+        bytes: 1_000,
+        ms: u64::MAX,
+        index_bytes: u32::MAX,
+    };
+
+    fn next(base_offset: i64, last_offset: i64, bytes: u32) -> NextBatch {
+        NextBatch {
+            base_offset,
+            last_offset,
+            bytes,
+            max_timestamp_ms: -1,
+            appended_ms: 0,
+        }
+    }
+
+    fn append(segments: &mut Segments, batch: &NextBatch, limits: &SegmentLimits) -> Position {
+        let position = segments.position_of_next(batch, limits);
+        segments.append(position, batch, 0, || 0);
+        position
+    }
+
     #[test]
     fn batches_fill_a_segment_and_the_one_that_does_not_fit_begins_the_next() {
         let mut segments = Segments::default();
         let mut at = Vec::new();
         for offset in 0..5 {
-            let position = segments.position_of_next(offset * 10, offset * 10 + 9, 400, 1_000);
-            segments.append(position, 400);
+            let batch = next(offset * 10, offset * 10 + 9, 400);
+            let position = append(&mut segments, &batch, &NO_LIMITS);
             at.push((position.segment_base, position.file_position));
         }
         assert_eq!(at, [(0, 0), (0, 400), (20, 0), (20, 400), (40, 0)]);
@@ -151,12 +250,75 @@ mod tests {
     #[test]
     fn an_offset_too_far_for_the_index_begins_a_segment() {
         let mut segments = Segments::default();
-        segments.append(segments.position_of_next(5, 9, 100, 1_000), 100);
+        append(&mut segments, &next(5, 9, 100), &NO_LIMITS);
         let far = 5 + i64::from(i32::MAX);
-        assert_eq!(segments.position_of_next(10, far, 100, 1_000).file_position, 100);
-        assert_eq!(
-            segments.position_of_next(10, far + 1, 100, 1_000).file_position,
-            0
+        let at = |last_offset| segments.position_of_next(&next(10, last_offset, 100), &NO_LIMITS);
+        assert_eq!(at(far).file_position, 100);
+        assert_eq!(at(far + 1).file_position, 0);
+    }
+
+    /// Whether a batch of that timestamp, appended then, begins a segment behind one of these.
+    fn begins(before: &[(i64, i64)], jitter_ms: u64, (max_timestamp_ms, appended_ms): (i64, i64)) -> bool {
+        let limits = SegmentLimits { ms: 100, ..NO_LIMITS };
+        let mut segments = Segments::default();
+        for (number, &(max_timestamp_ms, appended_ms)) in (0..).zip(before) {
+            let batch = NextBatch {
+                max_timestamp_ms,
+                appended_ms,
+                ..next(number, number, 10)
+            };
+            let position = Position {
+                segment_base: 0,
+                file_position: segments.stream_end() as u32,
+            };
+            segments.append(position, &batch, 0, || jitter_ms);
+        }
+        let batch = NextBatch {
+            max_timestamp_ms,
+            appended_ms,
+            ..next(50, 50, 10)
+        };
+        segments.position_of_next(&batch, &limits).file_position == 0
+    }
+
+    #[test]
+    fn a_segment_ends_by_the_timestamps_of_its_first_batch_and_the_next_whenever_they_come() {
+        for (before, batch, is_new) in [
+            (&[(1_000, 0)][..], (1_100, 900), false),
+            (&[(1_000, 0)], (1_101, 0), true),
+            // Not by the largest so far, nor by the newest.
+            (&[(1_000, 0), (1_090, 0)], (1_101, 0), true),
+            // A batch of older records fits.
+            (&[(1_000, 0)], (5, 900), false),
+            (&[(1_000, 0)], (-1, 900), false),
+            // Without a timestamp the time since it was begun counts.
+            (&[(-1, 1_000)], (9_999, 1_100), false),
+            (&[(-1, 1_000)], (-1, 1_101), true),
+            (&[(-1, 1_000), (5_000, 1_050)], (5_000, 1_101), true),
+            (&[(-1, 1_000)], (-1, 10), false),
+            (&[(0, 0)], (i64::MAX, 0), true),
+        ] {
+            assert_eq!(begins(before, 0, batch), is_new, "{before:?}, {batch:?}");
+        }
+        assert!(begins(&[(1_000, 0)], 30, (1_071, 0)));
+        assert!(!begins(&[(1_000, 0)], 30, (1_070, 0)));
+        assert!(
+            !begins(&[(1_000, 0)], 500, (1_000, 0)),
+            "the same moment is no age"
         );
+    }
+
+    #[test]
+    fn a_segment_ends_before_its_index_is_too_large() {
+        let limits = SegmentLimits {
+            index_bytes: 31,
+            ..NO_LIMITS
+        };
+        let mut segments = Segments::default();
+        // An entry for each batch but the first; 31 bytes are three, and batches without timestamps have none in the other.
+        let starts: Vec<i64> = (0..9)
+            .map(|offset| append(&mut segments, &next(offset, offset, 10), &limits).segment_base)
+            .collect();
+        assert_eq!(starts, [0, 0, 0, 0, 4, 4, 4, 4, 8]);
     }
 }

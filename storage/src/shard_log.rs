@@ -19,6 +19,7 @@ use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
 use crate::directory::{journal_place, topic_id_of};
 use crate::error::{AppendError, StorageError};
+use crate::housekeeping::Housekeeping;
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::migration::Migration;
@@ -36,6 +37,8 @@ pub struct ShardOptions {
     pub memory_bytes: usize,
     /// `log.segment.delete.delay.ms`: a dropped partition's files are removed after it.
     pub file_delete_delay: Duration,
+    /// `log.retention.check.interval.ms`: how often it is looked for segments that need not be kept.
+    pub retention_check_interval: Duration,
 }
 
 /// What a shard's log has done since it was opened, and how full it is.
@@ -61,6 +64,12 @@ pub struct ShardStatistics {
     pub producers: usize,
     /// How many of them may be.
     pub producers_max: usize,
+    /// Segments that were removed, because of their age, their topic's size, or DeleteRecords.
+    pub removed_segments: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// By how much the wall clock is ahead of what the age of records goes by, in milliseconds: 0 while it is believed.
+    pub wall_clock_ahead_ms: i64,
     /// The log's memory.
     pub memory: [PoolUsage; 3],
 }
@@ -85,6 +94,7 @@ struct Inner {
     committer: Committer,
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
     migration: Migration,
+    housekeeping: Housekeeping,
     file_delete_delay: Cell<Duration>,
 }
 
@@ -128,7 +138,8 @@ impl ShardLog {
             report,
         } = recovered;
         journal.begin_epoch(journal_tail).await?;
-        let committer = Committer::start(journal, end, resident, tail, shared.staging.clone());
+        let (staging, clock) = (shared.staging.clone(), shared.clock.clone());
+        let committer = Committer::start(journal, end, resident, tail, staging, clock);
         committer.migrated(migrated_seq);
         if shared.committer.set(committer.clone()).is_err() {
             unreachable!("set once, here");
@@ -144,6 +155,7 @@ impl ShardLog {
         );
         let log = ShardLog {
             inner: Rc::new(Inner {
+                housekeeping: Housekeeping::new(shared.clone(), partitions.clone()),
                 shared,
                 committer,
                 partitions,
@@ -169,6 +181,8 @@ impl ShardLog {
                 }
             }
         }
+        // Only now does every partition have its topic's settings.
+        log.inner.housekeeping.start(options.retention_check_interval);
         Ok((log, report))
     }
 
@@ -321,12 +335,21 @@ impl ShardLog {
             partitions: partitions.borrow().len(),
             producers,
             producers_max,
+            removed_segments: shared.removed_segments.get(),
+            removed_bytes: shared.removed_bytes.get(),
+            wall_clock_ahead_ms: shared.clock.wall_clock_ahead_ms(),
             memory: [
                 committer.memory_usage(),
                 shared.reading.usage(),
                 shared.staging.usage(),
             ],
         }
+    }
+
+    /// Waits until the wall clock has jumped, or after `has_jumped` until it is believed again: it agrees, or it has kept
+    /// its time for an hour. Meanwhile records grow old as if it had not. By how many milliseconds it has, either way.
+    pub async fn wall_clock_turn(&self, has_jumped: bool) -> i64 {
+        self.inner.shared.clock.turn(has_jumped).await
     }
 
     /// Why the log takes nothing any more, if it does not. A log that was stopped has not failed.
@@ -356,8 +379,12 @@ impl ShardLog {
     /// If something cannot be written. The log is as safe as after a crash then.
     pub async fn stop(&self) -> Result<(), StorageError> {
         let Inner {
-            committer, migration, ..
+            committer,
+            migration,
+            housekeeping,
+            ..
         } = &*self.inner;
+        housekeeping.stop();
         committer.stop().await?;
         migration.finish().await
     }

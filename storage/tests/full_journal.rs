@@ -46,6 +46,7 @@ async fn open() -> ShardLog {
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     ShardLog::open(options, Vec::new(), |_| false).await.unwrap().0
 }

@@ -53,6 +53,7 @@ async fn open(partitions: i32) -> ShardLog {
         // The log keeps some of it for its manifest: the bound is a little below.
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     ShardLog::open(options, specs, |_| false).await.unwrap().0
 }

@@ -52,6 +52,7 @@ async fn open() -> Result<ShardLog, StorageError> {
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     Ok(ShardLog::open(options, specs, |_| false).await?.0)
 }

@@ -43,6 +43,7 @@ async fn open() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError> 
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     let (log, _) = ShardLog::open(options, specs, |_| false).await?;
     let partition = log.partition(ID).unwrap();

@@ -46,6 +46,7 @@ async fn open() -> (ShardLog, PartitionLog) {
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     let log = shard.partition(ID).expect("it is there");

@@ -262,6 +262,30 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_removed_segments_total",
+            Kind::Counter,
+            "Segments removed: by retention.ms, retention.bytes, or DeleteRecords.",
+        ),
+        |shard| shard.log.removed_segments,
+    ),
+    (
+        family(
+            "millstream_removed_bytes_total",
+            Kind::Counter,
+            "Bytes of the segments removed.",
+        ),
+        |shard| shard.log.removed_bytes,
+    ),
+    (
+        family(
+            "millstream_wall_clock_ahead_seconds",
+            Kind::Gauge,
+            "By how much the wall clock is ahead of the time that retention.ms goes by: 0 unless it has jumped, or the broker has started, within the last hour.",
+        ),
+        |shard| shard.log.wall_clock_ahead_ms.unsigned_abs() / 1_000,
+    ),
+    (
+        family(
             "millstream_group_members",
             Kind::Gauge,
             "Members of the consumer groups that the shard coordinates.",

@@ -62,20 +62,12 @@ fn find(shard: &Shard, topic: Option<&LocalTopic>, partition: i32) -> Result<Par
         return Err(ErrorCode::InvalidTopicException);
     }
     match topic.place(partition, shard.node_id) {
-        Place::Here(log) if !is_only_compacted(topic) => Ok(log.clone()),
+        // A log that is only compacted has the newest records of their keys, not those of a time.
+        Place::Here(log) if topic.cleanup.is_deleting => Ok(log.clone()),
         Place::Here(_) => Err(ErrorCode::PolicyViolation),
         Place::Elsewhere(_) => Err(ErrorCode::NotLeaderOrFollower),
         Place::Nowhere => Err(ErrorCode::UnknownTopicOrPartition),
     }
-}
-
-/// Such a log's records are the newest of their keys, not the oldest of their time.
-fn is_only_compacted(topic: &LocalTopic) -> bool {
-    topic
-        .topic
-        .configs
-        .get("cleanup.policy")
-        .is_some_and(|policy| policy == "compact")
 }
 
 async fn delete(log: &PartitionLog, offset: i64) -> Result<i64, ErrorCode> {

@@ -256,7 +256,6 @@ mod tests {
             synonyms(&settings, "log.retention.ms"),
             [
                 of("log.retention.ms", "5", 3),
-                of("log.retention.ms", "-1", 5),
                 of("log.retention.hours", "168", 5)
             ]
         );

@@ -2,8 +2,8 @@
 //! default, documentation. They cannot be set when a broker starts; those that can be changed while one runs are kept and
 //! shown. One that comes into use moves to [`crate::config::table`].
 //!
-//! Names, types and defaults are Kafka's, but for three defaults that say what happens here: nothing is removed by age,
-//! no segment ends by age, every batch is flushed. `broker/tests/protocol/broker_configs.rs` compares them with Kafka's.
+//! Names, types and defaults are Kafka's, but for one default that says what happens here: every batch is flushed.
+//! `broker/tests/protocol/broker_configs.rs` compares them with Kafka's.
 
 use Kind::*;
 
@@ -12,7 +12,7 @@ use crate::config::table::{I32_MAX, Kind, Setting, Table, UpdateMode, default};
 const I16_MAX: i64 = i16::MAX as i64;
 const SHORT: Kind = Short(i16::MIN as i64..=I16_MAX);
 const SHORT_FROM_1: Kind = Short(1..=I16_MAX);
-const INT: Kind = Integer(i32::MIN as i64..=I32_MAX);
+pub(super) const INT: Kind = Integer(i32::MIN as i64..=I32_MAX);
 pub(super) const INT_FROM_0: Kind = Integer(0..=I32_MAX);
 pub(super) const INT_FROM_1: Kind = Integer(1..=I32_MAX);
 const LONG: Kind = Long(i64::MIN..=i64::MAX);
@@ -283,8 +283,6 @@ kept! {
         "The shortest that a record stays out of compaction, in milliseconds.";
     "log.cleaner.threads", INT_FROM_1, ClusterWide, "1",
         "Threads that compact logs.";
-    "log.cleanup.policy", List(&["compact", "delete"]), ClusterWide, "delete",
-        "What becomes of old records: delete, compact, or both.";
     "log.dir", LIST, ReadOnly, "/tmp/kafka-logs",
         "The directory of the data, if log.dirs is not set. Here --data-dir says it.";
     "log.dir.failure.timeout.ms", LONG_FROM_1, ReadOnly, "30000",
@@ -301,8 +299,6 @@ kept! {
         "How often logs are looked at that may have to be flushed, in milliseconds.";
     "log.flush.start.offset.checkpoint.interval.ms", INT_FROM_0, ReadOnly, "60000",
         "How often it is noted where logs begin, in milliseconds.";
-    "log.index.size.max.bytes", Integer(4..=I32_MAX), ClusterWide, "10485760",
-        "The size of a segment's index, in bytes.";
     "log.local.retention.bytes", Long(-2..=i64::MAX), ClusterWide, "-2",
         "Bytes of a tiered log that stay on the host; -2: as log.retention.bytes.";
     "log.local.retention.ms", Long(-2..=i64::MAX), ClusterWide, "-2",
@@ -313,24 +309,6 @@ kept! {
         "Bytes of a tiered log that may wait to be copied; -1: any.";
     "log.remote.copy.lag.ms", LONG_OR_NONE, ClusterWide, "0",
         "How long a segment of a tiered log may wait to be copied, in milliseconds.";
-    "log.retention.bytes", LONG_OR_NONE, ClusterWide, "-1",
-        "The size above which old segments are deleted, in bytes; -1: never.";
-    "log.retention.check.interval.ms", LONG_FROM_1, ReadOnly, "300000",
-        "How often logs are looked at for what may be deleted, in milliseconds.";
-    "log.retention.hours", INT, ReadOnly, "168",
-        "The age above which old segments are deleted, in hours, if neither log.retention.ms nor .minutes is set.";
-    "log.retention.minutes", INT, ReadOnly, none,
-        "The age above which old segments are deleted, in minutes, if log.retention.ms is not set.";
-    "log.retention.ms", LONG_OR_NONE, ClusterWide, "-1",
-        "The age above which old segments are deleted, in milliseconds; -1: never.";
-    "log.roll.hours", INT_FROM_1, ReadOnly, "168",
-        "The age at which a log begins a new segment, in hours, if log.roll.ms is not set.";
-    "log.roll.jitter.hours", INT_FROM_0, ReadOnly, "0",
-        "By how much log.roll.hours differs from log to log, in hours.";
-    "log.roll.jitter.ms", LONG_FROM_0, ClusterWide, none,
-        "By how much log.roll.ms differs from log to log, in milliseconds.";
-    "log.roll.ms", LONG_FROM_1, ClusterWide, "9223372036854775807",
-        "The age at which a log begins a new segment, in milliseconds.";
     "max.connection.creation.rate", INT_FROM_0, ClusterWide, "2147483647",
         "New connections in a second at most.";
     "max.connections.per.ip.overrides", Text, ClusterWide, "",

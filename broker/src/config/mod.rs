@@ -7,6 +7,7 @@
 pub mod broker;
 mod file;
 mod kept;
+mod log;
 mod nearest;
 pub mod table;
 pub mod topic;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use crate::config::broker::BrokerConfigs;
 use crate::config::table::{SETTINGS, Setting, Table, UpdateMode};
-use crate::partition::leader::{AppendRules, TimestampType};
+use crate::partition::leader::{AppendRules, TimestampType, is_compacting};
 
 pub use self::file::FILE_BYTES_MAX;
 
@@ -175,7 +176,7 @@ impl Settings {
     ///
     /// # Errors
     /// Which settings do not go together.
-    pub(crate) fn check_sizes(&self) -> Result<(), String> {
+    fn check_sizes(&self) -> Result<(), String> {
         let batch = self.integer(&table::MESSAGE_MAX_BYTES);
         self.fits_journal("message.max.bytes", batch)?;
         let segment = self.integer(&table::LOG_SEGMENT_BYTES);
@@ -192,7 +193,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Conflict`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.check_sizes().map_err(ConfigError::Conflict)?;
+        self.check_logs().map_err(ConfigError::Conflict)?;
         let (shortest, longest) = (
             self.integer(&table::GROUP_MIN_SESSION_TIMEOUT_MS),
             self.integer(&table::GROUP_MAX_SESSION_TIMEOUT_MS),
@@ -414,8 +415,7 @@ impl Settings {
             },
             timestamp_before_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_BEFORE_MAX_MS),
             timestamp_after_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS),
-            // log.cleanup.policy is kept, and not used yet.
-            is_compacted: false,
+            is_compacted: is_compacting(self.text(&table::LOG_CLEANUP_POLICY)),
         }
     }
 
@@ -597,7 +597,7 @@ mod tests {
 
     #[test]
     fn a_key_that_would_do_nothing_is_refused() {
-        let error = settings(&["log.retention.ms=1000"]).expect_err("refused");
+        let error = settings(&["log.preallocate=true"]).expect_err("refused");
         assert!(matches!(error, ConfigError::NotHonoured { .. }), "{error}");
     }
 

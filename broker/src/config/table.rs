@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use crate::config::kept::KEPT;
+use crate::config::kept::{INT, INT_FROM_0, INT_FROM_1, KEPT, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
 
 /// Shards of a host at most: nodes are numbered by the thousand.
 const SHARDS_MAX: i64 = 64;
@@ -255,6 +255,28 @@ settings! {
         "The size at which a log begins a new segment, in bytes.";
     LOG_INDEX_INTERVAL_BYTES: Kafka "log.index.interval.bytes", Kind::Integer(0..=I32_MAX), ClusterWide, "4096",
         "Bytes of a log from one entry of its offset index to the next.";
+    LOG_INDEX_SIZE_MAX_BYTES: Kafka "log.index.size.max.bytes", Kind::Integer(4..=I32_MAX), ClusterWide, "10485760",
+        "The size of a segment's index at which a log begins a new segment, in bytes.";
+    LOG_ROLL_MS: Kafka "log.roll.ms", LONG_FROM_1, ClusterWide, none,
+        "The age at which a log begins a new segment, in milliseconds. Not set: log.roll.hours.";
+    LOG_ROLL_HOURS: Kafka "log.roll.hours", INT_FROM_1, ReadOnly, "168",
+        "The age at which a log begins a new segment, in hours, if log.roll.ms is not set.";
+    LOG_ROLL_JITTER_MS: Kafka "log.roll.jitter.ms", LONG_FROM_0, ClusterWide, none,
+        "By how much log.roll.ms differs from segment to segment, in milliseconds. Not set: log.roll.jitter.hours.";
+    LOG_ROLL_JITTER_HOURS: Kafka "log.roll.jitter.hours", INT_FROM_0, ReadOnly, "0",
+        "By how much log.roll.ms differs from segment to segment, in hours, if log.roll.jitter.ms is not set.";
+    LOG_CLEANUP_POLICY: Kafka "log.cleanup.policy", Kind::List(&["compact", "delete"]), ClusterWide, "delete",
+        "What becomes of old records: delete, compact, or both. Compaction is not there yet: what it would remove stays.";
+    LOG_RETENTION_MS: Kafka "log.retention.ms", LONG_OR_NONE, ClusterWide, none,
+        "The age above which old segments are deleted, in milliseconds; -1: never. Not set: log.retention.minutes.";
+    LOG_RETENTION_MINUTES: Kafka "log.retention.minutes", INT, ReadOnly, none,
+        "The age above which old segments are deleted, in minutes, if log.retention.ms is not set; -1: never.";
+    LOG_RETENTION_HOURS: Kafka "log.retention.hours", INT, ReadOnly, "168",
+        "The age above which old segments are deleted, in hours, if neither log.retention.ms nor .minutes is set; -1: never.";
+    LOG_RETENTION_BYTES: Kafka "log.retention.bytes", LONG_OR_NONE, ClusterWide, "-1",
+        "The size of a partition above which its oldest segments are deleted, in bytes; -1: never.";
+    LOG_RETENTION_CHECK_INTERVAL_MS: Kafka "log.retention.check.interval.ms", LONG_FROM_1, ReadOnly, "300000",
+        "How often logs are looked at for segments to delete, in milliseconds.";
     DEFAULT_REPLICATION_FACTOR: Kafka "default.replication.factor", Kind::Integer(1..=1), ReadOnly, "1",
         "Replicas of a topic that is created without saying how many. Replication is not there yet: only 1.";
     OFFSETS_TOPIC_NUM_PARTITIONS: Kafka "offsets.topic.num.partitions", Kind::Integer(1..=10_000), ReadOnly, "50",

@@ -74,13 +74,12 @@ pub(crate) fn synonyms(name: &str, configs: &BTreeMap<String, String>, settings:
 /// What holds for a topic with these configs, by name.
 pub fn effective(configs: &BTreeMap<String, String>, settings: &Settings) -> Vec<CreatedConfig> {
     let all = TOPIC_CONFIGS.iter().map(|config| {
-        let (value, source) = otherwise(config, settings);
-        let (value, source) = configs
-            .get(config.name)
-            .map_or((value, source), |value| (value.as_str(), Source::Topic));
+        let own = configs.get(config.name);
+        let own = own.map(|value| (value.clone(), Source::Topic));
+        let (value, source) = own.unwrap_or_else(|| otherwise(config, settings));
         CreatedConfig {
             name: config.name.to_owned(),
-            value: Some(value.to_owned()),
+            value: Some(value),
             source: source as i8,
             read_only: false,
             sensitive: false,
@@ -89,13 +88,19 @@ pub fn effective(configs: &BTreeMap<String, String>, settings: &Settings) -> Vec
     all.collect()
 }
 
-/// What holds when a topic does not say.
-fn otherwise<'a>(config: &TopicConfig, settings: &'a Settings) -> (&'a str, Source) {
+/// What holds when a topic does not say. What a broker says in another unit is a default, as in Kafka.
+fn otherwise(config: &TopicConfig, settings: &Settings) -> (String, Source) {
     let setting = config.broker.and_then(find);
-    let value = setting.and_then(|setting| settings.layers(setting).next());
-    value.map_or((config.default, Source::Default), |(value, origin)| {
-        (value, origin.into())
-    })
+    if let Some((value, origin)) = setting.and_then(|setting| settings.layers(setting).next()) {
+        return (value.to_owned(), origin.into());
+    }
+    let value = match config.name {
+        "retention.ms" => settings.log_retention_ms().to_string(),
+        "segment.ms" => settings.log_roll_ms().to_string(),
+        "segment.jitter.ms" => settings.log_roll_jitter_ms().to_string(),
+        _ => config.default.to_owned(),
+    };
+    (value, Source::Default)
 }
 
 #[cfg(test)]
@@ -227,6 +232,62 @@ mod tests {
         assert_eq!(of("max.message.bytes"), ("2000", Source::Start as i8));
         assert_eq!(of("index.interval.bytes"), ("4096", Source::Default as i8));
         assert_eq!(of("cleanup.policy"), ("delete", Source::Default as i8));
+    }
+
+    #[test]
+    fn what_a_broker_says_in_other_units_holds_for_its_topics() {
+        let of = |assignments: &[&str], name: &str| {
+            let mut settings = Settings::default();
+            for assignment in assignments {
+                settings.take_assignment(assignment).expect("a good setting");
+            }
+            let all = effective(&BTreeMap::new(), &settings);
+            let config = all.into_iter().find(|config| config.name == name);
+            let config = config.expect("a config");
+            (config.value.expect("a value"), config.source)
+        };
+        let (start, default) = (Source::Start as i8, Source::Default as i8);
+        for (assignments, name, value, source) in [
+            (&[][..], "retention.ms", "604800000", default),
+            (&["log.retention.hours=2"], "retention.ms", "7200000", default),
+            (&["log.retention.hours=-1"], "retention.ms", "-1", default),
+            (
+                &["log.retention.hours=2", "log.retention.minutes=3"],
+                "retention.ms",
+                "180000",
+                default,
+            ),
+            (
+                &["log.retention.minutes=3", "log.retention.ms=4"],
+                "retention.ms",
+                "4",
+                start,
+            ),
+            (
+                &["log.retention.minutes=3", "log.retention.ms=-1"],
+                "retention.ms",
+                "-1",
+                start,
+            ),
+            (&[], "segment.ms", "604800000", default),
+            (&["log.roll.hours=1"], "segment.ms", "3600000", default),
+            (&["log.roll.hours=1", "log.roll.ms=9"], "segment.ms", "9", start),
+            (
+                &["log.roll.jitter.hours=1"],
+                "segment.jitter.ms",
+                "3600000",
+                default,
+            ),
+            (
+                &["log.roll.jitter.hours=1", "log.roll.jitter.ms=0"],
+                "segment.jitter.ms",
+                "0",
+                start,
+            ),
+        ] {
+            let shown = of(assignments, name);
+            assert_eq!(shown, (value.to_owned(), source), "{assignments:?}");
+        }
     }
 
     #[test]

@@ -73,8 +73,8 @@ fn of_brokers(
     let mut after = brokers.clone();
     after.set(node_id, configs.clone());
     for node in nodes {
-        // Sizes that did not fit before, as after a start with others, keep nobody from mending them.
-        let fits = |configs| cluster.settings.changed_by(configs, node.id).check_sizes();
+        // What did not go together before, as after a start with others, keeps nobody from mending it.
+        let fits = |configs| cluster.settings.changed_by(configs, node.id).check_logs();
         if let (Ok(()), Err(why)) = (fits(brokers), fits(&after)) {
             return Err(refuse(format!("broker {}: {why}", node.id)));
         }

@@ -329,6 +329,7 @@ impl Host {
                     shard,
                     memory_bytes: self.options.log_memory_bytes(),
                     file_delete_delay: settings.file_delete_delay(),
+                    retention_check_interval: settings.retention_check_interval(),
                 },
                 bound: bind,
                 commands: receiver,

@@ -251,6 +251,7 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
             file_delete_delay: Duration::ZERO,
+            retention_check_interval: Duration::from_secs(300),
         };
         let own: Vec<PartitionSpec> = specs
             .iter()

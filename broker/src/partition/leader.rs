@@ -190,6 +190,11 @@ pub(crate) fn is_compacting(policy: &str) -> bool {
     policy.split(',').any(|part| part.trim() == "compact")
 }
 
+/// Whether old segments of a topic with this `cleanup.policy` are deleted.
+pub(crate) fn is_deleting(policy: &str) -> bool {
+    policy.split(',').any(|part| part.trim() == "delete")
+}
+
 /// The records of a batch that a compacted topic cannot take because they have no key, by their place in the batch (from
 /// 0): the first of them, one at least, `most` at most. None for any other topic, whose records are not opened.
 pub(crate) fn records_without_key(

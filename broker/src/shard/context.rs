@@ -16,7 +16,7 @@ use crate::config::broker::BrokerConfigs;
 use crate::config::{Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
-use crate::partition::leader::{AppendRules, TimestampType, is_compacting};
+use crate::partition::leader::{AppendRules, TimestampType, is_compacting, is_deleting};
 use crate::shard::probe::ShardProbe;
 
 /// Commands that may wait for a shard: it takes them one after the other, and the control thread waits for answers.
@@ -113,6 +113,19 @@ pub struct TopicSettings {
     pub append: AppendRules,
     /// How the log is kept.
     pub partition: storage::PartitionConfig,
+    /// What becomes of old records.
+    pub cleanup: Cleanup,
+}
+
+/// What becomes of a topic's old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Whether `cleanup.policy` has `delete`: old segments go.
+    pub is_deleting: bool,
+    /// `retention.ms`; negative: they stay.
+    pub retention_ms: i64,
+    /// `retention.bytes`; negative: they stay.
+    pub retention_bytes: i64,
 }
 
 impl TopicSettings {
@@ -123,8 +136,19 @@ impl TopicSettings {
             append,
             partition: storage::PartitionConfig {
                 segment_bytes: settings.i32(&table::LOG_SEGMENT_BYTES).unsigned_abs(),
+                segment_ms: settings.log_roll_ms().unsigned_abs(),
+                segment_jitter_ms: settings.log_roll_jitter_ms().unsigned_abs(),
+                segment_index_bytes: settings.i32(&table::LOG_INDEX_SIZE_MAX_BYTES).unsigned_abs(),
                 index_interval_bytes: settings.i32(&table::LOG_INDEX_INTERVAL_BYTES).unsigned_abs(),
                 is_log_append_time: append.timestamp_type == TimestampType::LogAppend,
+                // Of a topic alone: see `of`.
+                retention_ms: None,
+                retention_bytes: None,
+            },
+            cleanup: Cleanup {
+                is_deleting: is_deleting(settings.text(&table::LOG_CLEANUP_POLICY)),
+                retention_ms: settings.log_retention_ms(),
+                retention_bytes: settings.integer(&table::LOG_RETENTION_BYTES),
             },
         }
     }
@@ -155,14 +179,27 @@ impl TopicSettings {
             Some("CreateTime") => TimestampType::Create,
             _ => append.timestamp_type,
         };
-        if let Some(policy) = topic.configs.get("cleanup.policy") {
+        let policy = topic.configs.get("cleanup.policy").map(String::as_str);
+        // Its records are the newest of each key, whatever their age: Kafka creates it so.
+        let policy = policy.or(topic.is_internal.then_some("compact"));
+        let cleanup = &mut settings.cleanup;
+        if let Some(policy) = policy {
             append.is_compacted = is_compacting(policy);
+            cleanup.is_deleting = is_deleting(policy);
         }
+        cleanup.retention_ms = number(topic, "retention.ms", cleanup.retention_ms);
+        cleanup.retention_bytes = number(topic, "retention.bytes", cleanup.retention_bytes);
+        let kept = |most: i64| u64::try_from(most).ok().filter(|_| cleanup.is_deleting);
         let partition = &mut settings.partition;
         partition.is_log_append_time = append.timestamp_type == TimestampType::LogAppend;
         partition.segment_bytes = number(topic, "segment.bytes", partition.segment_bytes);
+        partition.segment_ms = number(topic, "segment.ms", partition.segment_ms);
+        partition.segment_jitter_ms = number(topic, "segment.jitter.ms", partition.segment_jitter_ms);
+        partition.segment_index_bytes = number(topic, "segment.index.bytes", partition.segment_index_bytes);
         partition.index_interval_bytes =
             number(topic, "index.interval.bytes", partition.index_interval_bytes);
+        partition.retention_ms = kept(cleanup.retention_ms);
+        partition.retention_bytes = kept(cleanup.retention_bytes);
         settings
     }
 }

@@ -75,6 +75,7 @@ pub async fn run(context: ShardContext) {
         report_failure(shard.log.clone(), number, controller),
     )
     .detach();
+    spawn(Class::Background, report_clock(shard.log.clone(), number)).detach();
 
     let mut listener = Some(listener);
     let mut serving = None;
@@ -115,6 +116,19 @@ async fn report_failure(log: ShardLog, shard: u32, controller: Sender<Controller
     let _stopping = controller
         .send(ControllerRequest::ShardFailed { shard, reason })
         .await;
+}
+
+/// Tells the operator when the wall clock jumps: what is removed by its age is not removed by that, at first.
+async fn report_clock(log: ShardLog, shard: u32) {
+    loop {
+        let seconds = log.wall_clock_turn(false).await / 1_000;
+        eprintln!(
+            "millstream: shard {shard}: the wall clock has jumped by {seconds} s. Until it has kept its time for an hour, \
+             records grow old as if it had not. Look at the host's clock"
+        );
+        log.wall_clock_turn(true).await;
+        eprintln!("millstream: shard {shard}: records grow old by the wall clock again");
+    }
 }
 
 /// Listens on `address`. A process that was killed leaves its port a moment after its end: the kernel takes its ring

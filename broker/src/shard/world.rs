@@ -11,7 +11,7 @@ use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 
 use crate::controller::image::{Image, Node, PartitionState, Topic};
 use crate::partition::leader::AppendRules;
-use crate::shard::context::{LiveSettings, TopicSettings};
+use crate::shard::context::{Cleanup, LiveSettings, TopicSettings};
 
 /// See the module.
 pub(crate) struct World {
@@ -29,6 +29,8 @@ pub(crate) struct LocalTopic {
     pub(crate) topic: Arc<Topic>,
     /// What may be appended to it.
     pub(crate) rules: AppendRules,
+    /// What becomes of its old records.
+    pub(crate) cleanup: Cleanup,
     led: BTreeMap<i32, PartitionLog>,
 }
 
@@ -61,21 +63,22 @@ impl World {
                 .filter(|kept| Arc::ptr_eq(&kept.topic, topic));
             let local = match kept {
                 Some(kept) => kept.clone(),
-                None => Rc::new(LocalTopic {
-                    topic: topic.clone(),
-                    rules: TopicSettings::of(topic, &settings.topics).append,
-                    led: led_partitions(topic, node_id)
-                        .filter_map(|(partition, _)| {
-                            Some((
-                                partition,
-                                led(TopicPartition {
-                                    topic_id: id,
-                                    partition,
-                                })?,
-                            ))
-                        })
-                        .collect(),
-                }),
+                None => {
+                    let TopicSettings { append, cleanup, .. } = TopicSettings::of(topic, &settings.topics);
+                    let led = led_partitions(topic, node_id).filter_map(|(partition, _)| {
+                        let log = led(TopicPartition {
+                            topic_id: id,
+                            partition,
+                        })?;
+                        Some((partition, log))
+                    });
+                    Rc::new(LocalTopic {
+                        topic: topic.clone(),
+                        rules: append,
+                        cleanup,
+                        led: led.collect(),
+                    })
+                }
             };
             by_name.insert(topic.name.clone(), local.clone());
             by_id.insert(id, local);

@@ -569,7 +569,7 @@ fn a_page_of_topics_tells_what_is_wrong_with_what_was_asked() {
 }
 
 /// The one log directory of a node, with these partitions of it; all of them without.
-fn log_dir(client: &mut Client, version: i16, topics: Option<&[(&str, &[i32])]>) -> DescribedLogDir {
+pub fn log_dir(client: &mut Client, version: i16, topics: Option<&[(&str, &[i32])]>) -> DescribedLogDir {
     let topics = topics.map(|topics| {
         let asked = topics.iter().map(|&(topic, partitions)| DescribeLogDirsTopic {
             topic,
@@ -592,7 +592,7 @@ fn log_dir(client: &mut Client, version: i16, topics: Option<&[(&str, &[i32])]>)
 }
 
 /// Partitions of the topic in it, with their sizes.
-fn sizes(directory: &DescribedLogDir, topic: &str) -> Vec<(i32, i64)> {
+pub fn sizes(directory: &DescribedLogDir, topic: &str) -> Vec<(i32, i64)> {
     let topics = directory
         .topics
         .iter()

@@ -31,13 +31,11 @@ const RECORD_TO: &str = "MILLSTREAM_RECORD_CONFIGS_TO";
 const ALL: &str = "";
 
 /// Configs that differ from Kafka's on purpose, and why.
-const DIFFER: [(&str, &str); 4] = [
+const DIFFER: [(&str, &str); 2] = [
     (
         "log.flush.interval.messages",
         "every batch is flushed before it is acknowledged",
     ),
-    ("log.retention.ms", "nothing is removed by age yet"),
-    ("log.roll.ms", "no segment ends by age yet"),
     ("node.id", "a host has one without being told"),
 ];
 

@@ -285,7 +285,7 @@ fn unknown_topics_and_partitions_are_told_by_name_and_by_id() {
     );
 }
 
-fn list(client: &mut Client, topic: &str, version: i16, timestamp: i64) -> (ErrorCode, i64, i64) {
+pub fn list(client: &mut Client, topic: &str, version: i16, timestamp: i64) -> (ErrorCode, i64, i64) {
     let partitions = [ListOffsetsPartition {
         timestamp,
         ..ListOffsetsPartition::default()

@@ -20,5 +20,6 @@ mod process;
 mod producing;
 mod recorded;
 mod refused;
+mod retention;
 mod routing;
 mod support;

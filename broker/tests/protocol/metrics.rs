@@ -149,7 +149,7 @@ fn get(broker: &Broker, path: &str) -> (String, String) {
 }
 
 /// Commits offsets of a topic for a group without members.
-fn commit(broker: &Broker, group: &str, topic: &str, offsets: &[(i32, i64)]) {
+pub fn commit(broker: &Broker, group: &str, topic: &str, offsets: &[(i32, i64)]) {
     let partitions: Vec<_> = offsets
         .iter()
         .map(|&(partition, offset)| OffsetCommitPartition {

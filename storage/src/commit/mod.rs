@@ -27,6 +27,7 @@ use crate::journal::Journal;
 use crate::journal::record::{ENTRIES_MAX, Entry};
 use crate::journal::superblock::ReplayStart;
 use crate::shortage::Shortage;
+use crate::steady_clock::SteadyClock;
 
 /// Records that are being written at a time: one is built and sent while the other is being flushed. More only queue.
 const IN_FLIGHT_MAX: usize = 2;
@@ -63,6 +64,7 @@ struct Shared {
     memory: Pool,
     /// Memory for headers.
     staging: Pool,
+    clock: Rc<SteadyClock>,
     limits: Limits,
     state: RefCell<State>,
     /// There is something to write, or a write has ended.
@@ -127,6 +129,7 @@ impl Committer {
         recovered: VecDeque<Rc<Group>>,
         memory: Pool,
         staging: Pool,
+        clock: Rc<SteadyClock>,
     ) -> Committer {
         let superblock = journal.superblock();
         let ring = superblock.ring_bytes;
@@ -143,6 +146,7 @@ impl Committer {
             journal,
             memory,
             staging,
+            clock,
             limits,
             state: RefCell::new(State {
                 open: None,

@@ -226,6 +226,7 @@ impl State {
             payload_offset: 0,
             payload_length: 0,
             is_wrap: false,
+            time_ms: shared.clock.now_ms(),
         }
     }
 

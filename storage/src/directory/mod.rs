@@ -147,17 +147,20 @@ impl LogDirectory {
     ) -> Result<(), StorageError> {
         assert!(shards > 0);
         if self.shards() == 0 {
-            self.create_journals(1, vec![Vec::new(); shards as usize]).await?;
+            let now_ms = ring::clock::wall_clock_ms();
+            self.create_journals(1, now_ms, vec![Vec::new(); shards as usize])
+                .await?;
         } else if self.shards() != shards {
             self.reshard(shards, live, &is_deleted, owner).await?;
         }
         self.set_unknown_aside(live, &is_deleted).await
     }
 
-    /// Makes one journal for each list of partitions, and then names them all in the manifest.
+    /// Makes one journal for each list of partitions, as of `time_ms`, and then names them all in the manifest.
     async fn create_journals(
         &mut self,
         generation: u64,
+        time_ms: i64,
         partitions: Vec<Vec<checkpoint::PartitionCheckpoint>>,
     ) -> Result<(), StorageError> {
         let block_bytes = directory::alignment(&self.path)
@@ -183,6 +186,7 @@ impl LogDirectory {
                     position: 2 * block_bytes as u64,
                     previous_crc: 0,
                 },
+                time_ms,
                 partitions,
             };
             // Both files, so that there is one before the newest from the beginning.

@@ -28,8 +28,11 @@ impl LogDirectory {
             .clone()
             .expect("a directory without journals is not re-sharded");
         let mut drained = BTreeMap::new();
+        let mut time_ms = 0;
         for shard in 0..old.journals.len() as u32 {
-            for partition in self.drain(shard, live, is_deleted).await? {
+            let (known_ms, partitions) = self.drain(shard, live, is_deleted).await?;
+            time_ms = known_ms.max(time_ms);
+            for partition in partitions {
                 let id = partition.id;
                 if drained.insert(id, partition).is_some() {
                     let what = format!("partition {id} is in two journals");
@@ -45,7 +48,8 @@ impl LogDirectory {
             partition.owner_epoch += 1;
             by_shard[owner(id) as usize].push(partition);
         }
-        self.create_journals(old.generation + 1, by_shard).await?;
+        self.create_journals(old.generation + 1, time_ms, by_shard)
+            .await?;
         for shard in 0..old.journals.len() {
             let path = self
                 .path
@@ -58,13 +62,13 @@ impl LogDirectory {
         Ok(())
     }
 
-    /// Everything of one journal in its segments; the partitions as they are then.
+    /// Everything of one journal in its segments; its time, and the partitions as they are then.
     async fn drain(
         &self,
         shard: u32,
         live: &[PartitionSpec],
         is_deleted: &impl Fn(u128) -> bool,
-    ) -> Result<Vec<PartitionCheckpoint>, StorageError> {
+    ) -> Result<(i64, Vec<PartitionCheckpoint>), StorageError> {
         let place = journal_place(&self.path, shard, &self.pool).await?;
         let memory = Memory::of(self.options.memory_bytes);
         let mut recovered = recover(self.path.clone(), &place, live, memory).await?;
@@ -76,10 +80,7 @@ impl LogDirectory {
             log.migrate(end_seq).await?;
             log.finish().await?;
         }
-        Ok(recovered
-            .partitions
-            .values()
-            .map(PartitionLog::checkpoint)
-            .collect())
+        let partitions = recovered.partitions.values().map(PartitionLog::checkpoint);
+        Ok((recovered.shared.clock.known_ms(), partitions.collect()))
     }
 }

@@ -82,6 +82,8 @@ pub(crate) struct RecordHeader {
     pub(crate) payload_offset: u32,
     pub(crate) payload_length: u32,
     pub(crate) is_wrap: bool,
+    /// When it was built, in milliseconds since 1970; 0 in records of versions that did not say.
+    pub(crate) time_ms: i64,
 }
 
 /// What bounds a record, from the superblock.
@@ -124,6 +126,7 @@ pub(crate) fn encode(bytes: &mut [u8], header: &RecordHeader, entries: &[Entry])
         &(if header.is_wrap { FLAG_WRAP } else { 0 }).to_le_bytes(),
     );
     put(head, 88, &header.payload_offset.to_le_bytes());
+    put(head, 92, &header.time_ms.to_le_bytes());
     for (entry, at) in entries.iter().zip((HEADER_BYTES..).step_by(ENTRY_BYTES)) {
         encode_entry(&mut head[at..at + ENTRY_BYTES], entry);
     }
@@ -184,6 +187,7 @@ pub(crate) fn decode_header(bytes: &[u8], bounds: &Bounds) -> Option<(RecordHead
         payload_length: u32_at(80),
         payload_offset: u32_at(88),
         is_wrap: u16_at(86) & FLAG_WRAP != 0,
+        time_ms: i64::from_le_bytes(get(bytes, 92)),
     };
     let (total, entries) = (header.total_length as usize, header.entry_count as usize);
     let (from, length) = (header.payload_offset as usize, header.payload_length as usize);
@@ -355,6 +359,7 @@ pub(crate) mod tests {
             payload_offset: payload_offset as u32,
             payload_length,
             is_wrap: false,
+            time_ms: 1_700_000_000_000,
         };
         encode(&mut bytes, &header, &entries);
         (bytes, header, entries)

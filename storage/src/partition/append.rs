@@ -10,6 +10,7 @@ use crate::commit::{CommitObserver, CommitTicket, Placed};
 use crate::error::{AppendError, StorageError};
 use crate::journal::record::{Entry, Kind};
 use crate::producer_state::Verdict;
+use crate::segment::{NextBatch, SegmentLimits};
 
 /// Where a batch will be, once it is durable.
 pub struct Appended {
@@ -101,12 +102,18 @@ impl PartitionLog {
         if config.is_log_append_time {
             numbered.max_timestamp_ms = now_ms;
         }
-        // Nothing before it is left: its segment can be removed, once there is another.
-        let is_first = partition.log_start_offset.get() == base_offset;
-        let segment_bytes = if is_first { 0 } else { config.segment_bytes };
-        let position = state
-            .segments
-            .position_of_next(base_offset, last_offset, batch.len(), segment_bytes);
+        let next = NextBatch {
+            base_offset,
+            last_offset,
+            bytes: batch.len() as u32,
+            max_timestamp_ms: numbered.max_timestamp_ms,
+            appended_ms: partition.shared.clock.now_ms(),
+        };
+        let limits = config.segment_limits();
+        // Nothing before it is left, or will be: the segment before it can be removed.
+        let is_first = partition.committed_log_start.get() == base_offset;
+        let bytes = if is_first { 0 } else { limits.bytes };
+        let position = (state.segments).position_of_next(&next, &SegmentLimits { bytes, ..limits });
         let entry = Entry {
             kind: Kind::Inline,
             at_block: false,
@@ -117,7 +124,7 @@ impl PartitionLog {
             next_offset: last_offset + 1,
             segment_base: position.segment_base,
             file_position: position.file_position,
-            length: batch.len() as u32,
+            length: next.bytes,
         };
         let leader_epoch = partition.leader_epoch.get();
         let patch = |copy: &mut [u8]| {
@@ -132,7 +139,8 @@ impl PartitionLog {
         let observer: Rc<dyn CommitObserver> = partition.clone();
         let Placed { group, place } = partition.committer().append(entry, batch, patch, observer)?;
         let stream_position = state.segments.stream_end();
-        state.segments.append(position, batch.len() as u32);
+        let jitter_ms = || config.draw_jitter_ms();
+        (state.segments).append(position, &next, config.index_interval_bytes, jitter_ms);
         state.leader_epochs.begin(leader_epoch, base_offset);
         partition.remember(&mut state, &numbered);
         state.next_offset = last_offset + 1;

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use ring::buffer::Pool;
+use ring::count::Counter;
 use ring::local::Signal;
 
 pub use self::append::{Appended, ProducerCheck};
@@ -31,27 +32,62 @@ use crate::files::Files;
 use crate::id::TopicPartition;
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerState;
-use crate::segment::Segments;
+use crate::segment::{SegmentLimits, Segments};
 use crate::shortage::Shortage;
+use crate::steady_clock::SteadyClock;
 
 /// How a partition's log is kept: Kafka's topic settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionConfig {
     /// `segment.bytes`.
     pub segment_bytes: u32,
+    /// `segment.ms`, in milliseconds.
+    pub segment_ms: u64,
+    /// `segment.jitter.ms`: by so much at most a segment ends earlier than by that, in milliseconds.
+    pub segment_jitter_ms: u64,
+    /// `segment.index.bytes`: of each of a segment's two indexes.
+    pub segment_index_bytes: u32,
     /// `index.interval.bytes`.
     pub index_interval_bytes: u32,
     /// `message.timestamp.type=LogAppendTime`: the batches get the broker's time.
     pub is_log_append_time: bool,
+    /// `retention.ms` of a topic whose `cleanup.policy` has `delete`, in milliseconds; none: for ever.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes` of such a topic; none: all.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for PartitionConfig {
-    /// Kafka's defaults.
+    /// Kafka's defaults, but that nothing is removed.
     fn default() -> PartitionConfig {
         PartitionConfig {
             segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1_000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
             index_interval_bytes: 4_096,
             is_log_append_time: false,
+            retention_ms: None,
+            retention_bytes: None,
+        }
+    }
+}
+
+impl PartitionConfig {
+    fn segment_limits(&self) -> SegmentLimits {
+        SegmentLimits {
+            bytes: self.segment_bytes,
+            ms: self.segment_ms,
+            index_bytes: self.segment_index_bytes,
+        }
+    }
+
+    /// By how much a segment that begins now ends earlier, in milliseconds: by chance, so that the segments of logs that
+    /// began together do not end together.
+    fn draw_jitter_ms(&self) -> u64 {
+        match self.segment_jitter_ms.min(self.segment_ms) {
+            0 => 0,
+            most => ring::random::next_u64() % most,
         }
     }
 }
@@ -87,6 +123,11 @@ pub(crate) struct LogShared {
     pub(crate) reading_shortage: Shortage,
     /// There are segments to remove.
     pub(crate) has_deleted: Cell<bool>,
+    /// Segments that were removed since the start, and their bytes.
+    pub(crate) removed_segments: Counter,
+    pub(crate) removed_bytes: Counter,
+    /// When batches are appended, and how old they are.
+    pub(crate) clock: Rc<SteadyClock>,
 }
 
 /// One partition's log. Cheap to clone; all clones are the same log.

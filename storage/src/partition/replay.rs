@@ -10,11 +10,11 @@ use wire::RecordBatch;
 use super::{LogShared, Migrated, Partition, PartitionLog, PartitionSpec, Piece, State};
 use crate::checkpoint::{PartitionCheckpoint, SegmentCheckpoint};
 use crate::commit::{Group, Place};
-use crate::index::SegmentIndex;
+use crate::index::{IndexCount, SegmentIndex};
 use crate::journal::record::Entry;
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerState;
-use crate::segment::{Position, Segment, Segments};
+use crate::segment::{NextBatch, Position, Segment, SegmentTimes, Segments};
 
 impl PartitionLog {
     /// The partition as a checkpoint has it. Its indexes are not loaded yet: see `open_files`.
@@ -25,7 +25,16 @@ impl PartitionLog {
     ) -> PartitionLog {
         let mut stream_start = 0;
         let mut all = Vec::with_capacity(saved.segments.len());
+        let now_ms = shared.clock.now_ms();
         for segment in &saved.segments {
+            // A checkpoint of an older version does not know.
+            let known = |time_ms: i64| if time_ms > 0 { time_ms } else { now_ms };
+            let times = SegmentTimes {
+                first_timestamp_ms: segment.first_timestamp_ms,
+                max_timestamp_ms: segment.max_timestamp_ms,
+                begun_ms: known(segment.begun_ms),
+                appended_ms: known(segment.appended_ms),
+            };
             all.push(Segment {
                 appended: segment.length,
                 migrated: segment.length,
@@ -38,7 +47,18 @@ impl PartitionLog {
                     bytes_since_entry: segment.bytes_since_entry,
                     ..SegmentIndex::new()
                 },
-                ..Segment::new(segment.base_offset, stream_start)
+                index_count: IndexCount {
+                    offsets: segment.index_entries,
+                    times: segment.time_entries,
+                    newest_time_ms: segment.max_timestamp_ms,
+                    bytes_since_entry: segment.bytes_since_entry,
+                },
+                ..Segment::new(
+                    segment.base_offset,
+                    stream_start,
+                    times,
+                    spec.config.draw_jitter_ms(),
+                )
             });
             stream_start += u64::from(segment.length);
         }
@@ -75,11 +95,13 @@ impl PartitionLog {
         PartitionLog { partition }
     }
 
-    /// Applies a batch of the journal. Everything of it must follow what is here; what does not is said in words.
+    /// Applies a batch of the journal, from a record of that time. Everything of it must follow what is here; what does
+    /// not is said in words.
     pub(crate) fn replay(
         &self,
         entry: &Entry,
         batch: &[u8],
+        time_ms: i64,
         group: Rc<Group>,
         place: Place,
     ) -> Result<(), String> {
@@ -117,7 +139,18 @@ impl PartitionLog {
             return Err(format!("the batch for offset {expected} says other offsets"));
         }
         let stream_position = state.segments.stream_end();
-        state.segments.append(position, entry.length);
+        let clock = &self.partition.shared.clock;
+        let next = NextBatch {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            bytes: entry.length,
+            max_timestamp_ms: header.max_timestamp_ms,
+            // A record of an older version does not say.
+            appended_ms: if time_ms > 0 { time_ms } else { clock.now_ms() },
+        };
+        let config = self.partition.config.get();
+        let jitter_ms = || config.draw_jitter_ms();
+        (state.segments).append(position, &next, config.index_interval_bytes, jitter_ms);
         state
             .leader_epochs
             .begin(header.partition_leader_epoch, header.base_offset);
@@ -162,6 +195,9 @@ impl PartitionLog {
                     max_timestamp_ms: segment.index.max_timestamp_ms,
                     max_timestamp_offset: segment.index.max_timestamp_offset,
                     bytes_since_entry: segment.index.bytes_since_entry,
+                    first_timestamp_ms: segment.times.first_timestamp_ms,
+                    begun_ms: segment.times.begun_ms,
+                    appended_ms: segment.times.appended_ms,
                 })
                 .collect(),
             partial: state.migrated.partial.clone(),

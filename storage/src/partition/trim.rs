@@ -2,7 +2,9 @@
 //!
 //! A START entry in the journal is what makes it last. Segments that lie wholly before the start are taken out of the
 //! log by the next migration, and their files removed: any recovery knows the START, from a checkpoint or from the
-//! journal, before it looks at files. Must never take a segment out for a start that is not durable, nor the last one.
+//! journal, before it looks at files, and takes the same segments out again. That holds for the last one as well: if
+//! nothing that is durable follows the start, a recovery finds an empty log there, and the next batch begins a segment.
+//! Must never take a segment out for a start that is not durable.
 
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
@@ -10,12 +12,15 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use ring::directory;
 use ring::executor::{Class, spawn};
 
-use super::PartitionLog;
+use super::{Partition, PartitionLog, State};
 use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
 use crate::error::{AppendError, DeleteRecordsError, ReadError, StorageError};
 use crate::files::log_path;
 use crate::journal::record::{Entry, Kind};
+use crate::retention::{KeptSegment, Retention};
+use crate::segment::Segment;
+use crate::steady_clock::Correction;
 
 /// The files of a segment.
 const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
@@ -83,16 +88,38 @@ impl PartitionLog {
         ticket.durable().await?;
         self.begin_at(offset);
         let partition = &self.partition;
-        let has_deleted = {
-            let state = partition.state.borrow();
-            let second = state.segments.all.get(1);
-            second.is_some_and(|second| second.base_offset <= offset)
-        };
-        if has_deleted {
+        if partition.state.borrow().segments_before(offset) > 0 {
             partition.shared.has_deleted.set(true);
             partition.committer().progress().notify_all();
         }
         Ok(())
+    }
+
+    /// Where the log begins when what its topic's `retention.ms` and `retention.bytes` no longer keep is gone, if that
+    /// is later than now.
+    pub(crate) fn retention_start(&self, now_ms: i64) -> Option<i64> {
+        let config = self.partition.config.get();
+        let retention = Retention {
+            ms: config.retention_ms,
+            bytes: config.retention_bytes,
+        };
+        let state = self.partition.state.borrow();
+        let segments = state.segments.all.iter().zip(state.segment_ends());
+        let segments = segments.map(|(segment, end_offset)| KeptSegment {
+            end_offset,
+            bytes: segment.appended,
+            max_timestamp_ms: segment.times.max_timestamp_ms,
+            appended_ms: segment.times.appended_ms,
+        });
+        let start = self.partition.committed_log_start.get();
+        retention.new_start(segments, start, self.high_watermark(), now_ms)
+    }
+
+    /// Corrects when its segments were appended to.
+    pub(crate) fn correct_times(&self, correction: &Correction) {
+        for segment in &mut self.partition.state.borrow_mut().segments.all {
+            segment.times.appended_ms = correction.of(segment.times.appended_ms);
+        }
     }
 
     /// Bytes of the log's segments, those of deleted records included while their segments are there.
@@ -114,20 +141,23 @@ impl PartitionLog {
         partition.moved.notify_all();
     }
 
-    /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written. Their
-    /// base offsets. Everything up to journal record `up_to_seq` is durable, and may be forgotten.
-    pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<i64> {
-        let (start, durable) = (self.log_start_offset(), self.high_watermark());
+    /// The same, at the offset that is in the journal: it must be durable.
+    pub(crate) fn begin_where_committed(&self) {
+        self.begin_at(self.partition.committed_log_start.get());
+    }
+
+    /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written.
+    /// Everything up to journal record `up_to_seq` is durable, and may be forgotten.
+    pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<Segment> {
+        let start = self.log_start_offset();
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
-        let pairs = state.segments.all.windows(2);
-        // The one that is kept must come back after a crash: else the one before it is the last again, without its file.
-        let is_over = |next: i64| next <= start && next < durable;
-        let count = pairs.take_while(|pair| is_over(pair[1].base_offset)).count();
+        let count = state.segments_before(start);
         if count == 0 {
             return Vec::new();
         }
-        let kept_from = state.segments.all[count].base_offset;
+        let kept = state.segments.all.get(count);
+        let kept_from = kept.map_or(state.next_offset, |kept| kept.base_offset);
         let pieces = state.tail.partition_point(|piece| piece.base_offset < kept_from);
         let is_due = |piece: &super::Piece| piece.group.seq().is_some_and(|seq| seq <= up_to_seq);
         let unwritten = state.migrated_pieces.min(pieces)..pieces;
@@ -150,21 +180,26 @@ impl PartitionLog {
         if taken.iter().any(|segment| !segment.is_sealed) {
             state.migrated.partial.clear();
         }
-        taken.iter().map(|segment| segment.base_offset).collect()
+        taken
     }
 
-    /// Removes the files of segments that were taken out. What cannot be removed is found by the next start.
-    pub(crate) async fn remove_deleted(&self, base_offsets: Vec<i64>) {
-        let directory = self.directory();
-        for base_offset in base_offsets {
-            self.partition
-                .shared
-                .files
-                .forget_segment(self.partition.id, base_offset);
-            let path = log_path(&directory, base_offset);
-            for extension in EXTENSIONS {
-                let _ = directory::remove_file(&path.with_extension(extension)).await;
-            }
+    /// Removes the files of segments that were taken out.
+    pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>) {
+        let shared = &self.partition.shared;
+        for segment in taken {
+            self.remove_files(segment.base_offset).await;
+            shared.removed_segments.add(1);
+            shared.removed_bytes.add(u64::from(segment.appended));
+        }
+    }
+
+    /// Removes a segment's files. What cannot be removed is found by the next start.
+    async fn remove_files(&self, base_offset: i64) {
+        let Partition { shared, id, .. } = &*self.partition;
+        shared.files.forget_segment(*id, base_offset);
+        let path = log_path(&self.directory(), base_offset);
+        for extension in EXTENSIONS {
+            let _ = directory::remove_file(&path.with_extension(extension)).await;
         }
     }
 
@@ -193,7 +228,24 @@ impl PartitionLog {
                 .filter(|_| EXTENSIONS.contains(&extension))?;
             (base_offset < first).then_some(base_offset)
         });
-        self.remove_deleted(base_offsets.collect()).await;
+        for base_offset in base_offsets {
+            self.remove_files(base_offset).await;
+        }
         Ok(())
+    }
+}
+
+impl State {
+    /// The offset after the last of each segment.
+    fn segment_ends(&self) -> impl Iterator<Item = i64> + Clone {
+        let later = self.segments.all.iter().skip(1);
+        let later = later.map(|segment| segment.base_offset);
+        later.chain(std::iter::once(self.next_offset))
+    }
+
+    /// How many segments lie wholly before `start`.
+    fn segments_before(&self, start: i64) -> usize {
+        let ends = self.segments.all.iter().zip(self.segment_ends());
+        ends.take_while(|(_, end)| *end <= start).count()
     }
 }

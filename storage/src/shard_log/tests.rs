@@ -56,6 +56,7 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        retention_check_interval: Duration::from_secs(300),
     };
     let (log, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     (directory, log)

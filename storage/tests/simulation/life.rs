@@ -14,7 +14,7 @@ use storage::{
 use wire::record_batch::{BATCH_HEADER_BYTES, batches};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
 
-use crate::model::{BatchKey, Model, PartitionModel, Read, Sent};
+use crate::model::{BatchKey, Kept, Model, PartitionModel, Read, Sent};
 
 pub(crate) type Shared = Arc<Mutex<Model>>;
 
@@ -22,6 +22,8 @@ pub(crate) type Shared = Arc<Mutex<Model>>;
 pub(crate) const RING_BYTES: u64 = 512 << 10;
 pub(crate) const LOG_MEMORY_BYTES: usize = 16 << 20;
 pub(crate) const DATA: &str = "/data";
+/// Several times in a life.
+const RETENTION_CHECK_INTERVAL: Duration = Duration::from_millis(3);
 /// Batches of a producer in flight at most, as Kafka's clients have it.
 const WINDOW: usize = 4;
 
@@ -58,7 +60,10 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             Class::Latency,
             follow(model.clone(), log.clone(), stop.clone()),
         ));
-        tasks.push(spawn(Class::Latency, delete(model.clone(), log, stop.clone())));
+        // Else the logs would not grow so large that old segments go.
+        if !matches!(lock(&model).kept, Kept::Bytes(_)) {
+            tasks.push(spawn(Class::Latency, delete(model.clone(), log, stop.clone())));
+        }
     }
     if plan.topics_change {
         tasks.push(spawn(
@@ -108,7 +113,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             id: *id,
             topic: partition.topic.clone(),
             leader_epoch: plan.number as i32,
-            config: config(),
+            config: config(model.kept),
         });
         (specs.collect::<Vec<_>>(), model.deleted.clone())
     };
@@ -123,6 +128,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
             file_delete_delay: Duration::from_millis(5),
+            retention_check_interval: RETENTION_CHECK_INTERVAL,
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
         let (log, report) = ShardLog::open(options, own.collect(), |id| deleted.contains(&id)).await?;
@@ -132,20 +138,33 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
     for log in logs(model, &shards) {
         let high_watermark = log.high_watermark();
         assert_eq!(high_watermark, log.log_end_offset());
-        let log_start = log.log_start_offset();
-        let read = read_all(&log, log_start, high_watermark).await?;
+        let (log_start, read) = loop {
+            let log_start = log.log_start_offset();
+            let read = read_all(&log, log_start, high_watermark).await?;
+            // Old segments may go meanwhile.
+            if log.log_start_offset() == log_start {
+                break (log_start, read);
+            }
+        };
         let mut model = lock(model);
+        let kept = model.kept;
         let partition = model.partitions.get_mut(&log.id()).expect("it is in the model");
-        partition.check(log.id(), &read, log_start, high_watermark);
+        let is_unasked = partition.check(log.id(), &read, log_start, high_watermark, kept);
+        model.removed_unasked += u32::from(is_unasked);
     }
     Ok((directory, shards))
 }
 
-fn config() -> PartitionConfig {
+fn config(kept: Kept) -> PartitionConfig {
     PartitionConfig {
         segment_bytes: 96 << 10,
-        index_interval_bytes: 4_096,
-        is_log_append_time: false,
+        retention_bytes: match kept {
+            Kept::Bytes(bytes) => Some(bytes),
+            Kept::All | Kept::Nothing => None,
+        },
+        // Their timestamps are of 1970.
+        retention_ms: (kept == Kept::Nothing).then_some(1),
+        ..PartitionConfig::default()
     }
 }
 
@@ -381,6 +400,7 @@ async fn change_topics(model: Shared, shards: Vec<ShardLog>, plan: Plan, stop: R
                 let mut model = lock(&model);
                 let id = model.add_topic();
                 let topic = model.partitions[&id].topic.clone();
+                let config = config(model.kept);
                 let leader_epoch = plan.number as i32;
                 (
                     id,
@@ -388,7 +408,7 @@ async fn change_topics(model: Shared, shards: Vec<ShardLog>, plan: Plan, stop: R
                         id,
                         topic,
                         leader_epoch,
-                        config: config(),
+                        config,
                     },
                 )
             };

@@ -6,6 +6,7 @@
 mod deleted;
 mod life;
 mod model;
+mod retention;
 mod rot;
 
 use std::ops::Range;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use ring::simulator::{DiskFaults, HostId, Simulator, for_each_seed};
 
 use crate::life::{LOG_MEMORY_BYTES, Plan, Shared, live, lock};
-use crate::model::Model;
+use crate::model::{Kept, Model};
 
 /// Of virtual time, for anything that must end.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -54,9 +55,10 @@ pub(crate) fn begin(seed: u64) -> (Simulator, HostId, Shared) {
     (simulator, host, Arc::new(Mutex::new(model)))
 }
 
-/// One run; its trace.
-fn run(seed: u64) -> u64 {
+/// One run; its trace, and how often more was removed than anybody had asked for.
+fn run(seed: u64, kept: Kept) -> (u64, u32) {
     let (mut simulator, host, model) = begin(seed);
+    lock(&model).kept = kept;
     let mut crashes = 0;
     let mut number = 0;
     let (mut shards, mut layout) = (2, 0);
@@ -112,9 +114,13 @@ fn run(seed: u64) -> u64 {
     let shared = model.clone();
     let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
     ended.expect("it ends").expect("a good disk");
-    assert!(has_rolled(&simulator, host), "every log has one segment");
-    check_files(&simulator, host, &lock(&model));
-    simulator.trace_hash()
+    match kept {
+        Kept::Nothing => {}
+        _ => assert!(has_rolled(&simulator, host), "every log has one segment"),
+    }
+    let model = lock(&model);
+    check_files(&simulator, host, &model);
+    (simulator.trace_hash(), model.removed_unasked)
 }
 
 /// After a clean stop no file is left of a segment that lies wholly before its log's start.
@@ -123,15 +129,22 @@ fn check_files(simulator: &Simulator, host: HostId, model: &Model) {
     for (id, partition) in &model.partitions {
         let directory = format!("{}/{}-{}/", life::DATA, partition.topic, id.partition);
         let own = files.iter().filter_map(|(path, _)| path.strip_prefix(&directory));
-        let bases: Vec<i64> = own
+        let mut bases: Vec<i64> = own
             .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
             .collect();
-        let before = bases
+        bases.sort_unstable();
+        let end = partition.sent.values().filter_map(|sent| {
+            let promised = sent.promised?;
+            Some(promised + i64::from(sent.records))
+        });
+        let ends = bases.iter().skip(1).copied().chain(end.max());
+        let over = bases
             .iter()
-            .filter(|base| **base <= partition.deleted_before)
-            .count();
-        assert!(
-            before <= 1,
+            .zip(ends)
+            .filter(|(_, end)| *end <= partition.deleted_before);
+        assert_eq!(
+            over.count(),
+            0,
             "{id} begins at {}, and has {bases:?}",
             partition.deleted_before
         );
@@ -166,7 +179,19 @@ fn disturb(simulator: &mut Simulator, host: HostId) {
 #[test]
 fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
     for_each_seed(seeds(), |seed| {
-        run(seed);
+        run(seed, Kept::All);
+    });
+}
+
+#[test]
+fn so_it_does_when_old_segments_are_removed_meanwhile_and_no_more_goes_than_may() {
+    for_each_seed(seeds(), |seed| {
+        let kept = match seed % 2 {
+            0 => Kept::Bytes(150 << 10),
+            _ => Kept::Nothing,
+        };
+        let (_, removed) = run(seed, kept);
+        assert!(removed > 0, "{kept:?}, and nothing was removed");
     });
 }
 
@@ -203,5 +228,7 @@ fn what_was_served_after_a_kill_outlives_the_power_cut_that_follows() {
 
 #[test]
 fn a_seed_replays_exactly() {
-    assert_eq!(run(7), run(7));
+    for kept in [Kept::All, Kept::Bytes(150 << 10), Kept::Nothing] {
+        assert_eq!(run(7, kept), run(7, kept));
+    }
 }

@@ -45,9 +45,23 @@ pub(crate) struct PartitionModel {
     pub(crate) outstanding: Vec<BatchKey>,
 }
 
+/// What the topics' settings keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Kept {
+    #[default]
+    All,
+    /// `retention.bytes`.
+    Bytes(u64),
+    /// All records are older than `retention.ms`: whatever is durable may go.
+    Nothing,
+}
+
 /// All topics, and what happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
+    pub(crate) kept: Kept,
+    /// A log began later than anybody had asked for.
+    pub(crate) removed_unasked: u32,
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionModel>,
     pub(crate) deleted: Vec<u128>,
     pub(crate) next_topic: u128,
@@ -74,15 +88,30 @@ impl PartitionModel {
     }
 
     /// Everything in the log from its start on must be what was sent, once each, without a gap; and everything that
-    /// was promised must be there, but for what was deleted.
-    pub(crate) fn check(&mut self, id: TopicPartition, log: &[Read], log_start: i64, high_watermark: i64) {
+    /// was promised must be there, but for what was deleted. Whether more was than anybody asked for.
+    pub(crate) fn check(
+        &mut self,
+        id: TopicPartition,
+        log: &[Read],
+        log_start: i64,
+        high_watermark: i64,
+        kept: Kept,
+    ) -> bool {
+        let is_unasked = log_start > self.deleting_before;
+        let is_right = match kept {
+            Kept::All => !is_unasked,
+            // What was counted when it was decided, and is lost by the crash, was never acknowledged.
+            Kept::Bytes(bytes) => !is_unasked || self.bytes_of(log) + self.outstanding_bytes() >= bytes,
+            Kept::Nothing => true,
+        };
         assert!(
-            (self.deleted_before..=self.deleting_before).contains(&log_start),
-            "{id}: the log begins at {log_start}; {} was acknowledged, and nobody asked for more than {}",
+            is_right && self.deleted_before <= log_start,
+            "{id}: the log begins at {log_start}; {} was acknowledged, nobody asked for more than {}, and {kept:?} is kept",
             self.deleted_before,
             self.deleting_before
         );
         self.deleted_before = log_start;
+        self.deleting_before = self.deleting_before.max(log_start);
         // The batch that holds the start is there whole.
         let mut next = log.first().map_or(log_start, |first| first.base_offset);
         assert!(next <= log_start, "{id}: the log's start is missing");
@@ -120,5 +149,16 @@ impl PartitionModel {
         for (key, offset) in found {
             self.promise(key, offset);
         }
+        is_unasked
+    }
+
+    fn bytes_of(&self, log: &[Read]) -> u64 {
+        let sent = log.iter().filter_map(|read| self.sent.get(&read.key));
+        sent.map(|sent| sent.bytes.len() as u64).sum()
+    }
+
+    fn outstanding_bytes(&self) -> u64 {
+        let sent = self.outstanding.iter().map(|key| &self.sent[key]);
+        sent.map(|sent| sent.bytes.len() as u64).sum()
     }
 }

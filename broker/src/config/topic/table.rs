@@ -51,8 +51,8 @@ macro_rules! topic_configs {
 }
 
 topic_configs! {
-    "cleanup.policy", List(&["compact", "delete"]), kept, "log.cleanup.policy", "delete",
-        "What becomes of old records: delete, compact, or both.";
+    "cleanup.policy", List(&["compact", "delete"]), used, "log.cleanup.policy", "delete",
+        "What becomes of old records: delete, compact, or both. Compaction is not there yet: what it would remove stays.";
     "compression.gzip.level", GZIP_LEVELS, kept, "compression.gzip.level", "-1",
         "How hard gzip tries, when the broker compresses.";
     "compression.lz4.level", Integer(1..=17), kept, "compression.lz4.level", "9",
@@ -111,17 +111,17 @@ topic_configs! {
         "Whether the tiered part goes when tiering ends.";
     "remote.storage.enable", False, kept, none, "false",
         "Whether old segments go to another store.";
-    "retention.bytes", LONG_OR_NONE, kept, "log.retention.bytes", "-1",
-        "The size above which old segments are deleted, in bytes; -1: never.";
-    "retention.ms", LONG_OR_NONE, kept, "log.retention.ms", "-1",
+    "retention.bytes", LONG_OR_NONE, used, "log.retention.bytes", "-1",
+        "The size of a partition above which its oldest segments are deleted, in bytes; -1: never.";
+    "retention.ms", LONG_OR_NONE, used, "log.retention.ms", "604800000",
         "The age above which old segments are deleted, in milliseconds; -1: never.";
     "segment.bytes", Integer(1_048_576..=I32_MAX), used, "log.segment.bytes", "1073741824",
         "The size at which a log begins a new segment, in bytes.";
-    "segment.index.bytes", Integer(4..=I32_MAX), kept, "log.index.size.max.bytes", "10485760",
-        "The size of a segment's index, in bytes.";
-    "segment.jitter.ms", LONG_FROM_0, kept, "log.roll.jitter.ms", "0",
-        "By how much segment.ms differs from log to log, in milliseconds.";
-    "segment.ms", LONG_FROM_1, kept, "log.roll.ms", "9223372036854775807",
+    "segment.index.bytes", Integer(4..=I32_MAX), used, "log.index.size.max.bytes", "10485760",
+        "The size of a segment's index at which a log begins a new segment, in bytes.";
+    "segment.jitter.ms", LONG_FROM_0, used, "log.roll.jitter.ms", "0",
+        "By how much segment.ms differs from segment to segment, in milliseconds.";
+    "segment.ms", LONG_FROM_1, used, "log.roll.ms", "604800000",
         "The age at which a log begins a new segment, in milliseconds.";
     "unclean.leader.election.enable", Boolean, kept, "unclean.leader.election.enable", "false",
         "Whether a replica that is not in sync may lead when none is.";
