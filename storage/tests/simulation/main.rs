@@ -114,9 +114,9 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
     let shared = model.clone();
     let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
     ended.expect("it ends").expect("a good disk");
-    match kept {
-        Kept::Nothing => {}
-        _ => assert!(has_rolled(&simulator, host), "every log has one segment"),
+    // Else everything may be deleted by now.
+    if let Kept::Bytes(_) = kept {
+        assert!(has_rolled(&simulator, host), "every log has one segment");
     }
     let model = lock(&model);
     check_files(&simulator, host, &model);
