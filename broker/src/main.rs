@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use clap::Parser;
 use millstream::admin::{self, AdminOptions};
 use millstream::cli::{
-    CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_topic,
+    CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_log, run_topic,
 };
 use millstream::config::{FILE_BYTES_MAX, Settings, table};
 use millstream::controller::host::{self, HostOptions};
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Group(arguments) => return client(run_group(arguments)),
         Command::Config(arguments) => return client(run_config(arguments)),
         Command::Cluster(arguments) => return client(run_cluster(arguments)),
+        Command::Log(arguments) => return run_log(arguments),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

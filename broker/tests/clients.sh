@@ -62,5 +62,5 @@ for shards in 4 1; do
   whole "$shards"
 done
 $millstream stop "$dir"
-broker/tests/dump.sh "$dir/data" | tee "$dir/dump"
+MILLSTREAM=${CARGO_TARGET_DIR:-target}/release/millstream broker/tests/dump.sh "$dir/data" | tee "$dir/dump"
 ! grep -q '(0 sealed)' "$dir/dump" || fail "no segment was rolled"

@@ -3,6 +3,7 @@
 # complaint, and finds in it what should be there: every offset of every partition once, one after the other.
 #
 #   dump.sh DATADIR
+# With MILLSTREAM=BINARY, `millstream log dump` has to see the same batches.
 # Needs (Debian): default-jre-headless maven.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -55,6 +56,26 @@ counts=$(awk '
     if (failed) exit 1
     print segments " segments of " partitions " partitions (" sealed + 0 " sealed), " records + 0 " records"
   }' "$out/dump")
+# Our own dump sees the same batches: file, offsets, place, size, CRC.
+if [ -n "${MILLSTREAM:-}" ]; then
+  awk '/^Dumping / { file = $2 }
+    /^baseOffset: / { for (at = 1; at < NF; at++) field[$at] = $(at + 1)
+      print file, field["baseOffset:"], field["lastOffset:"], field["position:"], field["size:"], field["crc:"] }' "$out/dump" >"$out/theirs"
+  xargs -d '\n' "$MILLSTREAM" log dump --output json <"$out/logs" >"$out/ours.json" || fail "millstream log dump"
+  python3 - "$out/ours.json" >"$out/ours" <<'EOF'
+import json, sys
+for line in open(sys.argv[1]):
+    fact = json.loads(line)
+    if fact["type"] == "file":
+        file = fact["path"]
+    else:
+        if fact["type"] != "batch" or not fact["is_crc_right"]:
+            sys.exit(f"{file}: {fact}")
+        print(file, fact["base_offset"], fact["last_offset"], fact["position"], fact["bytes"], int(fact["crc"], 16))
+EOF
+  diff "$out/theirs" "$out/ours" >&2 || fail "millstream log dump and Kafka's tool see other batches"
+  counts+=", $(wc -l <"$out/ours") batches as millstream log dump sees them"
+fi
 if [ -s "$out/indexes" ]; then
   dump "$out/indexes" --index-sanity-check
   dump "$out/indexes" --verify-index-only

@@ -92,29 +92,12 @@ pub(crate) async fn read(
     superblock: &Superblock,
     pool: &ring::buffer::Pool,
 ) -> Result<(Checkpoint, ReplayStart), StorageError> {
-    let mut best: Option<Checkpoint> = None;
-    let mut tail: Option<ReplayStart> = None;
+    let mut found = Vec::new();
     for generation in [0, 1] {
         let bytes = read_file(&path(directory, generation), pool).await?;
-        let Some(found) = bytes.and_then(|bytes| decode(&bytes)) else {
-            continue;
-        };
-        let rank = |checkpoint: &Checkpoint| {
-            let is_named_or_older = checkpoint.generation <= superblock.checkpoint_generation;
-            (is_named_or_older, checkpoint.generation)
-        };
-        let is_ours = found.journal_id == superblock.journal_id && found.replay.seq >= superblock.tail.seq;
-        if !is_ours {
-            continue;
-        }
-        if tail.is_none_or(|tail| found.replay.seq < tail.seq) {
-            tail = Some(found.replay);
-        }
-        if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
-            best = Some(found);
-        }
+        found.extend(bytes.and_then(|bytes| decode(&bytes)));
     }
-    best.zip(tail).ok_or_else(|| {
+    choose(found, superblock).ok_or_else(|| {
         let path = path(directory, superblock.checkpoint_generation);
         StorageError::corrupt(
             &path,
@@ -124,8 +107,38 @@ pub(crate) async fn read(
     })
 }
 
+/// Of the checkpoints that are whole, the one to begin from, and from where on the journal is needed. See [`read`].
+pub(crate) fn choose(found: Vec<Checkpoint>, superblock: &Superblock) -> Option<(Checkpoint, ReplayStart)> {
+    let rank = |checkpoint: &Checkpoint| {
+        let is_named_or_older = checkpoint.generation <= superblock.checkpoint_generation;
+        (is_named_or_older, checkpoint.generation)
+    };
+    let mut best: Option<Checkpoint> = None;
+    let mut tail: Option<ReplayStart> = None;
+    for found in found {
+        if !is_of(&found, superblock) {
+            continue;
+        }
+        if tail.is_none_or(|tail| found.replay.seq < tail.seq) {
+            tail = Some(found.replay);
+        }
+        if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
+            best = Some(found);
+        }
+    }
+    best.zip(tail)
+}
+
+/// Whether the journal of this superblock can be replayed onto the checkpoint.
+pub(crate) fn is_of(checkpoint: &Checkpoint, superblock: &Superblock) -> bool {
+    checkpoint.journal_id == superblock.journal_id && checkpoint.replay.seq >= superblock.tail.seq
+}
+
 /// A file's bytes; `None` if it is not there, or cannot be read.
-async fn read_file(path: &Path, pool: &ring::buffer::Pool) -> Result<Option<Vec<u8>>, StorageError> {
+pub(crate) async fn read_file(
+    path: &Path,
+    pool: &ring::buffer::Pool,
+) -> Result<Option<Vec<u8>>, StorageError> {
     const STEP: usize = 256 << 10;
     let options = OpenOptions {
         read: true,
@@ -226,7 +239,7 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
 }
 
 /// `None` for anything that was not written by [`encode`].
-fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let crc = bytes.get(..4)?;
     if crc32c::crc32c(bytes.get(4..)?).to_le_bytes() != crc {
         return None;

@@ -4,7 +4,7 @@
 //! right, so that what lies behind it is reached. Whatever is read must be written back as the same.
 
 use crate::journal::{record, superblock};
-use crate::{checkpoint, directory, index};
+use crate::{checkpoint, directory, index, inspect};
 
 /// A record as recovery reads it: the header, its entries, and where their payloads lie.
 pub fn journal_record(data: &[u8]) {
@@ -111,4 +111,15 @@ pub fn segment_index(data: &[u8]) {
             assert!(index::first_possible(&entries, entry.timestamp_ms) <= entry.relative_offset);
         }
     }
+}
+
+/// A segment with its indexes, as `millstream log check` judges them.
+pub fn inspected_segment(data: &[u8]) {
+    let [flags, index_bytes, time_bytes, rest @ ..] = data else {
+        return;
+    };
+    let (index, rest) = rest.split_at(usize::from(*index_bytes).min(rest.len()));
+    let (times, log) = rest.split_at(usize::from(*time_bytes).min(rest.len()));
+    let base_offset = if flags & 2 == 0 { 0 } else { i64::MAX - 5 };
+    inspect::judge_anything(base_offset, log, index, times, flags & 1 == 0);
 }

@@ -151,17 +151,27 @@ pub(crate) fn encode_times(entries: &[TimeEntry]) -> Vec<u8> {
     bytes
 }
 
+/// The whole entries of an `.index`, whatever they say.
+pub(crate) fn offset_entries(bytes: &[u8]) -> impl Iterator<Item = IndexEntry> {
+    let entries = bytes.as_chunks::<INDEX_ENTRY_BYTES>().0.iter();
+    entries.map(|entry| IndexEntry {
+        relative_offset: u32::from_be_bytes(entry[..4].try_into().unwrap_or_default()),
+        position: u32::from_be_bytes(entry[4..].try_into().unwrap_or_default()),
+    })
+}
+
+/// The whole entries of a `.timeindex`, whatever they say.
+pub(crate) fn time_entries(bytes: &[u8]) -> impl Iterator<Item = TimeEntry> {
+    let entries = bytes.as_chunks::<TIME_ENTRY_BYTES>().0.iter();
+    entries.map(|entry| TimeEntry {
+        timestamp_ms: i64::from_be_bytes(entry[..8].try_into().unwrap_or_default()),
+        relative_offset: u32::from_be_bytes(entry[8..].try_into().unwrap_or_default()),
+    })
+}
+
 /// The entries, if they could be those of a segment of `segment_bytes`: they increase, and stay in it.
 pub(crate) fn decode_offsets(bytes: &[u8], segment_bytes: u32) -> Option<Vec<IndexEntry>> {
-    let entries: Vec<IndexEntry> = bytes
-        .as_chunks::<INDEX_ENTRY_BYTES>()
-        .0
-        .iter()
-        .map(|entry| IndexEntry {
-            relative_offset: u32::from_be_bytes(entry[..4].try_into().unwrap_or_default()),
-            position: u32::from_be_bytes(entry[4..].try_into().unwrap_or_default()),
-        })
-        .collect();
+    let entries: Vec<IndexEntry> = offset_entries(bytes).collect();
     let increase = entries
         .is_sorted_by(|one, next| one.relative_offset < next.relative_offset && one.position < next.position);
     let inside = entries.last().is_none_or(|last| last.position < segment_bytes);
@@ -170,15 +180,7 @@ pub(crate) fn decode_offsets(bytes: &[u8], segment_bytes: u32) -> Option<Vec<Ind
 
 /// The entries, if they increase.
 pub(crate) fn decode_times(bytes: &[u8]) -> Option<Vec<TimeEntry>> {
-    let entries: Vec<TimeEntry> = bytes
-        .as_chunks::<TIME_ENTRY_BYTES>()
-        .0
-        .iter()
-        .map(|entry| TimeEntry {
-            timestamp_ms: i64::from_be_bytes(entry[..8].try_into().unwrap_or_default()),
-            relative_offset: u32::from_be_bytes(entry[8..].try_into().unwrap_or_default()),
-        })
-        .collect();
+    let entries: Vec<TimeEntry> = time_entries(bytes).collect();
     let increase = entries.is_sorted_by(|one, next| {
         one.timestamp_ms < next.timestamp_ms && one.relative_offset < next.relative_offset
     });

@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod housekeeping;
 mod id;
 mod index;
+pub mod inspect;
 mod journal;
 mod leader_epochs;
 mod migration;

@@ -19,7 +19,7 @@ use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::journal::superblock::ReplayStart;
-use crate::journal::{Journal, Scan, Visit};
+use crate::journal::{Access, Journal, Scan, Visit};
 use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget};
 use crate::phase;
 use crate::shortage::Shortage;
@@ -88,18 +88,20 @@ pub struct RecoveryReport {
     pub strays: Vec<String>,
 }
 
-/// Reads everything back. The partitions are those of the journal; their files are not looked at yet.
+/// Reads everything back. The partitions are those of the journal; their files are not looked at yet. With read-only
+/// access nothing is written: the memory must hold all that the journal has.
 pub(crate) async fn recover(
     data: PathBuf,
     place: &JournalPlace,
     specs: &[PartitionSpec],
     memory: Memory,
+    access: Access,
 ) -> Result<Recovered, StorageError> {
     phase::say("recovery begin");
     let pool =
         |name, bytes| Pool::new(name, bytes).map_err(|_| StorageError::OutOfMemory { bytes, pool: name });
     let staging = pool("staging", memory.staging)?;
-    let journal = Journal::open(&place.journal(), place.id, &staging).await?;
+    let journal = Journal::open(&place.journal(), place.id, &staging, access).await?;
     let superblock = journal.superblock();
     let largest = superblock.largest_record as usize;
     if memory.staging < 2 * largest || memory.tail < 4 * largest {
@@ -137,6 +139,7 @@ pub(crate) async fn recover(
         resident: VecDeque::new(),
         tail: pool("tail", memory.tail)?,
         shared: shared.clone(),
+        access,
         report: RecoveryReport::default(),
     };
     let scan = journal
@@ -182,6 +185,7 @@ struct Recovery<'a> {
     resident: VecDeque<Rc<Group>>,
     tail: Pool,
     shared: Rc<LogShared>,
+    access: Access,
     report: RecoveryReport,
 }
 
@@ -257,6 +261,9 @@ impl Recovery<'_> {
                 }
                 Scan::Paused(next) => next,
             };
+            if self.access == Access::ReadOnly {
+                return Err(self.out_of_memory());
+            }
             migrated_seq = next.seq - 1;
             let mut freed = false;
             for log in self.partitions.values() {
@@ -271,12 +278,16 @@ impl Recovery<'_> {
                 freed = true;
             }
             if !freed {
-                return Err(StorageError::OutOfMemory {
-                    bytes: self.tail.bytes(),
-                    pool: self.tail.name(),
-                });
+                return Err(self.out_of_memory());
             }
             at = next;
+        }
+    }
+
+    fn out_of_memory(&self) -> StorageError {
+        StorageError::OutOfMemory {
+            bytes: self.tail.bytes(),
+            pool: self.tail.name(),
         }
     }
 

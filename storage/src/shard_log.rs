@@ -21,6 +21,7 @@ use crate::directory::{journal_place, topic_id_of};
 use crate::error::{AppendError, StorageError};
 use crate::housekeeping::Housekeeping;
 use crate::id::TopicPartition;
+use crate::journal::Access;
 use crate::journal::record::{Entry, Kind};
 use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
@@ -117,7 +118,14 @@ impl ShardLog {
         })?;
         let place = journal_place(&options.directory, options.shard, &pool).await?;
         let memory = Memory::of(options.memory_bytes.saturating_sub(PLACE_BYTES));
-        let mut recovered = recover(options.directory.clone(), &place, &specs, memory).await?;
+        let mut recovered = recover(
+            options.directory.clone(),
+            &place,
+            &specs,
+            memory,
+            Access::ReadWrite,
+        )
+        .await?;
         let end_seq = recovered.end.seq - 1;
         let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {

@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod error;
 mod group;
+mod log;
 mod offsets;
 mod output;
 mod session;
@@ -21,6 +22,7 @@ pub use self::cluster::{ClusterArguments, run as run_cluster};
 pub use self::config::{ConfigArguments, run as run_config};
 pub use self::error::CliError;
 pub use self::group::{GroupArguments, run as run_group};
+pub use self::log::{LogArguments, run as run_log};
 pub use self::topic::{TopicArguments, run as run_topic};
 
 /// A Kafka-compatible broker: a core is a node, an acknowledged record is on the disk.
@@ -53,6 +55,8 @@ pub enum Command {
     Config(ConfigArguments),
     /// Show the cluster's id and its nodes
     Cluster(ClusterArguments),
+    /// Look into a data directory: dump, check and explain its files
+    Log(LogArguments),
 }
 
 /// `millstream start`. What is not given comes from the configuration file, then from the defaults.
@@ -172,6 +176,8 @@ mod tests {
             ),
             ("millstream config set topic t key", ErrorKind::ValueValidation),
             ("millstream cluster --output xml", ErrorKind::InvalidValue),
+            ("millstream log dump", ErrorKind::MissingRequiredArgument),
+            ("millstream log check --output xml", ErrorKind::InvalidValue),
             (
                 "millstream topic produce t --partition -1",
                 ErrorKind::UnknownArgument,

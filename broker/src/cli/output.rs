@@ -22,6 +22,11 @@ enum OutputFormat {
 }
 
 impl OutputArguments {
+    /// Whether it is JSON: for commands that print line by line.
+    pub(crate) fn is_json(self) -> bool {
+        self.output == OutputFormat::Json
+    }
+
     /// What is asked for, with a line break at its end.
     pub(crate) fn text(self, table: impl FnOnce() -> String, document: impl FnOnce() -> Value) -> String {
         match self.output {

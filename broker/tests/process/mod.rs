@@ -96,6 +96,12 @@ impl Broker {
         own.process.end("-TERM")
     }
 
+    /// Ends it and leaves its directory, for as long as this is there. Gives its standard error.
+    pub fn end(&mut self, signal: &str) -> String {
+        let own = self.own.as_mut().expect("a broker of our own");
+        own.process.end(signal)
+    }
+
     /// Its data directory.
     pub fn directory(&self) -> &Path {
         &self.own.as_ref().expect("a broker of our own").directory

@@ -22,7 +22,7 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// The manifest at `path`; `None` if there is none.
-    pub(super) async fn read(path: &Path, pool: &Pool) -> Result<Option<Manifest>, StorageError> {
+    pub(crate) async fn read(path: &Path, pool: &Pool) -> Result<Option<Manifest>, StorageError> {
         let bytes = read_small(path, pool).await?;
         if bytes.is_empty() {
             return Ok(None);
@@ -38,7 +38,7 @@ impl Manifest {
     }
 
     /// Whether the directory `name` holds one of its journals.
-    pub(super) fn lists(&self, name: &str) -> bool {
+    pub(crate) fn lists(&self, name: &str) -> bool {
         (0..self.journals.len()).any(|shard| name == format!("{}-{shard}", self.generation))
     }
 }
@@ -54,7 +54,7 @@ fn encode(manifest: &Manifest) -> String {
     text
 }
 
-fn decode(text: &str) -> Option<Manifest> {
+pub(crate) fn decode(text: &str) -> Option<Manifest> {
     let (body, crc) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let crc = u32::from_str_radix(crc.strip_prefix("crc32c=")?, 16).ok()?;
     let lines = format!("{body}\n");

@@ -35,10 +35,10 @@ use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
 use crate::partition::{METADATA_FILE, PartitionSpec, set_aside};
 
-const LOCK_FILE: &str = ".lock";
-const PROPERTIES_FILE: &str = "meta.properties";
-const MANIFEST_FILE: &str = "manifest";
-const JOURNALS: &str = "journals";
+pub(crate) const LOCK_FILE: &str = ".lock";
+pub(crate) const PROPERTIES_FILE: &str = "meta.properties";
+pub(crate) const MANIFEST_FILE: &str = "manifest";
+pub(crate) const JOURNALS: &str = "journals";
 /// Memory for what is read and written here, apart from a change of the number of shards, in bytes.
 const MEMORY_BYTES: usize = 4 << 20;
 
@@ -328,17 +328,7 @@ async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
         .await
         .map_err(StorageError::io("open", &lock_path))?;
     if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
-        let bytes = read_small(&lock_path, pool).await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let holder = text
-            .lines()
-            .next()
-            .map(str::trim)
-            .filter(|holder| !holder.is_empty());
-        return Err(StorageError::InUse {
-            path: path.to_path_buf(),
-            holder: holder.unwrap_or("(it did not write its number)").to_owned(),
-        });
+        return Err(in_use(path, pool).await);
     }
     file.set_len(0)
         .await
@@ -350,6 +340,43 @@ async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
     Ok(file)
 }
 
+/// Says who has the directory.
+async fn in_use(path: &Path, pool: &Pool) -> StorageError {
+    let bytes = read_small(&path.join(LOCK_FILE), pool).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let holder = text
+        .lines()
+        .next()
+        .map(str::trim)
+        .filter(|holder| !holder.is_empty());
+    StorageError::InUse {
+        path: path.to_path_buf(),
+        holder: holder.unwrap_or("(it did not write its number)").to_owned(),
+    }
+}
+
+/// Keeps a broker from starting on the directory while it is looked at, without writing to it. `None` if there is no lock
+/// to take: no broker was ever here, or this is a copy without it.
+///
+/// # Errors
+/// [`StorageError::InUse`] if a process has the directory.
+pub(crate) async fn lock_to_look(path: &Path, pool: &Pool) -> Result<Option<File>, StorageError> {
+    let lock_path = path.join(LOCK_FILE);
+    let options = OpenOptions {
+        read: true,
+        ..OpenOptions::default()
+    };
+    let file = match File::open(&lock_path, options).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("open", &lock_path)(error)),
+    };
+    if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
+        return Err(in_use(path, pool).await);
+    }
+    Ok(Some(file))
+}
+
 /// Cluster id and directory id, from `meta.properties` or into it.
 async fn properties(
     path: &Path,
@@ -359,16 +386,7 @@ async fn properties(
     let file = path.join(PROPERTIES_FILE);
     let bytes = read_small(&file, pool).await?;
     if !bytes.is_empty() {
-        let text = String::from_utf8_lossy(&bytes);
-        let id = |key: &str| {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            value.and_then(|value| from_base64(value.trim())).ok_or_else(|| {
-                StorageError::refused(&file, format!("it has no {key}: restore the file from a copy"))
-            })
-        };
-        return Ok((id("cluster.id")?, id("directory.id")?));
+        return ids_in(&bytes).map_err(|what| StorageError::refused(&file, what));
     }
     let (cluster_id, directory_id) = (options.new_cluster_id, options.new_directory_id);
     let text = format!(
@@ -378,6 +396,20 @@ async fn properties(
     );
     replace(&file, text.into_bytes()).await?;
     Ok((cluster_id, directory_id))
+}
+
+/// Cluster id and directory id in a `meta.properties`; or what it lacks.
+pub(crate) fn ids_in(bytes: &[u8]) -> Result<(u128, u128), String> {
+    let text = String::from_utf8_lossy(bytes);
+    let id = |key: &str| {
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value
+            .and_then(|value| from_base64(value.trim()))
+            .ok_or_else(|| format!("it has no {key}: restore the file from a copy"))
+    };
+    Ok((id("cluster.id")?, id("directory.id")?))
 }
 
 #[cfg(test)]

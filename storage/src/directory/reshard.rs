@@ -11,6 +11,7 @@ use super::{JOURNALS, LogDirectory, journal_place};
 use crate::checkpoint::PartitionCheckpoint;
 use crate::error::StorageError;
 use crate::id::TopicPartition;
+use crate::journal::Access;
 use crate::partition::{PartitionLog, PartitionSpec};
 use crate::recovery::{Memory, recover};
 use crate::shard_log::separate_unknown;
@@ -71,7 +72,7 @@ impl LogDirectory {
     ) -> Result<(i64, Vec<PartitionCheckpoint>), StorageError> {
         let place = journal_place(&self.path, shard, &self.pool).await?;
         let memory = Memory::of(self.options.memory_bytes);
-        let mut recovered = recover(self.path.clone(), &place, live, memory).await?;
+        let mut recovered = recover(self.path.clone(), &place, live, memory, Access::ReadWrite).await?;
         let end_seq = recovered.end.seq - 1;
         separate_unknown(&mut recovered, live, is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {

@@ -53,6 +53,15 @@ impl JournalOptions {
     }
 }
 
+/// What a journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To go on with it.
+    ReadWrite,
+    /// To look at it: nothing can be written.
+    ReadOnly,
+}
+
 /// An open journal.
 pub(crate) struct Journal {
     file: File,
@@ -136,10 +145,15 @@ impl Journal {
     }
 
     /// Opens the journal `path`, believing the newer of its superblocks that are whole.
-    pub(crate) async fn open(path: &Path, journal_id: u128, pool: &Pool) -> Result<Journal, StorageError> {
+    pub(crate) async fn open(
+        path: &Path,
+        journal_id: u128,
+        pool: &Pool,
+        access: Access,
+    ) -> Result<Journal, StorageError> {
         let options = OpenOptions {
             read: true,
-            write: true,
+            write: access == Access::ReadWrite,
             direct: true,
             ..OpenOptions::default()
         };
@@ -187,6 +201,15 @@ impl Journal {
 
     pub(crate) fn superblock(&self) -> Superblock {
         *self.superblock.borrow()
+    }
+
+    /// Both copies of the superblock, as they are in the file: A, then B.
+    pub(crate) async fn superblocks(&self) -> Result<[Option<Superblock>; 2], StorageError> {
+        let mut copies = [None; 2];
+        for (copy, at) in copies.iter_mut().zip([0, self.block_bytes() as u64]) {
+            *copy = read_superblock(&self.file, &self.path, at, &self.pool).await?;
+        }
+        Ok(copies)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -251,10 +251,7 @@ impl PartitionLog {
         directory::create_all(directory)
             .await
             .map_err(StorageError::io("create", directory))?;
-        let text = format!(
-            "version: 0\ntopic_id: {}\n",
-            to_base64(self.partition.id.topic_id)
-        );
+        let text = metadata_text(self.partition.id.topic_id);
         // A crash never leaves a part of it: what says nothing of its topic would be taken for another's, or for rot.
         put_whole(&path, text.into_bytes()).await
     }
@@ -433,6 +430,11 @@ impl PartitionLog {
             _ => set_aside(&directory, *id, "delete").await,
         }
     }
+}
+
+/// What is in [`METADATA_FILE`].
+pub(crate) fn metadata_text(topic_id: u128) -> String {
+    format!("version: 0\ntopic_id: {}\n", to_base64(topic_id))
 }
 
 /// Renames a partition's directory, if it is there, to a name that no partition can have. Durable when it returns.

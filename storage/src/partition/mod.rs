@@ -23,10 +23,11 @@ use ring::count::Counter;
 use ring::local::Signal;
 
 pub use self::append::{Appended, ProducerCheck};
-pub(crate) use self::migrate::{METADATA_FILE, set_aside};
+pub(crate) use self::migrate::{METADATA_FILE, metadata_text, set_aside};
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
 pub use self::read::Extent;
+pub(crate) use self::trim::EXTENSIONS;
 use crate::commit::{CommitObserver, Committer, Group, Place};
 use crate::files::Files;
 use crate::id::TopicPartition;

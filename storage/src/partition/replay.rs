@@ -16,6 +16,15 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{NextBatch, Position, Segment, SegmentTimes, Segments};
 
+/// See [`PartitionLog::unmigrated`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unmigrated {
+    pub(crate) batches: usize,
+    pub(crate) bytes: u64,
+    /// Base offsets of all segments.
+    pub(crate) segments: Vec<i64>,
+}
+
 impl PartitionLog {
     /// The partition as a checkpoint has it. Its indexes are not loaded yet: see `open_files`.
     pub(crate) fn restore(
@@ -170,6 +179,21 @@ impl PartitionLog {
         drop(state);
         self.partition.bound_producers();
         Ok(())
+    }
+
+    /// How many batches, and how many bytes of them, are in the journal and not in the segments; and which segments there
+    /// will be when they are.
+    pub(crate) fn unmigrated(&self) -> Unmigrated {
+        let state = self.partition.state.borrow();
+        let segments = &state.segments.all;
+        Unmigrated {
+            batches: state.tail.len() - state.migrated_pieces,
+            bytes: segments
+                .iter()
+                .map(|segment| u64::from(segment.appended - segment.migrated))
+                .sum(),
+            segments: segments.iter().map(|segment| segment.base_offset).collect(),
+        }
     }
 
     /// The partition as of its last migrated batch.

@@ -23,7 +23,7 @@ use crate::segment::Segment;
 use crate::steady_clock::Correction;
 
 /// The files of a segment.
-const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
+pub(crate) const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
 
 impl PartitionLog {
     /// Deletes all records before `offset`. They cannot be read any more, durably, when this returns; their disk space

@@ -113,7 +113,7 @@ fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_to
         };
         let pool = Pool::new("manifest", 1 << 20).expect("memory");
         let place = journal_place(Path::new(DATA), 0, &pool).await.expect("a journal");
-        let mut recovered = recover(DATA.into(), &place, &live, memory)
+        let mut recovered = recover(DATA.into(), &place, &live, memory, Access::ReadWrite)
             .await
             .expect("recovered");
         assert!(recovered.migrated_seq > 0, "memory was not short");

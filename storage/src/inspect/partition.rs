@@ -1,0 +1,248 @@
+//! The check of one partition's files.
+
+use std::path::Path;
+
+use ring::directory;
+
+use super::check::{Checking, Held, Severity};
+use super::segment::{Flaw, Judge, Part, Step};
+use super::source::Source;
+use crate::checkpoint::SegmentCheckpoint;
+use crate::error::StorageError;
+use crate::files::{log_path, read_small};
+use crate::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
+use crate::partition::{EXTENSIONS, METADATA_FILE, directory_name, metadata_text};
+
+const RESTORE: &str = "restore the file from a copy that was made while the broker was stopped; until then whoever reads \
+                       there gets an error";
+const REBUILD: &str =
+    "remove the file while the broker is stopped: everything is found without it, only later";
+
+/// Checks the partition's directory and all of its segments.
+pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<(), StorageError> {
+    let saved = &held.saved;
+    let path = checking
+        .directory
+        .join(directory_name(&saved.topic, saved.id.partition));
+    checking.summary.partitions += 1;
+    let names = match directory::list(&path).await {
+        Ok(names) => names,
+        // It is made with the first segment.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && saved.segments.is_empty() => {
+            return Ok(());
+        }
+        Err(error) => return checking.unreadable(StorageError::io("list", &path)(error)),
+    };
+    metadata(checking, &path, saved.id.topic_id).await?;
+    for (at, segment) in saved.segments.iter().enumerate() {
+        let next = saved.segments.get(at + 1);
+        let next_offset = next.map_or(saved.next_offset, |next| next.base_offset);
+        let partial = match next {
+            None if !segment.is_sealed => saved.partial.clone(),
+            _ => Vec::new(),
+        };
+        check_segment(checking, held, &path, segment, next_offset, partial).await?;
+    }
+    let first = held.segments.first().copied().unwrap_or(saved.log_start_offset);
+    for entry in names.iter().filter(|entry| entry.name != METADATA_FILE) {
+        let file = path.join(&entry.name);
+        let base_offset = entry.name.split_once('.').and_then(|(stem, extension)| {
+            let base_offset = stem.parse::<i64>().ok().filter(|_| stem.len() == 20)?;
+            EXTENSIONS.contains(&extension).then_some(base_offset)
+        });
+        match base_offset {
+            Some(base_offset) if held.segments.contains(&base_offset) => {}
+            Some(base_offset) if base_offset < first => {
+                let what = "a segment before the log's start";
+                checking.find(Severity::Note, &file, None, what, "the next start removes it");
+            }
+            Some(_) => {
+                let what = "a segment that neither the checkpoint nor the journal knows; nothing reads it";
+                checking.find(
+                    Severity::Warning,
+                    &file,
+                    None,
+                    what,
+                    "move it out of the data directory",
+                );
+            }
+            None => checking.stranger(&file),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the directory says whose it is.
+async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> Result<(), StorageError> {
+    let path = path.join(METADATA_FILE);
+    let bytes = match read_small(&path, &checking.pool).await {
+        Ok(bytes) => bytes,
+        Err(error) => return checking.unreadable(error),
+    };
+    let expected = metadata_text(topic_id);
+    if bytes != expected.as_bytes() {
+        let same = bytes
+            .iter()
+            .zip(expected.as_bytes())
+            .take_while(|(one, other)| one == other);
+        let position = same.count() as u64;
+        let next = format!(
+            "write it anew while the broker is stopped, these two lines: {}",
+            expected.trim_end().replace('\n', ", ")
+        );
+        let what = "it does not say that the directory is its topic's";
+        checking.find(Severity::Damage, &path, Some(position), what, next);
+    }
+    Ok(())
+}
+
+async fn check_segment(
+    checking: &mut Checking<'_>,
+    held: &Held,
+    directory: &Path,
+    segment: &SegmentCheckpoint,
+    next_offset: i64,
+    partial: Vec<u8>,
+) -> Result<(), StorageError> {
+    checking.summary.segments += 1;
+    let path = log_path(directory, segment.base_offset);
+    let length = u64::from(segment.length);
+    let on_disk = match segment.is_sealed {
+        true => length,
+        false => length - length % u64::from(held.block_bytes),
+    };
+    let mut source = match Source::open(&path, &checking.pool).await {
+        Ok(Some(source)) => source,
+        Ok(None) if on_disk == 0 => return Ok(()),
+        Ok(None) => {
+            let what = format!("it is missing, and {on_disk} bytes were written to it");
+            checking.find(Severity::Damage, &path, None, what, RESTORE);
+            return Ok(());
+        }
+        Err(error) => return checking.unreadable(error),
+    };
+    let found = source.len();
+    if found < on_disk || (segment.is_sealed && found != on_disk) {
+        let what = format!("it has {found} bytes, and {on_disk} were written to it");
+        checking.find(Severity::Damage, &path, Some(found.min(on_disk)), what, RESTORE);
+    }
+    if !segment.is_sealed && found == length {
+        unread_end(checking, &mut source, &path, on_disk, &partial).await?;
+    }
+    let index = path.with_extension("index");
+    let offsets = read_entries(
+        checking,
+        segment,
+        &index,
+        segment.index_entries,
+        INDEX_ENTRY_BYTES,
+    )
+    .await?;
+    let timeindex = path.with_extension("timeindex");
+    let times = read_entries(
+        checking,
+        segment,
+        &timeindex,
+        segment.time_entries,
+        TIME_ENTRY_BYTES,
+    )
+    .await?;
+    source.limit(on_disk, partial);
+    // No segment of this version was compacted: none lacks an offset.
+    let is_dense = true;
+    let mut judge = Judge::new(segment.base_offset, is_dense, held.saved.leader_epochs.clone());
+    judge.indexes(
+        index::offset_entries(&offsets).collect(),
+        index::time_entries(&times).collect(),
+    );
+    let mut position = 0;
+    let (flaws, untold) = loop {
+        match source.batch(position).await {
+            Ok(Step::Batch(seen)) => {
+                judge.batch(&seen);
+                let bytes = seen.header.batch_bytes() as u64;
+                position += bytes;
+                checking.summary.batches += 1;
+                checking.read(bytes);
+            }
+            Ok(Step::NoBatch(what)) => break judge.no_batch(position, &what),
+            Ok(Step::End) => break judge.end(position, Some(next_offset)),
+            Err(error) => {
+                checking.unreadable(error)?;
+                break judge.no_batch(position, "it cannot be read");
+            }
+        }
+    };
+    for flaw in flaws {
+        tell(checking, &path, flaw);
+    }
+    if untold > 0 {
+        let what = format!("{untold} findings more in this segment and its indexes");
+        checking.find(Severity::Damage, &path, None, what, RESTORE);
+    }
+    Ok(())
+}
+
+fn tell(checking: &mut Checking<'_>, log: &Path, flaw: Flaw) {
+    let (severity, path, next) = match flaw.part {
+        Part::Log => (Severity::Damage, log.to_path_buf(), RESTORE),
+        Part::Index => (Severity::Warning, log.with_extension("index"), REBUILD),
+        Part::TimeIndex => (Severity::Warning, log.with_extension("timeindex"), REBUILD),
+    };
+    checking.find(severity, &path, Some(flaw.position), flaw.what, next);
+}
+
+/// After a clean stop the file has the bytes, too, that the broker keeps in its checkpoint: for other tools.
+async fn unread_end(
+    checking: &mut Checking<'_>,
+    source: &mut Source,
+    path: &Path,
+    from: u64,
+    partial: &[u8],
+) -> Result<(), StorageError> {
+    let differs = match source.bytes(from, partial.len()).await {
+        Ok(bytes) => {
+            let bytes = bytes.unwrap_or_default();
+            (bytes != partial).then(|| {
+                bytes
+                    .iter()
+                    .zip(partial)
+                    .take_while(|(one, other)| one == other)
+                    .count()
+            })
+        }
+        Err(error) => return checking.unreadable(error),
+    };
+    if let Some(same) = differs {
+        let what = "the bytes from here on are not those of the checkpoint, which the broker uses instead";
+        let next =
+            "nothing for the broker; before other tools read the file, start the broker and stop it again";
+        checking.find(Severity::Warning, path, Some(from + same as u64), what, next);
+    }
+    Ok(())
+}
+
+/// The bytes of the entries that an index should have.
+async fn read_entries(
+    checking: &mut Checking<'_>,
+    segment: &SegmentCheckpoint,
+    path: &Path,
+    entries: u32,
+    entry_bytes: usize,
+) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = match read_small(path, &checking.pool).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            checking.unreadable(error)?;
+            return Ok(Vec::new());
+        }
+    };
+    let expected = entries as usize * entry_bytes;
+    if bytes.len() < expected || (segment.is_sealed && bytes.len() != expected) {
+        let what = format!("it has {} bytes, and {expected} were written to it", bytes.len());
+        let position = bytes.len().min(expected) as u64;
+        checking.find(Severity::Warning, path, Some(position), what, REBUILD);
+    }
+    bytes.truncate(expected);
+    Ok(bytes)
+}
