@@ -19,7 +19,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=$here/tools
 # Small rings and segments, so that cuts hit checkpoints and rolls.
 broker_command="${CARGO_TARGET_DIR:-target}/release/millstream start --data-dir {data} --port {port} --shards 2 \
-  --set journal.bytes=8388608 --set log.segment.bytes=1048576 --set message.max.bytes=1000000 \
+  --set journal.bytes=8388608 --set journal.direct.min.bytes=8192 --set log.segment.bytes=1048576 --set message.max.bytes=1000000 \
   --set admin.listen=" build=1
 cuts=50 seconds=20 restarts=2 fs=ext4 size_mb=1024 port=29192 seed=1
 work=${MILLSTREAM_TEST_CACHE:-$here/.cache}/powercut

@@ -38,10 +38,16 @@ pub fn journal_record(data: &[u8]) {
     );
     if sealed % 2 == 1 {
         let mut end = header.payload_offset as usize;
-        for entry in entries.iter_mut().filter(|entry| entry.length > 0) {
+        for entry in entries.iter_mut().filter(|entry| entry.payload_bytes() > 0) {
             let start = record::payload_start(end, entry.at_block, BLOCK_BYTES);
-            end = start + entry.length as usize;
-            entry.data_crc = bytes.get(start..end).map_or(0, crc32c::crc32c);
+            end = start.saturating_add(entry.payload_bytes());
+            match (entry.kind, bytes.get_mut(start..end)) {
+                (record::Kind::Direct, Some(payload)) => {
+                    let header = payload[4..].to_vec();
+                    record::encode_direct(payload, &header);
+                }
+                (_, payload) => entry.data_crc = payload.map_or(0, |payload| crc32c::crc32c(payload)),
+            }
         }
     }
     bytes.truncate(header.total_length as usize);

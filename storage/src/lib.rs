@@ -32,6 +32,7 @@ mod segment;
 mod shard_log;
 mod shortage;
 mod steady_clock;
+mod unproven;
 
 pub use commit::CommitTicket;
 pub use directory::{DirectoryOptions, LogDirectory};

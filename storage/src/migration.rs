@@ -23,7 +23,7 @@ use crate::phase;
 /// A migration begins when this part of the ring was written since the last one: with what the checkpoint before needs,
 /// half of the ring is in use then.
 const RING_PART: u64 = 4;
-/// Or when this part of the memory for groups may be taken by what is not migrated.
+/// Segments are written, without a checkpoint, when this part of the memory for groups is taken by what is not migrated.
 const MEMORY_PART: u64 = 3;
 
 /// See the module. Cheap to clone.
@@ -40,6 +40,8 @@ struct Inner {
     directory: PathBuf,
     /// Where the newest checkpoint begins to replay: the journal's tail after the next one.
     newest: Cell<ReplayStart>,
+    /// Bytes of batches that were durable when the segments were written last.
+    migrated_bytes: Cell<u64>,
     next_generation: Cell<u64>,
     checkpoints: Cell<u64>,
     /// One at a time.
@@ -66,6 +68,7 @@ impl Migration {
                 partitions,
                 directory,
                 newest: Cell::new(newest),
+                migrated_bytes: Cell::new(0),
                 next_generation: Cell::new(next_generation),
                 checkpoints: Cell::new(0),
                 one: Semaphore::new(1),
@@ -108,9 +111,15 @@ impl Inner {
             if self.committer.failure().is_some() {
                 return;
             }
-            if self.is_due() {
+            let is_due = self.is_due();
+            if is_due || self.is_memory_due() {
                 let _one = self.one.acquire(1).await;
-                if let Err(error) = self.migrate(false).await {
+                let migrated = if is_due {
+                    self.migrate(false).await
+                } else {
+                    self.relieve().await
+                };
+                if let Err(error) = migrated {
                     self.committer.fence(&error);
                     return;
                 }
@@ -130,8 +139,40 @@ impl Inner {
         if self.shared.has_deleted.replace(false) {
             return true;
         }
-        let memory = self.committer.memory_bytes() as u64;
-        since >= (self.committer.ring_bytes() / RING_PART).min(memory / MEMORY_PART)
+        since >= self.committer.ring_bytes() / RING_PART
+    }
+
+    /// Whether memory is to be given back, though the journal has room: large batches take little of it.
+    fn is_memory_due(&self) -> bool {
+        let in_memory = self.committer.durable_bytes() - self.migrated_bytes.get();
+        let is_short = self.committer.take_memory_shortage() && in_memory > 0;
+        is_short || in_memory >= self.committer.memory_bytes() as u64 / MEMORY_PART
+    }
+
+    /// Writes everything that is durable to the segments, so that its memory may be used again; the journal keeps it.
+    async fn relieve(&self) -> Result<(), StorageError> {
+        let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
+        let (replay, bytes) = (self.committer.durable(), self.committer.durable_bytes());
+        let relieved = self.write_segments(&logs, replay.seq - 1, bytes).await;
+        if let Err(error) = &relieved {
+            *self.failure.borrow_mut() = Some(error.clone());
+        }
+        relieved
+    }
+
+    /// Everything up to journal record `up_to_seq`, when `durable_bytes` were durable.
+    async fn write_segments(
+        &self,
+        logs: &[PartitionLog],
+        up_to_seq: u64,
+        durable_bytes: u64,
+    ) -> Result<(), StorageError> {
+        for log in logs {
+            log.migrate(up_to_seq).await?;
+        }
+        self.committer.migrated(up_to_seq);
+        self.migrated_bytes.set(durable_bytes);
+        Ok(())
     }
 
     async fn migrate(&self, is_last: bool) -> Result<(), StorageError> {
@@ -148,7 +189,7 @@ impl Inner {
     /// Everything that is durable now: to the segments, into a checkpoint, out of the journal.
     async fn empty_journal(&self, is_last: bool) -> Result<(), StorageError> {
         let replay = self.committer.durable();
-        let up_to_seq = replay.seq - 1;
+        let (up_to_seq, durable_bytes) = (replay.seq - 1, self.committer.durable_bytes());
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
         for log in &logs {
             if is_last {
@@ -156,12 +197,14 @@ impl Inner {
                 log.begin_where_committed();
             }
             log.remove_deleted(log.take_deleted(up_to_seq)).await;
-            log.migrate(up_to_seq).await?;
-            if is_last {
+            log.rest();
+        }
+        self.write_segments(&logs, up_to_seq, durable_bytes).await?;
+        if is_last {
+            for log in &logs {
                 log.finish().await?;
             }
         }
-        self.committer.migrated(up_to_seq);
         phase::say("checkpoint begin");
         let data = &self.shared.directory;
         directory::sync_file_system(data)

@@ -20,10 +20,13 @@ use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Access, Journal, Scan, Visit};
-use crate::partition::{LogShared, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget};
+use crate::partition::{
+    DIRECT_SEGMENTS_MAX, LogShared, Part, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget,
+};
 use crate::phase;
 use crate::shortage::Shortage;
 use crate::steady_clock::SteadyClock;
+use crate::unproven::Unproven;
 
 /// The shares of a shard's memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +126,7 @@ pub(crate) async fn recover(
         reading: pool("reading", memory.reading)?,
         staging,
         files: crate::files::Files::default(),
+        direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         producers: ProducerBudget::new(memory.producers),
         directory: data,
         block_bytes: superblock.block_bytes,
@@ -142,24 +146,39 @@ pub(crate) async fn recover(
         access,
         report: RecoveryReport::default(),
     };
+    let mut unproven = Unproven::default();
     let scan = journal
         .scan(saved.replay, |scanned| {
             let drops = scanned.entries.iter().filter(|entry| entry.kind == Kind::Drop);
             recovery.dropped.extend(drops.map(|entry| entry.id));
+            unproven.look_at(scanned.header, scanned.entries);
             Ok(Visit::Next)
         })
         .await?;
-    let Scan::End(end) = scan else {
+    let Scan::End { at: end, evidence } = scan else {
         unreachable!("the first pass never pauses")
     };
+    let dropped = &recovery.dropped;
+    let spec_of = |id| {
+        recovery
+            .specs
+            .get(&id)
+            .copied()
+            .filter(|_| !dropped.contains(&id))
+    };
+    let torn = unproven.first_torn(evidence, spec_of, &shared).await?;
+    let end = torn.unwrap_or(end);
     let replay = saved.replay;
     for partition in saved.partitions {
         recovery.restore(partition);
     }
-    let migrated_seq = recovery.apply_all(&journal, replay, end).await?;
+    let migrated_seq = recovery.apply_all(&journal, replay, end, torn.is_some()).await?;
     for log in recovery.partitions.values() {
         // Their files may be gone: nobody looks for them from here on.
         log.take_deleted(u64::MAX);
+        if access == Access::ReadWrite && log.has_split() && recovery.specs.contains_key(&log.id()) {
+            log.migrate(end.seq - 1).await?;
+        }
     }
     phase::say("recovery end");
     Ok(Recovered {
@@ -212,6 +231,7 @@ impl Recovery<'_> {
         journal: &Journal,
         from: ReplayStart,
         end: ReplayStart,
+        is_cut: bool,
     ) -> Result<u64, StorageError> {
         let mut migrated_seq = 0;
         let mut at = from;
@@ -219,6 +239,9 @@ impl Recovery<'_> {
             let scan = journal
                 .scan(at, |scanned| {
                     let header = scanned.header;
+                    if is_cut && header.seq == end.seq {
+                        return Ok(Visit::Pause);
+                    }
                     if header.seq >= end.seq {
                         // What was whole a moment ago still is, and nothing new is written.
                         let what = "the journal changed while it was read";
@@ -236,23 +259,47 @@ impl Recovery<'_> {
                         Some(Group::recovered(header.seq, buffer.freeze(0..payload.len())))
                     };
                     self.report.records += 1;
+                    let mut parts = Vec::new();
                     for (entry, range) in scanned.entries.iter().zip(scanned.payloads) {
-                        let bytes = &scanned.bytes[range.clone()];
-                        let offset = range.start - header.payload_offset as usize;
-                        self.apply(entry, bytes, header.time_ms, group.as_ref(), offset as u32)
-                            .map_err(|what| {
-                                let what =
-                                    format!("journal record {}, partition {}: {what}", header.seq, entry.id);
-                                StorageError::corrupt(journal.path(), header.position, what)
-                            })?;
+                        let payload = &scanned.bytes[range.clone()];
+                        let place = Place {
+                            chunk: 0,
+                            offset: (range.start - header.payload_offset as usize) as u32,
+                            length: payload.len() as u32,
+                        };
+                        let applied = match (entry.kind, &group) {
+                            (Kind::Inline | Kind::Direct, Some(group)) => {
+                                parts.push(Part {
+                                    entry,
+                                    payload,
+                                    group,
+                                    place,
+                                });
+                                match entry.goes_on {
+                                    true => Ok(()),
+                                    false => self.apply_batch(&std::mem::take(&mut parts), header.time_ms),
+                                }
+                            }
+                            _ => self.apply(entry, payload),
+                        };
+                        applied.map_err(|what| {
+                            let what =
+                                format!("journal record {}, partition {}: {what}", header.seq, entry.id);
+                            StorageError::corrupt(journal.path(), header.position, what)
+                        })?;
+                    }
+                    if !parts.is_empty() {
+                        let what = format!("journal record {} ends within a batch", header.seq);
+                        return Err(StorageError::corrupt(journal.path(), header.position, what));
                     }
                     self.resident.extend(group);
                     Ok(Visit::Next)
                 })
                 .await?;
             let next = match scan {
-                Scan::End(found) if found == end => return Ok(migrated_seq),
-                Scan::End(found) => {
+                Scan::End { at: found, .. } if found == end && !is_cut => return Ok(migrated_seq),
+                Scan::Paused(found) if found.seq == end.seq => return Ok(migrated_seq),
+                Scan::End { at: found, .. } => {
                     let what = format!(
                         "journal record {} could be read a moment ago, and now cannot",
                         found.seq
@@ -291,14 +338,19 @@ impl Recovery<'_> {
         }
     }
 
-    fn apply(
-        &mut self,
-        entry: &Entry,
-        bytes: &[u8],
-        time_ms: i64,
-        group: Option<&Rc<Group>>,
-        offset: u32,
-    ) -> Result<(), String> {
+    fn apply_batch(&mut self, parts: &[Part<'_>], time_ms: i64) -> Result<(), String> {
+        let id = parts.first().map(|part| part.entry.id);
+        let id = id.ok_or("a batch without an entry")?;
+        if self.dropped.contains(&id) {
+            return Ok(());
+        }
+        let log = self.partitions.get(&id);
+        let log = log.ok_or("a batch of a partition that was never opened")?;
+        self.report.batches += 1;
+        log.replay(parts, time_ms)
+    }
+
+    fn apply(&mut self, entry: &Entry, bytes: &[u8]) -> Result<(), String> {
         if self.dropped.contains(&entry.id) {
             return Ok(());
         }
@@ -333,20 +385,7 @@ impl Recovery<'_> {
                 log.begin_at(entry.base_offset);
                 Ok(())
             }
-            Kind::Inline => {
-                let log = self
-                    .partitions
-                    .get(&entry.id)
-                    .ok_or("a batch of a partition that was never opened")?;
-                let group = group.ok_or("a batch without bytes")?;
-                let place = Place {
-                    chunk: 0,
-                    offset,
-                    length: entry.length,
-                };
-                self.report.batches += 1;
-                log.replay(entry, bytes, time_ms, group.clone(), place)
-            }
+            Kind::Inline | Kind::Direct => Err("a batch without bytes".to_owned()),
         }
     }
 }

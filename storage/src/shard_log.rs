@@ -36,6 +36,9 @@ pub struct ShardOptions {
     pub shard: u32,
     /// Memory for the log, in bytes, out of the thread's budget.
     pub memory_bytes: usize,
+    /// From so many bytes on, what a partition has in a group commit is written to its segment at once, and the journal
+    /// only vouches for it.
+    pub direct_bytes_min: usize,
     /// `log.segment.delete.delay.ms`: a dropped partition's files are removed after it.
     pub file_delete_delay: Duration,
     /// `log.retention.check.interval.ms`: how often it is looked for segments that need not be kept.
@@ -49,6 +52,8 @@ pub struct ShardStatistics {
     pub records: u64,
     /// Bytes of the ring that they took. One lap is `journal.bytes`.
     pub journal_bytes: u64,
+    /// Bytes of batches that were written to their segments with their record, and not through the journal.
+    pub direct_bytes: u64,
     /// How long the writes of records took, each with its flush.
     pub flushes: DurationCounts,
     /// Checkpoints written.
@@ -147,7 +152,8 @@ impl ShardLog {
         } = recovered;
         journal.begin_epoch(journal_tail).await?;
         let (staging, clock) = (shared.staging.clone(), shared.clock.clone());
-        let committer = Committer::start(journal, end, resident, tail, staging, clock);
+        let direct_bytes_min = options.direct_bytes_min;
+        let committer = Committer::start(journal, end, resident, tail, staging, clock, direct_bytes_min);
         committer.migrated(migrated_seq);
         if shared.committer.set(committer.clone()).is_err() {
             unreachable!("set once, here");
@@ -289,6 +295,7 @@ impl ShardLog {
         };
         ticket.durable().await?;
         self.inner.partitions.borrow_mut().remove(&id);
+        let _no_preparing = log.pause_preparing().await;
         let aside = log.set_aside().await?;
         if let Some(path) = aside {
             let delay = self.inner.file_delete_delay.get();
@@ -335,6 +342,7 @@ impl ShardLog {
         ShardStatistics {
             records,
             journal_bytes,
+            direct_bytes: committer.direct_bytes(),
             flushes: committer.flushes(),
             checkpoints: migration.checkpoints(),
             ring_bytes: committer.ring_bytes(),
@@ -465,6 +473,7 @@ fn drop_entry(id: TopicPartition, owner_epoch: u32) -> Entry {
     Entry {
         kind: Kind::Drop,
         at_block: false,
+        goes_on: false,
         id,
         owner_epoch,
         data_crc: 0,

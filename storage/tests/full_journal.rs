@@ -45,6 +45,8 @@ async fn open() -> ShardLog {
         directory: directory.to_owned(),
         shard: 0,
         memory_bytes: MEMORY_BYTES,
+        // All of it through the journal, which should be full.
+        direct_bytes_min: usize::MAX,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
     };

@@ -42,6 +42,7 @@ async fn open() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError> 
         directory: "/data".into(),
         shard: 0,
         memory_bytes: MEMORY_BYTES,
+        direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
     };

@@ -230,6 +230,14 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_segment_direct_bytes_total",
+            Kind::Counter,
+            "Bytes of batches written to their segments with their commit, and not through the journal.",
+        ),
+        |shard| shard.log.direct_bytes,
+    ),
+    (
+        family(
             "millstream_journal_size_bytes",
             Kind::Gauge,
             "The journal's size.",

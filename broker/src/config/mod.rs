@@ -398,6 +398,11 @@ impl Settings {
         self.i32(&table::OFFSETS_TOPIC_NUM_PARTITIONS)
     }
 
+    /// From how many bytes on a partition's part of a group commit is written to its segment at once.
+    pub(crate) fn direct_bytes_min(&self) -> usize {
+        self.usize(&table::JOURNAL_DIRECT_MIN_BYTES)
+    }
+
     /// `log.segment.delete.delay.ms`.
     pub(crate) fn file_delete_delay(&self) -> Duration {
         Duration::from_millis(self.integer(&table::LOG_SEGMENT_DELETE_DELAY_MS).unsigned_abs())

@@ -329,6 +329,8 @@ settings! {
         "Shard i from 1 on listens on this port + i. 0: port + 10000.";
     ADVERTISED_HOST: Millstream "advertised.host", Kind::Text, ReadOnly, "",
         "The host that clients are told to connect to. Empty: host.";
+    JOURNAL_DIRECT_MIN_BYTES: Millstream "journal.direct.min.bytes", Kind::Integer(4_096..=I32_MAX), ReadOnly, "65536",
+        "From so many bytes on, what a partition has in a group commit goes to its segment at once, not through the journal.";
     JOURNAL_BYTES: Millstream "journal.bytes", Kind::Long(8_388_608..=1_099_511_627_776), ReadOnly, "67108864",
         "The journal of each shard, in bytes, allocated at the first start.";
     ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, ReadOnly, "127.0.0.1:9644",

@@ -328,6 +328,7 @@ impl Host {
                     directory: self.options.data_directory.clone(),
                     shard,
                     memory_bytes: self.options.log_memory_bytes(),
+                    direct_bytes_min: settings.direct_bytes_min(),
                     file_delete_delay: settings.file_delete_delay(),
                     retention_check_interval: settings.retention_check_interval(),
                 },

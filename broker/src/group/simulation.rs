@@ -250,6 +250,7 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
             directory: DATA.into(),
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
+            direct_bytes_min: 64 << 10,
             file_delete_delay: Duration::ZERO,
             retention_check_interval: Duration::from_secs(300),
         };

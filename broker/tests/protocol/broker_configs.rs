@@ -40,11 +40,12 @@ const DIFFER: [(&str, &str); 2] = [
 ];
 
 /// Settings that Kafka does not have.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "admin.listen",
     "advertised.host",
     "host",
     "journal.bytes",
+    "journal.direct.min.bytes",
     "memory.bytes",
     "metrics.lag.partitions.max",
     "port",

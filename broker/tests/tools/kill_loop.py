@@ -23,7 +23,7 @@ import rawkafka
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Small rings and segments, so that kills hit checkpoints and rolls.
 DEFAULT_BROKER = (os.environ.get("CARGO_TARGET_DIR", "target") + "/release/millstream start --data-dir {data}"
-                  " --port {port} --shards 2 --set journal.bytes=8388608 --set log.segment.bytes=1048576"
+                  " --port {port} --shards 2 --set journal.bytes=8388608 --set journal.direct.min.bytes=8192 --set log.segment.bytes=1048576"
                   " --set message.max.bytes=1000000 --set admin.listen=")
 PHASE = re.compile(rb"millstream phase (\w+)(?: (begin|end))?")
 START_LIMIT_S = 60

@@ -1,12 +1,14 @@
 //! The batches that share one flush, from the first append until their memory is needed for others.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 
 use ring::buffer::{Buffer, Pool, Slice};
 use ring::local::Signal;
 
 use super::CommitObserver;
+use super::direct::{DirectWrite, Fragment, Run, Stretch, Target};
 use crate::error::StorageError;
 use crate::journal::record::{self, Entry, RecordHeader};
 
@@ -20,8 +22,15 @@ pub(crate) struct Group {
     seq: Cell<u64>,
     outcome: RefCell<Outcome>,
     /// Empty before the group is closed and after it is evicted.
-    chunks: RefCell<Vec<Slice>>,
+    chunks: RefCell<Vec<Closed>>,
     ended: Signal,
+}
+
+/// A chunk that takes no more.
+struct Closed {
+    bytes: Slice,
+    /// Of them, what was written to a segment with the record.
+    written: Range<usize>,
 }
 
 enum Outcome {
@@ -44,7 +53,10 @@ impl Group {
     pub(crate) fn recovered(seq: u64, payload: Slice) -> Rc<Group> {
         let group = Group::new();
         group.seq.set(seq);
-        *group.chunks.borrow_mut() = vec![payload];
+        *group.chunks.borrow_mut() = vec![Closed {
+            bytes: payload,
+            written: 0..0,
+        }];
         *group.outcome.borrow_mut() = Outcome::Durable;
         group
     }
@@ -63,7 +75,15 @@ impl Group {
         let chunks = self.chunks.borrow();
         let chunk = chunks.get(place.chunk as usize)?;
         let from = place.offset as usize;
-        Some(chunk.slice(from..from + place.length as usize))
+        Some(chunk.bytes.slice(from..from + place.length as usize))
+    }
+
+    /// Of the bytes at a place, those that are in their segment already; `None` once they are evicted.
+    pub(crate) fn written(&self, place: Place) -> Option<Range<u32>> {
+        let chunks = self.chunks.borrow();
+        let written = &chunks.get(place.chunk as usize)?.written;
+        let within = |at: usize| (at as u32).clamp(place.offset, place.offset + place.length) - place.offset;
+        Some(within(written.start)..within(written.end))
     }
 
     /// Whether its bytes are in memory.
@@ -76,7 +96,7 @@ impl Group {
         self.chunks.borrow_mut().clear();
     }
 
-    pub(super) fn close(&self, seq: u64, chunks: Vec<Slice>) {
+    fn close(&self, seq: u64, chunks: Vec<Closed>) {
         self.seq.set(seq);
         *self.chunks.borrow_mut() = chunks;
     }
@@ -146,20 +166,48 @@ pub(super) struct OpenGroup {
     pub(super) entries: Vec<Entry>,
     pub(super) observers: Vec<(Rc<dyn CommitObserver>, i64)>,
     chunks: Vec<Chunk>,
+    /// The newest chunk of the record's payload.
+    shared: Option<usize>,
 }
 
 struct Chunk {
     buffer: Buffer,
     used: usize,
+    /// Batches that go to their segment; else the chunk is a part of the record's payload.
+    run: Option<Run>,
 }
 
-/// A group made ready to be written.
-pub(super) struct Sealed {
+impl Chunk {
+    fn takes(&self, bytes: usize) -> bool {
+        self.used.next_multiple_of(8) + bytes <= self.buffer.capacity()
+    }
+}
+
+/// How a group's record will be laid out.
+pub(super) struct Layout {
     /// From the record's first byte; `None` if the header fits in the first chunk's room.
     pub(super) head: Option<usize>,
     pub(super) payload_offset: usize,
     pub(super) payload_length: usize,
     pub(super) total_length: usize,
+}
+
+/// What a group's runs leave to the record.
+pub(super) struct Runs {
+    /// Of each chunk, what goes to its segment.
+    blocks: Vec<Range<usize>>,
+    /// Of each fragment, the chunk.
+    fragments: Vec<(usize, Fragment)>,
+    /// Bytes of their payloads: they begin at a block's boundary.
+    pub(super) payload_bytes: usize,
+}
+
+/// What is written for a group.
+pub(super) struct Written {
+    /// The record's payload, each slice a whole number of blocks.
+    pub(super) payload: Vec<Slice>,
+    /// Beside it.
+    pub(super) direct: Vec<DirectWrite>,
 }
 
 impl OpenGroup {
@@ -169,57 +217,162 @@ impl OpenGroup {
             entries: Vec::new(),
             observers: Vec::new(),
             chunks: Vec::new(),
+            shared: None,
         }
     }
 
-    /// Bytes of the payload's chunks.
-    pub(super) fn chunk_bytes(&self, block_bytes: usize) -> usize {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.runs().next().is_none()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Stretch> {
         self.chunks
             .iter()
+            .filter_map(|chunk| chunk.run.as_ref().map(|run| &run.stretch))
+    }
+
+    fn shared_chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.chunks.iter().filter(|chunk| chunk.run.is_none())
+    }
+
+    /// Bytes of the payload's chunks.
+    pub(super) fn shared_bytes(&self, block_bytes: usize) -> usize {
+        self.shared_chunks()
             .map(|chunk| chunk.used.next_multiple_of(block_bytes))
             .sum()
     }
 
-    /// Bytes of the record as it is now; 0 while nothing is in it.
-    pub(super) fn bytes_so_far(&self, block_bytes: usize) -> usize {
-        if self.entries.is_empty() {
+    /// Bytes of the runs.
+    pub(super) fn run_bytes(&self) -> usize {
+        self.runs().map(Stretch::bytes).sum()
+    }
+
+    /// Bytes of memory that its batches take.
+    pub(super) fn batch_bytes(&self, block_bytes: usize) -> usize {
+        self.shared_bytes(block_bytes) + self.run_bytes()
+    }
+
+    /// Entries that the record gets at most.
+    pub(super) fn entries_max(&self) -> usize {
+        self.entries.len() + self.runs().map(Stretch::entries_max).sum::<usize>()
+    }
+
+    /// Bytes that the record gets at most, with `more` entries; 0 while nothing is in it.
+    pub(super) fn record_bytes_max(&self, more: usize, direct_bytes_min: usize, block_bytes: usize) -> usize {
+        let entries = self.entries_max() + more;
+        if entries == 0 {
+            return 0;
+        }
+        let fragments: usize = self
+            .runs()
+            .map(|run| run.payload_bytes_max(direct_bytes_min, block_bytes))
+            .sum();
+        let head = record::head_bytes(entries);
+        let head = if head <= HEAD_ROOM && self.shared.is_some() {
             0
         } else {
-            self.layout(block_bytes).total_length
-        }
+            head.next_multiple_of(block_bytes)
+        };
+        head + self.shared_bytes(block_bytes) + fragments.next_multiple_of(block_bytes)
     }
 
-    /// At most so many bytes would the record have with one more batch of `bytes`.
-    pub(super) fn record_bytes_with(&self, bytes: usize, block_bytes: usize) -> usize {
-        let head = record::head_bytes(self.entries.len() + 1).next_multiple_of(block_bytes);
-        head + self.chunk_bytes(block_bytes) + (HEAD_ROOM + 8 + bytes).next_multiple_of(block_bytes)
-    }
-
-    /// Whether the batch needs a new chunk.
+    /// Whether a batch of the record's payload needs a new chunk.
     pub(super) fn needs_chunk(&self, bytes: usize) -> bool {
-        self.chunks
-            .last()
-            .is_none_or(|chunk| chunk.used.next_multiple_of(8) + bytes > chunk.buffer.capacity())
+        self.shared.is_none_or(|shared| !self.chunks[shared].takes(bytes))
     }
 
-    /// Adds a chunk of at least `bytes`, if the pool has that.
+    /// Adds a chunk of at least `bytes` for the record's payload, if the pool has that.
     pub(super) fn add_chunk(&mut self, pool: &Pool, bytes: usize) -> bool {
         let Ok(mut buffer) = pool.try_take(bytes) else {
             return false;
         };
-        let used = if self.chunks.is_empty() { HEAD_ROOM } else { 0 };
+        let used = if self.shared.is_none() { HEAD_ROOM } else { 0 };
         // The room is written even if the header does not fit in it, and a buffer has had other owners.
         buffer[..used].fill(0);
-        self.chunks.push(Chunk { buffer, used });
+        self.shared = Some(self.chunks.len());
+        self.chunks.push(Chunk {
+            buffer,
+            used,
+            run: None,
+        });
         true
     }
 
-    /// Copies a batch in, lets `patch` change the copy, and adds its entry.
+    /// The newest chunk with a run of the batch's partition.
+    pub(super) fn run_of(&self, entry: &Entry) -> Option<usize> {
+        let is_its = |chunk: &Chunk| chunk.run.as_ref().is_some_and(|run| run.stretch.is_of(entry));
+        self.chunks.iter().rposition(is_its)
+    }
+
+    /// Whether the batch fits behind the last one of a run.
+    pub(super) fn run_takes(&self, chunk: usize, entry: &Entry, bytes: usize) -> bool {
+        let Chunk { buffer, used, run } = &self.chunks[chunk];
+        let follows = run.as_ref().is_some_and(|run| run.stretch.is_followed_by(entry));
+        follows && used + bytes <= buffer.capacity()
+    }
+
+    /// Bytes that the buffer of a run has.
+    pub(super) fn capacity_of(&self, chunk: usize) -> usize {
+        self.chunks[chunk].buffer.capacity()
+    }
+
+    /// Adds a chunk of at least `bytes` for a run that begins with the batch, if the pool has that. Its number.
+    pub(super) fn add_run(
+        &mut self,
+        pool: &Pool,
+        bytes: usize,
+        target: &Target,
+        first: &Entry,
+        block_bytes: usize,
+    ) -> Option<usize> {
+        let buffer = pool.try_take(bytes).ok()?;
+        let stretch = Stretch::new(first, block_bytes);
+        self.chunks.push(Chunk {
+            buffer,
+            used: stretch.place_of(first.file_position),
+            run: Some(Run {
+                target: target.clone(),
+                stretch,
+            }),
+        });
+        Some(self.chunks.len() - 1)
+    }
+
+    /// Copies a batch into a run, and lets `patch` change the copy.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    pub(super) fn push_to_run(
+        &mut self,
+        index: usize,
+        mut entry: Entry,
+        bytes: &[u8],
+        patch: impl FnOnce(&mut [u8]),
+    ) -> Place {
+        let chunk = &mut self.chunks[index];
+        let Run { stretch, .. } = chunk.run.as_mut().expect("it is a run's chunk");
+        let from = stretch.place_of(entry.file_position);
+        assert_eq!(from, chunk.used, "a run has no holes");
+        let to = from + bytes.len();
+        let copy = &mut chunk.buffer[from..to];
+        copy.copy_from_slice(bytes);
+        patch(copy);
+        entry.length = bytes.len() as u32;
+        chunk.used = to;
+        stretch.push(entry);
+        Place {
+            chunk: index as u32,
+            offset: from as u32,
+            length: bytes.len() as u32,
+        }
+    }
+
+    /// Copies a batch into the record's payload, lets `patch` change the copy, and adds its entry.
     ///
     /// # Panics
     /// If there is no chunk with room for it.
     pub(super) fn push(&mut self, mut entry: Entry, bytes: &[u8], patch: impl FnOnce(&mut [u8])) -> Place {
-        let index = self.chunks.len() - 1;
+        let index = self.shared.expect("a chunk was added");
         let chunk = &mut self.chunks[index];
         entry.at_block = chunk.used == 0;
         let from = chunk.used.next_multiple_of(8);
@@ -244,25 +397,67 @@ impl OpenGroup {
         self.entries.push(entry);
     }
 
-    /// How the record will be laid out.
-    pub(super) fn layout(&self, block_bytes: usize) -> Sealed {
+    /// Says what of the runs goes where, and adds their entries. `None` if there are none. Nothing may be added after it.
+    pub(super) fn divide_runs(&mut self, direct_bytes_min: usize, block_bytes: usize) -> Option<Runs> {
+        let mut blocks = Vec::with_capacity(self.chunks.len());
+        let mut fragments = Vec::new();
+        let mut payload_bytes = 0;
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            let Some(Run { stretch, .. }) = &chunk.run else {
+                blocks.push(0..0);
+                continue;
+            };
+            let direct = stretch.blocks(direct_bytes_min, block_bytes);
+            for mut fragment in stretch.fragments(&direct, &chunk.buffer) {
+                fragment.entry.at_block = fragments.is_empty();
+                payload_bytes = record::payload_start(payload_bytes, false, block_bytes);
+                payload_bytes += fragment.entry.payload_bytes();
+                self.entries.push(fragment.entry);
+                fragments.push((index, fragment));
+            }
+            blocks.push(direct);
+        }
+        (!fragments.is_empty()).then_some(Runs {
+            blocks,
+            fragments,
+            payload_bytes,
+        })
+    }
+
+    /// Writes the payloads of the runs' fragments to `bytes`, a whole number of blocks.
+    pub(super) fn put_fragments(&self, runs: &Runs, bytes: &mut [u8], block_bytes: usize) {
+        let mut end = 0;
+        for (index, fragment) in &runs.fragments {
+            let start = record::payload_start(end, false, block_bytes);
+            bytes[end..start].fill(0);
+            end = start + fragment.entry.payload_bytes();
+            fragment.put(&mut bytes[start..end], &self.chunks[*index].buffer);
+        }
+        bytes[end..].fill(0);
+    }
+
+    /// How the record is laid out.
+    pub(super) fn layout(&self, runs: Option<&Runs>, block_bytes: usize) -> Layout {
         let head_bytes = record::head_bytes(self.entries.len());
-        let fits = head_bytes <= HEAD_ROOM && !self.chunks.is_empty();
+        let fits = head_bytes <= HEAD_ROOM && self.shared.is_some();
         let head = if fits {
             0
         } else {
             head_bytes.next_multiple_of(block_bytes)
         };
-        let chunk_bytes = self.chunk_bytes(block_bytes);
-        let payload_offset = if self.chunks.is_empty() {
-            head
-        } else {
+        let payload_offset = if self.shared.is_some() {
             head + HEAD_ROOM
+        } else {
+            head
         };
-        let padding =
-            (self.chunks.last()).map_or(0, |last| last.used.next_multiple_of(block_bytes) - last.used);
-        let total_length = head + chunk_bytes;
-        Sealed {
+        let fragments = runs.map_or(0, |runs| runs.payload_bytes);
+        let last = match runs {
+            Some(_) => fragments,
+            None => self.shared.map_or(0, |shared| self.chunks[shared].used),
+        };
+        let padding = last.next_multiple_of(block_bytes) - last;
+        let total_length = head + self.shared_bytes(block_bytes) + fragments.next_multiple_of(block_bytes);
+        Layout {
             head: (!fits).then_some(head),
             payload_offset,
             payload_length: total_length - padding - payload_offset,
@@ -270,23 +465,41 @@ impl OpenGroup {
         }
     }
 
-    /// Writes the header to the room for it in the first chunk. Returns its CRC.
+    /// Writes the header to the room for it in the first chunk of the payload. Returns its CRC.
     pub(super) fn encode_head(&mut self, header: &RecordHeader) -> u32 {
-        let room = &mut self.chunks[0].buffer[..HEAD_ROOM];
+        let first = self.chunks.iter_mut().find(|chunk| chunk.run.is_none());
+        let room = &mut first.expect("the header fits in one").buffer[..HEAD_ROOM];
         record::encode(room, header, &self.entries)
     }
 
-    /// Ends writing: the slices to write, each a whole number of blocks. The group can be read from now on.
-    pub(super) fn freeze(&mut self, seq: u64, block_bytes: usize) -> Vec<Slice> {
-        let chunks: Vec<Slice> = std::mem::take(&mut self.chunks)
-            .into_iter()
-            .map(|mut chunk| {
-                let end = chunk.used.next_multiple_of(block_bytes);
+    /// Ends it: what is to be written. The group can be read from now on.
+    pub(super) fn freeze(&mut self, seq: u64, runs: Option<&Runs>, block_bytes: usize) -> Written {
+        let mut closed = Vec::with_capacity(self.chunks.len());
+        let mut written = Written {
+            payload: Vec::with_capacity(2),
+            direct: Vec::new(),
+        };
+        for (index, mut chunk) in std::mem::take(&mut self.chunks).into_iter().enumerate() {
+            let end = chunk.used.next_multiple_of(block_bytes);
+            let is_shared = chunk.run.is_none();
+            if is_shared {
                 chunk.buffer[chunk.used..end].fill(0);
-                chunk.buffer.freeze(0..end)
-            })
-            .collect();
-        self.group.close(seq, chunks.clone());
-        chunks
+            }
+            let bytes = chunk.buffer.freeze(0..if is_shared { end } else { chunk.used });
+            let blocks = runs
+                .and_then(|runs| runs.blocks.get(index))
+                .cloned()
+                .unwrap_or(0..0);
+            match chunk.run {
+                Some(run) => written.direct.extend(run.write(&blocks, &bytes)),
+                None => written.payload.push(bytes.clone()),
+            }
+            closed.push(Closed {
+                bytes,
+                written: blocks,
+            });
+        }
+        self.group.close(seq, closed);
+        written
     }
 }

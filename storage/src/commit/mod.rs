@@ -6,6 +6,7 @@
 //! error nothing more is acknowledged.
 //! Must never know what a partition is: it has entries, bytes, and those who want to be told.
 
+mod direct;
 mod group;
 mod run;
 
@@ -19,6 +20,7 @@ use ring::count::{DurationCounts, DurationHistogram};
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 
+pub(crate) use self::direct::Target;
 pub use self::group::CommitTicket;
 pub(crate) use self::group::{Group, Place};
 use self::group::{HEAD_ROOM, OpenGroup};
@@ -33,6 +35,10 @@ use crate::steady_clock::SteadyClock;
 const IN_FLIGHT_MAX: usize = 2;
 /// A group closes with the batch that passes this many bytes.
 const GROUP_BYTES: usize = 1 << 20;
+/// Or with the one that passes this many bytes on their way to segments: one flush then covers a lot of them.
+const DIRECT_GROUP_BYTES: usize = 16 << 20;
+/// A partition's first run of a group has a buffer of this many bytes; each further one twice as many, up to the last.
+const RUN_BYTES: std::ops::RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
 /// A wait for room is looked at again after this: memory that readers hold comes back without a word.
@@ -73,9 +79,11 @@ struct Shared {
     room: Signal,
     /// Something has become durable, or was refused, or nothing will be taken any more.
     progress: Signal,
-    /// Something was refused for want of ring or memory.
+    /// Something was refused for want of ring.
     is_short: Cell<bool>,
     /// Something was refused for want of memory.
+    is_short_of_memory: Cell<bool>,
+    /// When that was last.
     memory_shortage: Shortage,
     /// How long the writes of records took.
     flushes: DurationHistogram,
@@ -86,6 +94,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     group: usize,
+    /// Of a partition in a group: fewer go into the record.
+    direct_min: usize,
+    /// On their way to segments, of a group.
+    direct_group: usize,
     largest_record: usize,
     /// Of the ring, for batches.
     data: u64,
@@ -96,6 +108,8 @@ struct Limits {
 struct State {
     open: Option<OpenGroup>,
     closed: VecDeque<OpenGroup>,
+    /// Counts the groups that were opened.
+    groups: u64,
     /// Of the ring, what open and closed groups will take, in bytes.
     pending_bytes: u64,
     /// Where the next record will be.
@@ -118,6 +132,10 @@ struct State {
     records: u64,
     /// Their bytes.
     journal_bytes: u64,
+    /// Bytes of batches that were written to their segments with their record.
+    direct_bytes: u64,
+    /// Bytes of batches that became durable since the start.
+    durable_bytes: u64,
     failure: Option<StorageError>,
 }
 
@@ -130,12 +148,16 @@ impl Committer {
         memory: Pool,
         staging: Pool,
         clock: Rc<SteadyClock>,
+        direct_bytes_min: usize,
     ) -> Committer {
         let superblock = journal.superblock();
         let ring = superblock.ring_bytes;
         let largest_record = superblock.largest_record as usize;
         let limits = Limits {
             group: GROUP_BYTES.min(usize::try_from(ring / 16).unwrap_or(GROUP_BYTES)),
+            direct_min: direct_bytes_min,
+            // Two are in flight while a third is filled, and what is durable is still being read.
+            direct_group: DIRECT_GROUP_BYTES.min(memory.bytes() / 16),
             largest_record,
             // What the end of the ring may waste is at most one record.
             data: (ring / 10 * 9).saturating_sub(largest_record as u64),
@@ -151,6 +173,7 @@ impl Committer {
             state: RefCell::new(State {
                 open: None,
                 closed: VecDeque::new(),
+                groups: 0,
                 pending_bytes: 0,
                 head: end,
                 start_epoch: superblock.start_epoch,
@@ -163,12 +186,15 @@ impl Committer {
                 usual_bytes: CHUNK_BYTES_MIN,
                 records: 0,
                 journal_bytes: 0,
+                direct_bytes: 0,
+                durable_bytes: 0,
                 failure: None,
             }),
             work: Signal::new(),
             room: Signal::new(),
             progress: Signal::new(),
             is_short: Cell::new(false),
+            is_short_of_memory: Cell::new(false),
             memory_shortage: Shortage::default(),
             flushes: DurationHistogram::default(),
             task: RefCell::default(),
@@ -178,15 +204,17 @@ impl Committer {
         Committer { shared }
     }
 
-    /// Copies a batch into the open group; `patch` may change the copy's bytes, not their number. O(1) in the log.
+    /// Copies a batch into the open group; `patch` may change the copy's bytes, not their number. With a `target` it
+    /// goes to its segment, if the group gets enough of them. O(1) in the log.
     pub(crate) fn append(
         &self,
         entry: Entry,
         bytes: &[u8],
         patch: impl FnOnce(&mut [u8]),
+        target: Option<&Target>,
         observer: Rc<dyn CommitObserver>,
     ) -> Result<Placed, AppendError> {
-        let Shared { limits, memory, .. } = &*self.shared;
+        let Shared { limits, .. } = &*self.shared;
         let block_bytes = self.shared.journal.block_bytes();
         let mut state = self.shared.state.borrow_mut();
         if let Some(error) = &state.failure {
@@ -199,47 +227,101 @@ impl Committer {
                 largest,
             });
         }
-        let worst = (HEAD_ROOM + bytes.len()).next_multiple_of(block_bytes) + 2 * block_bytes;
+        let worst = (HEAD_ROOM + bytes.len()).next_multiple_of(block_bytes) + 4 * block_bytes;
         if self.used(&state) + state.pending_bytes + worst as u64 > limits.data {
             self.fall_short(state);
             return Err(AppendError::JournalFull);
         }
         state.close_if(|open| {
-            open.record_bytes_with(bytes.len(), block_bytes) > limits.largest_record
-                || open.entries.len() == ENTRIES_MAX
+            open.record_bytes_max(3, limits.direct_min, block_bytes) + worst > limits.largest_record
+                || open.entries_max() + 3 > ENTRIES_MAX
+                // The record has the runs last, and a partition's batches in their order.
+                || (target.is_none() && open.run_of(&entry).is_some())
         });
-        if state
-            .open
-            .as_ref()
-            .is_none_or(|open| open.needs_chunk(bytes.len()))
-        {
-            let least = HEAD_ROOM + bytes.len();
-            // Few sizes, so that evicted memory fits.
-            let wanted = least.max(largest_power_of_two(state.usual_bytes.min(limits.group)));
-            let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
-            while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
-                if !state.evict_oldest() {
-                    state.put_back(open);
-                    self.shared.memory_shortage.note();
-                    self.fall_short(state);
-                    return Err(AppendError::JournalFull);
-                }
-            }
-            state.open = Some(open);
+        let mut open = state.take_open();
+        let before = open.record_bytes_max(0, limits.direct_min, block_bytes);
+        let run = match target {
+            None => None,
+            Some(target) => match self.run_for(&mut state, &mut open, &entry, bytes.len(), target) {
+                Some(run) => Some(run),
+                None => return Err(self.fall_short_of_memory(state, open)),
+            },
+        };
+        if run.is_none() && !self.has_chunk_for(&mut state, &mut open, bytes.len()) {
+            return Err(self.fall_short_of_memory(state, open));
         }
         let next_offset = entry.next_offset;
-        let State { open, .. } = &mut *state;
-        let open = open.as_mut().expect("opened above");
-        let before = open.bytes_so_far(block_bytes);
-        let place = open.push(entry, bytes, patch);
+        let place = match run {
+            Some(run) => open.push_to_run(run, entry, bytes, patch),
+            None => open.push(entry, bytes, patch),
+        };
         open.observers.push((observer, next_offset));
         let group = open.group.clone();
-        let grown = open.bytes_so_far(block_bytes) - before;
-        let is_full = open.chunk_bytes(block_bytes) >= limits.group;
-        state.pending_bytes += grown as u64;
+        let after = open.record_bytes_max(0, limits.direct_min, block_bytes);
+        state.pending_bytes = state.pending_bytes + after as u64 - before as u64;
+        let is_full =
+            open.shared_bytes(block_bytes) >= limits.group || open.run_bytes() >= limits.direct_group;
+        state.open = Some(open);
         state.close_if(|_| is_full);
         self.shared.work.notify_all();
         Ok(Placed { group, place })
+    }
+
+    /// Makes room for a batch in the record's payload.
+    fn has_chunk_for(&self, state: &mut State, open: &mut OpenGroup, bytes: usize) -> bool {
+        let Shared { limits, memory, .. } = &*self.shared;
+        if !open.needs_chunk(bytes) {
+            return true;
+        }
+        let least = HEAD_ROOM + bytes;
+        // Few sizes, so that evicted memory fits.
+        let wanted = least.max(largest_power_of_two(state.usual_bytes.min(limits.group)));
+        while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
+            if !state.evict_oldest() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The chunk with the run that takes a batch.
+    fn run_for(
+        &self,
+        state: &mut State,
+        open: &mut OpenGroup,
+        entry: &Entry,
+        bytes: usize,
+        target: &Target,
+    ) -> Option<usize> {
+        let block_bytes = self.shared.journal.block_bytes();
+        let last = open.run_of(entry);
+        if let Some(last) = last.filter(|last| open.run_takes(*last, entry, bytes)) {
+            return Some(last);
+        }
+        let least = bytes + block_bytes;
+        let usual = last.map_or(*RUN_BYTES.start(), |last| 2 * open.capacity_of(last));
+        let wanted = least.max(usual.min(*RUN_BYTES.end()));
+        loop {
+            for capacity in [wanted, least] {
+                if let Some(run) = open.add_run(&self.shared.memory, capacity, target, entry, block_bytes) {
+                    return Some(run);
+                }
+            }
+            if !state.evict_oldest() {
+                return None;
+            }
+        }
+    }
+
+    /// The number of the group that takes the next batch, as a rule: it may be the one after.
+    pub(crate) fn open_group(&self) -> u64 {
+        let state = self.shared.state.borrow();
+        state.groups + u64::from(state.open.is_none())
+    }
+
+    /// How many bytes a partition has in a group at least that are written to its segment at once.
+    pub(crate) fn direct_bytes_min(&self) -> usize {
+        self.shared.limits.direct_min
     }
 
     /// Commits an entry that is not a batch, with a few bytes at most.
@@ -254,26 +336,26 @@ impl Committer {
             self.fall_short(state);
             return Err(AppendError::JournalFull);
         }
+        let worst = (HEAD_ROOM + bytes.len()).next_multiple_of(block_bytes);
         state.close_if(|open| {
-            open.entries.len() == ENTRIES_MAX
-                || open.record_bytes_with(bytes.len(), block_bytes) > limits.largest_record
+            open.entries_max() == ENTRIES_MAX
+                || open.record_bytes_max(1, limits.direct_min, block_bytes) + worst > limits.largest_record
         });
-        let mut open = state.open.take().unwrap_or_else(OpenGroup::new);
+        let mut open = state.take_open();
         while !bytes.is_empty() && open.needs_chunk(bytes.len()) && !open.add_chunk(memory, CHUNK_BYTES_MIN) {
             if !state.evict_oldest() {
-                state.put_back(open);
-                self.fall_short(state);
-                return Err(AppendError::JournalFull);
+                return Err(self.fall_short_of_memory(state, open));
             }
         }
-        let before = open.bytes_so_far(block_bytes);
+        let before = open.record_bytes_max(0, limits.direct_min, block_bytes);
         if bytes.is_empty() {
             open.push_empty(entry);
         } else {
             open.push(entry, bytes, |_| {});
         }
         let ticket = CommitTicket::of(open.group.clone());
-        state.pending_bytes += (open.bytes_so_far(block_bytes) - before) as u64;
+        let after = open.record_bytes_max(0, limits.direct_min, block_bytes);
+        state.pending_bytes = state.pending_bytes + after as u64 - before as u64;
         state.open = Some(open);
         self.shared.work.notify_all();
         Ok(ticket)
@@ -308,6 +390,16 @@ impl Committer {
         &self.shared.memory_shortage
     }
 
+    /// Bytes of batches that became durable since the start.
+    pub(crate) fn durable_bytes(&self) -> u64 {
+        self.shared.state.borrow().durable_bytes
+    }
+
+    /// Bytes of batches that were written to their segments with their record, since the start.
+    pub(crate) fn direct_bytes(&self) -> u64 {
+        self.shared.state.borrow().direct_bytes
+    }
+
     /// The end of what is durable.
     pub(crate) fn durable(&self) -> ReplayStart {
         self.shared.state.borrow().durable
@@ -329,9 +421,14 @@ impl Committer {
         self.shared.flushes.counts()
     }
 
-    /// Whether something was refused for want of ring or memory since the last call.
+    /// Whether something was refused for want of ring since the last call.
     pub(crate) fn take_shortage(&self) -> bool {
         self.shared.is_short.take()
+    }
+
+    /// Whether something was refused for want of memory since the last call.
+    pub(crate) fn take_memory_shortage(&self) -> bool {
+        self.shared.is_short_of_memory.take()
     }
 
     /// Whether the ring keeps what only the checkpoint before the newest needs; that begins to replay at `newest`.
@@ -427,12 +524,23 @@ impl Committer {
         Ok(())
     }
 
-    /// Asks for a migration, however little there is to migrate.
+    /// Asks for a checkpoint, however little there is to migrate.
     fn fall_short(&self, state: RefMut<'_, State>) {
         drop(state);
         if !self.shared.is_short.replace(true) {
             self.shared.progress.notify_all();
         }
+    }
+
+    /// Asks for segments to be written, however little there is to write.
+    fn fall_short_of_memory(&self, mut state: RefMut<'_, State>, open: OpenGroup) -> AppendError {
+        state.put_back(open);
+        drop(state);
+        self.shared.memory_shortage.note();
+        if !self.shared.is_short_of_memory.replace(true) {
+            self.shared.progress.notify_all();
+        }
+        AppendError::JournalFull
     }
 
     fn used(&self, state: &State) -> u64 {
@@ -475,16 +583,20 @@ fn largest_power_of_two(most: usize) -> usize {
 impl State {
     /// Closes the open group if it has entries and `condition` holds.
     fn close_if(&mut self, condition: impl FnOnce(&OpenGroup) -> bool) {
-        if let Some(open) = self
-            .open
-            .take_if(|open| !open.entries.is_empty() && condition(open))
-        {
+        if let Some(open) = self.open.take_if(|open| !open.is_empty() && condition(open)) {
             self.closed.push_back(open);
         }
     }
 
+    fn take_open(&mut self) -> OpenGroup {
+        self.open.take().unwrap_or_else(|| {
+            self.groups += 1;
+            OpenGroup::new()
+        })
+    }
+
     fn put_back(&mut self, open: OpenGroup) {
-        if !open.entries.is_empty() {
+        if !open.is_empty() {
             self.open = Some(open);
         }
     }

@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use ring::buffer::Slice;
 use ring::executor::{Class, spawn};
 
-use super::group::OpenGroup;
+use super::direct::{DirectWrite, Target};
+use super::group::{Layout, OpenGroup};
 use super::{IDLE_PUBLISH, IN_FLIGHT_MAX, Shared, State};
 use crate::error::StorageError;
 use crate::journal::record::{self, RecordHeader};
@@ -18,6 +20,8 @@ struct InFlight {
     group: OpenGroup,
     /// Where the next record begins.
     end: ReplayStart,
+    /// Of memory, what its batches take.
+    batch_bytes: u64,
     result: Rc<RefCell<Option<Result<(), StorageError>>>>,
 }
 
@@ -90,6 +94,7 @@ fn complete(shared: &Shared, in_flight: &mut VecDeque<InFlight>) {
             None => {
                 let mut state = shared.state.borrow_mut();
                 state.durable = record.end;
+                state.durable_bytes += record.batch_bytes;
                 if group.group.is_resident() {
                     state.resident.push_back(group.group.clone());
                 }
@@ -122,8 +127,21 @@ async fn dispatch(shared: &Rc<Shared>, group: OpenGroup, in_flight: &mut VecDequ
 async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InFlight, StorageError> {
     let block_bytes = shared.journal.block_bytes();
     let ring = shared.journal.ring();
-    let layout = group.layout(block_bytes);
-    let pending = layout.total_length as u64;
+    let direct_min = shared.limits.direct_min;
+    let pending = group.record_bytes_max(0, direct_min, block_bytes) as u64;
+    let batch_bytes = group.batch_bytes(block_bytes);
+    let runs = group.divide_runs(direct_min, block_bytes);
+    let fragments = match &runs {
+        Some(runs) => {
+            let bytes = runs.payload_bytes.next_multiple_of(block_bytes);
+            let mut buffer = take(&shared.staging, bytes).await?;
+            group.put_fragments(runs, &mut buffer[..bytes], block_bytes);
+            Some(buffer.freeze(0..bytes))
+        }
+        None => None,
+    };
+    let layout = group.layout(runs.as_ref(), block_bytes);
+    debug_assert!(layout.total_length as u64 <= pending || group.entries.is_empty());
     let position = shared.state.borrow().head.position;
     if position < ring.end && position + layout.total_length as u64 > ring.end {
         write_wrap(shared, ring.end - position).await?;
@@ -132,7 +150,7 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         Some(bytes) => Some((take(&shared.staging, bytes).await?, bytes)),
         None => None,
     };
-    let (slices, position, end) = {
+    let (slices, direct, position, end) = {
         let mut state = shared.state.borrow_mut();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -151,22 +169,72 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
             state.pending_bytes = state.pending_bytes.saturating_sub(pending);
         }
         let end = state.advance(&header, crc);
+        let written = group.freeze(header.seq, runs.as_ref(), block_bytes);
+        state.direct_bytes += written
+            .direct
+            .iter()
+            .map(|write| write.bytes() as u64)
+            .sum::<u64>();
         let mut slices = Vec::with_capacity(2);
         slices.extend(separate.map(|(buffer, bytes)| buffer.freeze(0..bytes)));
-        slices.extend(group.freeze(header.seq, block_bytes));
-        (slices, header.position, end)
+        slices.extend(written.payload);
+        slices.extend(fragments);
+        (slices, written.direct, header.position, end)
     };
     let result = Rc::new(RefCell::new(None));
     let (writer, told) = (shared.clone(), result.clone());
     spawn(Class::Latency, async move {
         let begun = ring::clock::now();
-        let written = writer.journal.write(slices, position).await;
+        let written = if direct.is_empty() {
+            writer.journal.write(slices, position).await
+        } else {
+            write_with_blocks(&writer, slices, position, direct).await
+        };
         writer.flushes.record(ring::clock::now() - begun);
         *told.borrow_mut() = Some(written);
         writer.work.notify_all();
     })
     .detach();
-    Ok(InFlight { group, end, result })
+    Ok(InFlight {
+        group,
+        end,
+        batch_bytes: batch_bytes as u64,
+        result,
+    })
+}
+
+/// Writes a record and the blocks that it vouches for; all of it is durable when this returns. The record may be on the
+/// disk before the blocks are: recovery looks at the blocks of every record that nothing vouches for.
+async fn write_with_blocks(
+    shared: &Shared,
+    slices: Vec<Slice>,
+    position: u64,
+    direct: Vec<DirectWrite>,
+) -> Result<(), StorageError> {
+    let writes: Vec<_> = direct
+        .into_iter()
+        .map(|write| spawn(Class::Latency, write.write()))
+        .collect();
+    let recorded = shared.journal.write_unflushed(slices, position).await;
+    let mut targets: Vec<Target> = Vec::new();
+    for write in writes {
+        let target = write.await?;
+        if !targets.iter().any(|other| other.is(&target)) {
+            targets.push(target);
+        }
+    }
+    recorded?;
+    // A flush covers what had completed before it. That of the journal covers the device's cache; a segment's own is
+    // for its extents, which the writes have turned from reserved into written.
+    let flushes: Vec<_> = targets
+        .into_iter()
+        .map(|target| spawn(Class::Latency, target.flush()))
+        .collect();
+    shared.journal.flush().await?;
+    for flush in flushes {
+        flush.await?;
+    }
+    Ok(())
 }
 
 /// Fills what is left of the ring, so that no record straddles its end. Durable before its successor is written.
@@ -202,7 +270,7 @@ impl State {
         }
         self.closed
             .pop_front()
-            .or_else(|| self.open.take_if(|open| !open.entries.is_empty()))
+            .or_else(|| self.open.take_if(|open| !open.is_empty()))
     }
 
     fn next_header(&self, shared: &Shared) -> RecordHeader {
@@ -230,7 +298,7 @@ impl State {
         }
     }
 
-    fn header(&self, shared: &Shared, group: &OpenGroup, layout: &super::group::Sealed) -> RecordHeader {
+    fn header(&self, shared: &Shared, group: &OpenGroup, layout: &Layout) -> RecordHeader {
         RecordHeader {
             total_length: layout.total_length as u32,
             entry_count: group.entries.len() as u32,

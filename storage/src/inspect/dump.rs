@@ -517,7 +517,9 @@ impl Dumping<'_> {
     fn entry(&mut self, entry: &Entry, payload: Option<&[u8]>) {
         // The one place that knows what each kind of entry carries.
         let (kind, topic, batch) = match entry.kind {
-            Kind::Inline => ("INLINE", None, payload),
+            // A part of one is none.
+            Kind::Inline => ("INLINE", None, payload.filter(|payload| is_batch_of(entry, payload))),
+            Kind::Direct => ("DIRECT", None, None),
             Kind::Open => ("OPEN", payload, None),
             Kind::Start => ("START", None, None),
             Kind::Drop => ("DROP", None, None),
@@ -533,6 +535,7 @@ impl Dumping<'_> {
             ("position", Value::Unsigned(entry.file_position.into())),
             ("length", Value::Unsigned(entry.length.into())),
             ("crc", hex(entry.data_crc)),
+            ("goes_on", Value::Flag(entry.goes_on)),
         ];
         if let Some(topic) = topic {
             fields.push((
@@ -636,4 +639,12 @@ fn text(text: &str) -> Value {
 
 fn hex(number: u32) -> Value {
     Value::Text(format!("{number:#010x}"))
+}
+
+/// Whether an entry's payload is the whole batch, as far as its header says.
+fn is_batch_of(entry: &Entry, payload: &[u8]) -> bool {
+    let header = payload.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
+    header.is_some_and(|header| {
+        header.batch_bytes() == payload.len() && header.base_offset == entry.base_offset
+    })
 }

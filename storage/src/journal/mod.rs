@@ -231,10 +231,7 @@ impl Journal {
     /// read may so far have been in the device's cache alone: it is flushed first, because the new epoch's records
     /// will vouch for it. Both name `tail` as well: what is needed of the journal as it was found.
     pub(crate) async fn begin_epoch(&self, tail: ReplayStart) -> Result<u64, StorageError> {
-        self.file
-            .sync_data()
-            .await
-            .map_err(StorageError::io("flush", &self.path))?;
+        self.flush().await?;
         let epoch = self.superblock.borrow().start_epoch + 1;
         self.write_superblock(|superblock| {
             superblock.start_epoch = epoch;
@@ -257,11 +254,38 @@ impl Journal {
 
     /// Writes a record, durably.
     pub(crate) async fn write(&self, slices: Vec<Slice>, position: u64) -> Result<(), StorageError> {
+        self.write_record(slices, position, Durability::Durable).await
+    }
+
+    /// The same, but it is durable only after a flush that begins when this has returned.
+    pub(crate) async fn write_unflushed(
+        &self,
+        slices: Vec<Slice>,
+        position: u64,
+    ) -> Result<(), StorageError> {
+        self.write_record(slices, position, Durability::Completed).await
+    }
+
+    async fn write_record(
+        &self,
+        slices: Vec<Slice>,
+        position: u64,
+        durability: Durability,
+    ) -> Result<(), StorageError> {
         debug_assert!(self.ring().contains(&position));
         self.file
-            .write_all_at(slices, position, Durability::Durable)
+            .write_all_at(slices, position, durability)
             .await
             .map_err(StorageError::io("write", &self.path))
+    }
+
+    /// Flushes the device's cache: every write that had completed, to any file of the device, is on stable storage.
+    /// What their files' metadata need is not.
+    pub(crate) async fn flush(&self) -> Result<(), StorageError> {
+        self.file
+            .sync_data()
+            .await
+            .map_err(StorageError::io("flush", &self.path))
     }
 
     async fn write_superblock(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), StorageError> {

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use wire::record_batch::BATCH_HEADER_BYTES;
+
 use crate::id::TopicPartition;
 
 /// Bytes of a record's header.
@@ -18,14 +20,21 @@ const MAGIC: u32 = 0x4d4c_5352; // "MLSR"
 const VERSION: u16 = 1;
 const FLAG_WRAP: u16 = 1;
 const ENTRY_FLAG_AT_BLOCK: u16 = 1;
+const ENTRY_FLAG_GOES_ON: u16 = 2;
 /// Payloads begin at a multiple of this many bytes.
 const PAYLOAD_ALIGNMENT: usize = 8;
+
+/// Bytes of a DIRECT entry's payload: the batch's header, and the CRC-32C of that.
+pub(crate) const DIRECT_PAYLOAD_BYTES: usize = BATCH_HEADER_BYTES + 4;
 
 /// What an entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A batch whose bytes are in the payload.
+    /// A batch, or a part of one, whose bytes are in the payload.
     Inline = 1,
+    /// The part of a batch that is in its segment: whole blocks, written before the record was flushed. The payload is
+    /// a copy of the batch's header.
+    Direct = 2,
     /// The partition's log begins here.
     Open = 5,
     /// The partition's log begins later from now on: `base_offset` is its first offset.
@@ -36,7 +45,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn of(code: u16) -> Option<Kind> {
-        [Kind::Inline, Kind::Open, Kind::Start, Kind::Drop]
+        [Kind::Inline, Kind::Direct, Kind::Open, Kind::Start, Kind::Drop]
             .into_iter()
             .find(|kind| *kind as u16 == code)
     }
@@ -48,10 +57,12 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// The payload begins at the next block boundary of the record, not merely at the next 8 bytes.
     pub(crate) at_block: bool,
+    /// The batch goes on in the next entry, which has the same offsets.
+    pub(crate) goes_on: bool,
     pub(crate) id: TopicPartition,
     /// How often the partition was opened by a journal: 0, then one more for each hand-over.
     pub(crate) owner_epoch: u32,
-    /// CRC-32C of the payload.
+    /// CRC-32C of the bytes: of those in the payload, or of those in the segment.
     pub(crate) data_crc: u32,
     pub(crate) base_offset: i64,
     pub(crate) next_offset: i64,
@@ -59,8 +70,43 @@ pub(crate) struct Entry {
     pub(crate) segment_base: i64,
     /// Where in the segment the batch begins, in bytes. 0 with `segment_base == base_offset` begins a segment.
     pub(crate) file_position: u32,
-    /// Bytes of the payload.
+    /// How many bytes: in the payload, or in the segment.
     pub(crate) length: u32,
+}
+
+impl Entry {
+    /// Bytes of its payload.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self.kind {
+            Kind::Direct => DIRECT_PAYLOAD_BYTES,
+            Kind::Inline | Kind::Open | Kind::Start | Kind::Drop => self.length as usize,
+        }
+    }
+
+    /// Whether this is its payload.
+    fn is_proven_by(&self, payload: &[u8]) -> bool {
+        match self.kind {
+            Kind::Direct => direct_header(payload).is_some(),
+            Kind::Inline | Kind::Open | Kind::Start | Kind::Drop => crc32c::crc32c(payload) == self.data_crc,
+        }
+    }
+}
+
+/// Writes the payload of a DIRECT entry.
+///
+/// # Panics
+/// If either has not the bytes that it must have.
+pub(crate) fn encode_direct(payload: &mut [u8], header: &[u8]) {
+    assert_eq!(payload.len(), DIRECT_PAYLOAD_BYTES);
+    payload[..4].copy_from_slice(&crc32c::crc32c(header).to_le_bytes());
+    payload[4..].copy_from_slice(header);
+}
+
+/// The batch's header in the payload of a DIRECT entry, if its CRC holds.
+pub(crate) fn direct_header(payload: &[u8]) -> Option<&[u8; BATCH_HEADER_BYTES]> {
+    let (crc, header) = payload.split_first_chunk()?;
+    let header: &[u8; BATCH_HEADER_BYTES] = header.try_into().ok()?;
+    (crc32c::crc32c(header) == u32::from_le_bytes(*crc)).then_some(header)
 }
 
 /// Where a record stands in the journal's chain.
@@ -137,11 +183,9 @@ pub(crate) fn encode(bytes: &mut [u8], header: &RecordHeader, entries: &[Entry])
 
 fn encode_entry(bytes: &mut [u8], entry: &Entry) {
     put(bytes, 0, &(entry.kind as u16).to_le_bytes());
-    put(
-        bytes,
-        2,
-        &(if entry.at_block { ENTRY_FLAG_AT_BLOCK } else { 0 }).to_le_bytes(),
-    );
+    let at_block = if entry.at_block { ENTRY_FLAG_AT_BLOCK } else { 0 };
+    let goes_on = if entry.goes_on { ENTRY_FLAG_GOES_ON } else { 0 };
+    put(bytes, 2, &(at_block | goes_on).to_le_bytes());
     put(bytes, 4, &entry.id.partition.to_le_bytes());
     put(bytes, 8, &entry.id.topic_id.to_le_bytes());
     put(bytes, 24, &entry.owner_epoch.to_le_bytes());
@@ -245,7 +289,7 @@ fn decode_entry(bytes: &[u8]) -> Result<Entry, String> {
     let code = u16::from_le_bytes(get(bytes, 0));
     let flags = u16::from_le_bytes(get(bytes, 2));
     let kind = Kind::of(code).ok_or_else(|| format!("an entry of unknown kind {code}"))?;
-    if flags & !ENTRY_FLAG_AT_BLOCK != 0 {
+    if flags & !(ENTRY_FLAG_AT_BLOCK | ENTRY_FLAG_GOES_ON) != 0 {
         return Err(format!("an entry with unknown flags {flags:#x}"));
     }
     let i64_at = |at| i64::from_le_bytes(get(bytes, at));
@@ -253,6 +297,7 @@ fn decode_entry(bytes: &[u8]) -> Result<Entry, String> {
     Ok(Entry {
         kind,
         at_block: flags & ENTRY_FLAG_AT_BLOCK != 0,
+        goes_on: flags & ENTRY_FLAG_GOES_ON != 0,
         id: TopicPartition {
             topic_id: u128::from_le_bytes(get(bytes, 8)),
             partition: i32::from_le_bytes(get(bytes, 4)),
@@ -287,14 +332,15 @@ pub(crate) fn payloads(
     let mut at = first;
     let mut ranges = Vec::with_capacity(entries.len());
     for entry in entries {
-        if entry.length == 0 {
+        let length = entry.payload_bytes();
+        if length == 0 {
             ranges.push(at..at);
             continue;
         }
         let start = payload_start(at, entry.at_block, block_bytes);
-        at = start.checked_add(entry.length as usize)?;
+        at = start.checked_add(length)?;
         let payload = record.get(start..at).filter(|_| at <= end)?;
-        if crc32c::crc32c(payload) != entry.data_crc {
+        if !entry.is_proven_by(payload) {
             return None;
         }
         ranges.push(start..at);
@@ -322,6 +368,7 @@ pub(crate) mod tests {
         Entry {
             kind: Kind::Inline,
             at_block: false,
+            goes_on: false,
             id: TopicPartition {
                 topic_id: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
                 partition: 3,
@@ -407,6 +454,34 @@ pub(crate) mod tests {
                 .is_err()
         );
         assert!(decode_entries(&bytes, &header, 1).is_none());
+    }
+
+    #[test]
+    fn the_payload_of_blocks_is_a_header_with_its_own_crc() {
+        let header = [7; BATCH_HEADER_BYTES];
+        let mut payload = [0; DIRECT_PAYLOAD_BYTES];
+        encode_direct(&mut payload, &header);
+        let (mut bytes, mut whole, mut entries) = record(&[&payload]);
+        entries[0] = Entry {
+            kind: Kind::Direct,
+            goes_on: true,
+            // Of bytes that are elsewhere.
+            data_crc: 1,
+            length: 8_192,
+            ..entries[0]
+        };
+        encode(&mut bytes, &whole, &entries);
+        let (again, same, ranges) = decode(&bytes).unwrap();
+        assert_eq!((again, &same), (whole, &entries));
+        assert_eq!(direct_header(&bytes[ranges[0].clone()]), Some(&header));
+        for at in ranges[0].clone() {
+            bytes[at] ^= 1;
+            assert_eq!(decode(&bytes), None);
+            bytes[at] ^= 1;
+        }
+        whole.payload_length -= 1;
+        encode(&mut bytes, &whole, &entries);
+        assert_eq!(decode(&bytes), None);
     }
 
     proptest! {

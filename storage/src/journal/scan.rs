@@ -35,8 +35,9 @@ pub(crate) enum Visit {
 /// Where a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
-    /// The chain ends: here the record after the last whole one would be.
-    End(ReplayStart),
+    /// The chain ends: here the record after the last whole one would be. Records up to `evidence` were durable, all of
+    /// them: another one says so.
+    End { at: ReplayStart, evidence: u64 },
     /// The visitor wanted to pause before this record.
     Paused(ReplayStart),
 }
@@ -96,7 +97,7 @@ impl Journal {
             );
             return Err(StorageError::corrupt(self.path(), end.position, what));
         }
-        Ok(Scan::End(end))
+        Ok(Scan::End { at: end, evidence })
     }
 
     /// The record that follows the chain so far, if it is whole.

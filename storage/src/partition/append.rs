@@ -5,7 +5,8 @@ use std::rc::Rc;
 use wire::BatchHeader;
 use wire::record_batch::{self, BATCH_HEADER_BYTES};
 
-use super::{PartitionLog, Piece};
+use super::PartitionLog;
+use super::piece::{Bytes, Piece};
 use crate::commit::{CommitObserver, CommitTicket, Placed};
 use crate::error::{AppendError, StorageError};
 use crate::journal::record::{Entry, Kind};
@@ -117,6 +118,7 @@ impl PartitionLog {
         let entry = Entry {
             kind: Kind::Inline,
             at_block: false,
+            goes_on: false,
             id: partition.id,
             owner_epoch: partition.owner_epoch,
             data_crc: 0,
@@ -136,8 +138,12 @@ impl PartitionLog {
                 record_batch::assign_offset(header, base_offset, leader_epoch);
             }
         };
+        let target = self.direct_target(position, batch.len(), config.segment_bytes);
         let observer: Rc<dyn CommitObserver> = partition.clone();
-        let Placed { group, place } = partition.committer().append(entry, batch, patch, observer)?;
+        let Placed { group, place } =
+            partition
+                .committer()
+                .append(entry, batch, patch, target.as_ref(), observer)?;
         let stream_position = state.segments.stream_end();
         let jitter_ms = || config.draw_jitter_ms();
         (state.segments).append(position, &next, config.index_interval_bytes, jitter_ms);
@@ -152,7 +158,7 @@ impl PartitionLog {
             segment_base: position.segment_base,
             max_timestamp_ms: numbered.max_timestamp_ms,
             group: group.clone(),
-            place,
+            bytes: Bytes::Whole(place),
         });
         drop(state);
         partition.bound_producers();

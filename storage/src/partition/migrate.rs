@@ -9,7 +9,6 @@ use ring::buffer::Slice;
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
 use wire::BatchHeader;
-use wire::record_batch::BATCH_HEADER_BYTES;
 
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
@@ -31,7 +30,14 @@ struct Run {
     /// Of the segment, where the partial block begins.
     from: u32,
     partial: Vec<u8>,
-    batches: Vec<Slice>,
+    /// Of each batch, in order.
+    headers: Vec<BatchHeader>,
+    /// What follows the partial block.
+    bytes: Vec<Slice>,
+    /// Bytes of whole blocks behind these that are written already: the run ends with them, and what comes after.
+    written: u32,
+    /// Of the last batch, what comes after the written blocks.
+    after: Option<Slice>,
     /// The segment ends with this run.
     seals: bool,
 }
@@ -75,7 +81,10 @@ impl PartitionLog {
             segment_base: open.base_offset,
             from: open.on_disk(self.partition.shared.block_bytes),
             partial: state.migrated.partial.clone(),
-            batches: Vec::new(),
+            headers: Vec::new(),
+            bytes: Vec::new(),
+            written: 0,
+            after: None,
             seals: false,
         };
         if first.segment_base != open.base_offset {
@@ -83,6 +92,8 @@ impl PartitionLog {
             run.seals = true;
             return Some(run);
         }
+        let block = self.partition.shared.block_bytes as usize;
+        let mut end = open.migrated as usize;
         let mut bytes = 0;
         let mut next = state.migrated_pieces;
         while let Some(piece) = due(next) {
@@ -90,17 +101,26 @@ impl PartitionLog {
                 run.seals = true;
                 break;
             }
-            if bytes > 0 && bytes + piece.place.length as usize > RUN_BYTES {
+            let unwritten = piece.unwritten();
+            let length = unwritten.before.as_ref().map_or(0, |bytes| bytes.len());
+            if run.written == 0 && bytes > 0 && bytes + length > RUN_BYTES {
                 break;
             }
-            bytes += piece.place.length as usize;
-            run.batches.push(
-                piece
-                    .group
-                    .bytes(piece.place)
-                    .expect("what is not migrated is in memory"),
-            );
+            bytes += length;
+            end += unwritten.header.batch_bytes();
+            run.headers.push(unwritten.header);
+            run.bytes.extend(unwritten.before);
             next += 1;
+            if unwritten.written > 0 {
+                run.written += unwritten.written;
+                run.after = unwritten.after;
+            }
+            // A block that batches share is written for all of them at once.
+            let is_within =
+                !end.is_multiple_of(block) && run.after.as_ref().is_none_or(|after| after.is_empty());
+            if run.written > 0 && !is_within {
+                break;
+            }
         }
         Some(run)
     }
@@ -109,6 +129,14 @@ impl PartitionLog {
         let shared = &self.partition.shared;
         let block = shared.block_bytes as usize;
         let directory = self.directory();
+        let bytes = run.partial.len() + run.bytes.iter().map(|bytes| bytes.len()).sum::<usize>();
+        let after = run.after.as_ref().map_or(0, |after| after.len());
+        let end = run.from + bytes as u32 + run.written + after as u32;
+        if bytes == 0 && run.written > 0 {
+            let partial = run.after.as_ref().map_or_else(Vec::new, |after| after.to_vec());
+            self.migrated(&run, end, partial);
+            return Ok(());
+        }
         if run.from == 0 {
             self.make_directory().await?;
         }
@@ -117,12 +145,11 @@ impl PartitionLog {
             .log(&directory, self.partition.id, run.segment_base, true)
             .await?;
         let path = log_path(&directory, run.segment_base);
-        let bytes = run.partial.len() + run.batches.iter().map(|batch| batch.len()).sum::<usize>();
         let mut staging = take(&shared.staging, bytes.next_multiple_of(block).max(block)).await?;
         let mut at = 0;
         for part in [&run.partial[..]]
             .into_iter()
-            .chain(run.batches.iter().map(|batch| &batch[..]))
+            .chain(run.bytes.iter().map(|bytes| &bytes[..]))
         {
             staging[at..at + part.len()].copy_from_slice(part);
             at += part.len();
@@ -132,10 +159,14 @@ impl PartitionLog {
         } else {
             bytes - bytes % block
         };
-        let partial = if run.seals {
-            Vec::new()
-        } else {
-            staging[whole..bytes].to_vec()
+        assert!(
+            run.written == 0 || whole == bytes,
+            "what is written begins with a block"
+        );
+        let partial = match &run.after {
+            _ if run.seals => Vec::new(),
+            Some(after) => after.to_vec(),
+            None => staging[whole..bytes].to_vec(),
         };
         if whole > bytes {
             staging[bytes..whole].fill(0);
@@ -146,8 +177,9 @@ impl PartitionLog {
                 .await
                 .map_err(StorageError::io("write", &path))?;
         }
-        let end = run.from + bytes as u32;
         if run.seals {
+            // What reserves blocks would make it longer again.
+            let _no_preparing = self.pause_preparing().await;
             file.set_len(u64::from(end))
                 .await
                 .map_err(StorageError::io("cut", &path))?;
@@ -167,18 +199,16 @@ impl PartitionLog {
             .iter_mut()
             .find(|segment| segment.base_offset == run.segment_base);
         let segment = segment.expect("a run is of a segment that is there");
-        for batch in &run.batches {
-            let header = batch.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
-            let header = header.expect("a batch has a header");
+        for header in &run.headers {
             index_batch(
                 &mut segment.index,
                 segment.base_offset,
                 segment.migrated,
-                &header,
+                header,
                 interval,
             );
-            segment.migrated += batch.len() as u32;
-            state.producers.migrated(&header);
+            segment.migrated += header.batch_bytes() as u32;
+            state.producers.migrated(header);
             state.migrated.next_offset = header.next_offset();
         }
         assert_eq!(segment.migrated, end, "segments are written without gaps");
@@ -191,7 +221,7 @@ impl PartitionLog {
             segment.is_sealed = true;
         }
         state.migrated.partial = partial;
-        state.migrated_pieces += run.batches.len();
+        state.migrated_pieces += run.headers.len();
         state.forget_evicted();
     }
 
@@ -242,6 +272,8 @@ impl PartitionLog {
     pub(crate) async fn make_directory(&self) -> Result<(), StorageError> {
         let directory = &self.directory();
         let path = directory.join(METADATA_FILE);
+        // Migration and direct writes may both come first.
+        let _one = self.partition.direct.making.acquire(1).await;
         if directory::exists(&path)
             .await
             .map_err(StorageError::io("look at", &path))?
@@ -260,6 +292,7 @@ impl PartitionLog {
     /// the log must be migrated.
     pub(crate) async fn finish(&self) -> Result<(), StorageError> {
         assert!(!self.has_unmigrated());
+        self.end_preparing().await;
         let shared = &self.partition.shared;
         let block = shared.block_bytes as usize;
         let (segment_base, from, end, partial) = {

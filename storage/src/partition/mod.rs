@@ -6,7 +6,9 @@
 //! Must never write to a segment what the journal does not hold, or rewrite a block that only the segment holds.
 
 mod append;
+mod direct;
 mod migrate;
+mod piece;
 mod producers;
 mod read;
 mod replay;
@@ -20,15 +22,19 @@ use std::rc::Rc;
 
 use ring::buffer::Pool;
 use ring::count::Counter;
-use ring::local::Signal;
+use ring::local::{Semaphore, Signal};
 
 pub use self::append::{Appended, ProducerCheck};
+pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
+use self::direct::Direct;
 pub(crate) use self::migrate::{METADATA_FILE, metadata_text, set_aside};
+use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
 pub use self::read::Extent;
+pub(crate) use self::replay::Part;
 pub(crate) use self::trim::EXTENSIONS;
-use crate::commit::{CommitObserver, Committer, Group, Place};
+use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;
 use crate::leader_epochs::LeaderEpochs;
@@ -115,6 +121,8 @@ pub(crate) struct LogShared {
     /// Memory for what is written to segments, and for headers.
     pub(crate) staging: Pool,
     pub(crate) files: Files,
+    /// How many segments more may take direct writes.
+    pub(crate) direct_segments: Semaphore,
     /// The data directory.
     pub(crate) directory: PathBuf,
     pub(crate) block_bytes: u32,
@@ -152,6 +160,7 @@ struct Partition {
     is_dropped: Cell<bool>,
     /// What of the shard's producers are its.
     producers: Share,
+    direct: Direct,
     state: RefCell<State>,
 }
 
@@ -172,19 +181,6 @@ struct Migrated {
     next_offset: i64,
     /// Of the last segment that is not sealed: its bytes after its last whole block.
     partial: Vec<u8>,
-}
-
-/// A batch in memory.
-struct Piece {
-    base_offset: i64,
-    next_offset: i64,
-    /// Where in the partition's stream it begins.
-    stream_position: u64,
-    segment_base: i64,
-    /// As its header says, in milliseconds since 1970.
-    max_timestamp_ms: i64,
-    group: Rc<Group>,
-    place: Place,
 }
 
 impl CommitObserver for Partition {
@@ -290,12 +286,7 @@ pub(crate) fn directory_name(topic: &str, partition: i32) -> String {
 impl State {
     /// Forgets the pieces whose memory was given to others: they are read from the segments.
     fn forget_evicted(&mut self) {
-        while self.migrated_pieces > 0
-            && self
-                .tail
-                .pop_front_if(|piece| !piece.group.is_resident())
-                .is_some()
-        {
+        while self.migrated_pieces > 0 && self.tail.pop_front_if(|piece| !piece.is_in_memory()).is_some() {
             self.migrated_pieces -= 1;
         }
     }

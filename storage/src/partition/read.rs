@@ -91,7 +91,7 @@ impl PartitionLog {
         let state = self.partition.state.borrow();
         let first = state.tail.partition_point(|piece| piece.next_offset <= offset);
         let in_memory = state.tail.get(first).filter(|piece| piece.base_offset <= offset);
-        if offset < end_offset && in_memory.is_none_or(|piece| !piece.group.is_resident()) {
+        if offset < end_offset && in_memory.is_none_or(|piece| !piece.is_in_memory()) {
             return Ok(Extent(Found::Cold(Cold {
                 offset,
                 max_bytes,
@@ -103,12 +103,12 @@ impl PartitionLog {
         let mut slices = Vec::new();
         let mut bytes = 0;
         for piece in state.tail.range(first..) {
-            let length = piece.place.length as usize;
+            let length = piece.length();
             let fits = bytes + length <= max_bytes || (slices.is_empty() && at_least_one);
             if piece.next_offset > end_offset || !fits {
                 break;
             }
-            let Some(slice) = piece.group.bytes(piece.place) else {
+            let Some(slice) = piece.in_memory() else {
                 break;
             };
             bytes += length;

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ring::local::Signal;
-use wire::RecordBatch;
+use wire::{BatchHeader, RecordBatch};
 
-use super::{LogShared, Migrated, Partition, PartitionLog, PartitionSpec, Piece, State};
+use super::direct::Direct;
+use super::piece::{Bytes, Piece, Split};
+use super::{LogShared, Migrated, Partition, PartitionLog, PartitionSpec, State};
 use crate::checkpoint::{PartitionCheckpoint, SegmentCheckpoint};
 use crate::commit::{Group, Place};
 use crate::index::{IndexCount, SegmentIndex};
-use crate::journal::record::Entry;
+use crate::journal::record::{self, Entry, Kind};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerState;
 use crate::segment::{NextBatch, Position, Segment, SegmentTimes, Segments};
@@ -88,6 +90,7 @@ impl PartitionLog {
             id: spec.id,
             topic: spec.topic.clone(),
             producers: shared.producers.share(partition),
+            direct: Direct::new(),
             shared,
             config: Cell::new(spec.config),
             owner_epoch: saved.owner_epoch,
@@ -104,18 +107,17 @@ impl PartitionLog {
         PartitionLog { partition }
     }
 
-    /// Applies a batch of the journal, from a record of that time. Everything of it must follow what is here; what does
-    /// not is said in words.
-    pub(crate) fn replay(
-        &self,
-        entry: &Entry,
-        batch: &[u8],
-        time_ms: i64,
-        group: Rc<Group>,
-        place: Place,
-    ) -> Result<(), String> {
+    /// Applies a batch of the journal, from a record of that time: the entries that are one, the first of them first.
+    /// Everything of it must follow what is here; what does not is said in words.
+    pub(crate) fn replay(&self, parts: &[Part<'_>], time_ms: i64) -> Result<(), String> {
         let mut state = self.partition.state.borrow_mut();
         let expected = state.next_offset;
+        let Replayed {
+            entry,
+            length,
+            header,
+            bytes,
+        } = join(parts, self.partition.shared.block_bytes)?;
         if entry.base_offset != expected || entry.next_offset <= expected {
             return Err(format!(
                 "the batch for offsets {}..{} does not follow offset {expected}",
@@ -133,17 +135,12 @@ impl PartitionLog {
             }
             None => false,
         };
-        let length = entry.file_position.checked_add(entry.length);
-        if !follows || length.is_none() {
+        if !follows || entry.file_position.checked_add(length).is_none() {
             return Err(format!(
                 "the batch at byte {} of segment {} does not follow the segment's end",
                 position.file_position, position.segment_base
             ));
         }
-        let header = match RecordBatch::parse(batch) {
-            Ok((parsed, [])) => *parsed.header(),
-            _ => return Err(format!("the bytes for offset {expected} are not one batch")),
-        };
         if header.base_offset != entry.base_offset || header.next_offset() != entry.next_offset {
             return Err(format!("the batch for offset {expected} says other offsets"));
         }
@@ -152,7 +149,7 @@ impl PartitionLog {
         let next = NextBatch {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
-            bytes: entry.length,
+            bytes: length,
             max_timestamp_ms: header.max_timestamp_ms,
             // A record of an older version does not say.
             appended_ms: if time_ms > 0 { time_ms } else { clock.now_ms() },
@@ -173,8 +170,8 @@ impl PartitionLog {
             stream_position,
             segment_base: entry.segment_base,
             max_timestamp_ms: header.max_timestamp_ms,
-            group,
-            place,
+            group: parts[0].group.clone(),
+            bytes,
         });
         drop(state);
         self.partition.bound_producers();
@@ -194,6 +191,12 @@ impl PartitionLog {
                 .sum(),
             segments: segments.iter().map(|segment| segment.base_offset).collect(),
         }
+    }
+
+    /// Whether a batch has blocks that are in its segment alone, and that only a migration makes readable.
+    pub(crate) fn has_split(&self) -> bool {
+        let state = self.partition.state.borrow();
+        state.tail.range(state.migrated_pieces..).any(Piece::is_split)
     }
 
     /// The partition as of its last migrated batch.
@@ -231,4 +234,89 @@ impl PartitionLog {
             producers: state.producers.save(next_offset),
         }
     }
+}
+
+/// An entry of a batch, with its payload.
+pub(crate) struct Part<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) payload: &'a [u8],
+    pub(crate) group: &'a Rc<Group>,
+    /// Where in the group's memory the payload is.
+    pub(crate) place: Place,
+}
+
+/// A batch that was put together from its entries.
+struct Replayed {
+    /// The first of them.
+    entry: Entry,
+    /// Bytes of the batch.
+    length: u32,
+    header: BatchHeader,
+    bytes: Bytes,
+}
+
+/// Puts a batch together from its entries: one that holds all of it, or one with blocks of the segment between what
+/// the record has of their neighbours.
+fn join(parts: &[Part<'_>], block_bytes: u32) -> Result<Replayed, String> {
+    let first = parts.first().ok_or("a batch without an entry")?;
+    let entry = *first.entry;
+    let wrong = |what: &str| format!("the batch for offset {}: {what}", entry.base_offset);
+    let mut end = entry.file_position;
+    for part in parts {
+        let same = part.entry.id == entry.id
+            && (part.entry.base_offset, part.entry.next_offset) == (entry.base_offset, entry.next_offset)
+            && part.entry.segment_base == entry.segment_base;
+        if !same || part.entry.file_position != end {
+            return Err(wrong("its parts do not follow each other"));
+        }
+        end = end
+            .checked_add(part.entry.length)
+            .ok_or_else(|| wrong("it is longer than a segment can be"))?;
+    }
+    let length = end - entry.file_position;
+    let kinds = |index: usize| parts.get(index).map(|part| part.entry.kind);
+    let (before, direct, after) = match (kinds(0), kinds(1), kinds(2), parts.len()) {
+        (Some(Kind::Inline), None, ..) => {
+            let (parsed, rest) =
+                RecordBatch::parse(first.payload).map_err(|_| wrong("its bytes are not one"))?;
+            if !rest.is_empty() {
+                return Err(wrong("its bytes are more than one"));
+            }
+            return Ok(Replayed {
+                entry,
+                length,
+                header: *parsed.header(),
+                bytes: Bytes::Whole(first.place),
+            });
+        }
+        (Some(Kind::Direct), None, ..) => (None, &parts[0], None),
+        (Some(Kind::Direct), Some(Kind::Inline), None, _) => (None, &parts[0], Some(&parts[1])),
+        (Some(Kind::Inline), Some(Kind::Direct), None, _) => (Some(&parts[0]), &parts[1], None),
+        (Some(Kind::Inline), Some(Kind::Direct), Some(Kind::Inline), 3) => {
+            (Some(&parts[0]), &parts[1], Some(&parts[2]))
+        }
+        _ => return Err(wrong("its parts are not those of one")),
+    };
+    let header = record::direct_header(direct.payload).ok_or_else(|| wrong("its header is damaged"))?;
+    let header = BatchHeader::decode(header);
+    if header.batch_bytes() != length as usize {
+        return Err(wrong("its parts are not as long as its header says"));
+    }
+    let (from, blocks) = (direct.entry.file_position, direct.entry.length);
+    let is_whole = |edge: u32, more: Option<&Part<'_>>| more.is_none() || edge.is_multiple_of(block_bytes);
+    if !is_whole(from, before) || !is_whole(from + blocks, after) {
+        return Err(wrong("what is in its segment are not whole blocks"));
+    }
+    let place = |part: Option<&Part<'_>>| part.map(|part| part.place);
+    Ok(Replayed {
+        entry,
+        length,
+        header,
+        bytes: Bytes::Split(Box::new(Split {
+            header,
+            before: place(before),
+            blocks,
+            after: place(after),
+        })),
+    })
 }

@@ -6,7 +6,8 @@ use ring::buffer::Slice;
 use wire::Compression;
 use wire::record_batch::{self, RecordBatch};
 
-use super::{PartitionLog, Piece, State};
+use super::piece::Piece;
+use super::{PartitionLog, State};
 use crate::error::StorageError;
 use crate::index;
 use crate::segment::Segment;

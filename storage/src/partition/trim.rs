@@ -6,12 +6,10 @@
 //! nothing that is durable follows the start, a recovery finds an empty log there, and the next batch begins a segment.
 //! Must never take a segment out for a start that is not durable.
 
-use wire::BatchHeader;
-use wire::record_batch::BATCH_HEADER_BYTES;
-
 use ring::directory;
 use ring::executor::{Class, spawn};
 
+use super::piece::Piece;
 use super::{Partition, PartitionLog, State};
 use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
@@ -48,6 +46,7 @@ impl PartitionLog {
         let entry = Entry {
             kind: Kind::Start,
             at_block: false,
+            goes_on: false,
             id: partition.id,
             owner_epoch: partition.owner_epoch,
             data_crc: 0,
@@ -159,18 +158,13 @@ impl PartitionLog {
         let kept = state.segments.all.get(count);
         let kept_from = kept.map_or(state.next_offset, |kept| kept.base_offset);
         let pieces = state.tail.partition_point(|piece| piece.base_offset < kept_from);
-        let is_due = |piece: &super::Piece| piece.group.seq().is_some_and(|seq| seq <= up_to_seq);
+        let is_due = |piece: &Piece| piece.group.seq().is_some_and(|seq| seq <= up_to_seq);
         let unwritten = state.migrated_pieces.min(pieces)..pieces;
         if !state.tail.range(unwritten.clone()).all(is_due) {
             return Vec::new(); // the next migration finds them
         }
         for piece in state.tail.range(unwritten) {
-            let bytes = piece
-                .group
-                .bytes(piece.place)
-                .expect("what is not migrated is in memory");
-            let header = bytes.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
-            let header = header.expect("a batch has a header");
+            let header = piece.header();
             state.producers.migrated(&header);
             state.migrated.next_offset = header.next_offset();
         }
@@ -196,6 +190,8 @@ impl PartitionLog {
     /// Removes a segment's files. What cannot be removed is found by the next start.
     async fn remove_files(&self, base_offset: i64) {
         let Partition { shared, id, .. } = &*self.partition;
+        // Or one that is being made ready would come back.
+        let _no_preparing = self.pause_preparing().await;
         shared.files.forget_segment(*id, base_offset);
         let path = log_path(&self.directory(), base_offset);
         for extension in EXTENSIONS {

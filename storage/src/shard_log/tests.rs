@@ -55,6 +55,7 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
         directory: DATA.into(),
         shard: 0,
         memory_bytes: MEMORY_BYTES,
+        direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
     };

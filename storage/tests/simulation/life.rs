@@ -76,7 +76,9 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
         ring::timer::sleep(Duration::from_millis(1)).await;
         let mut model = lock(&model);
         for (shard, (log, before)) in shards.iter().zip(&mut before).enumerate() {
-            let bytes = log.statistics().journal_bytes;
+            let statistics = log.statistics();
+            let bytes = statistics.journal_bytes;
+            model.direct_bytes = model.direct_bytes.max(statistics.direct_bytes);
             *model
                 .journal_bytes
                 .entry((plan.layout, shard as u32))
@@ -127,6 +129,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             directory: DATA.into(),
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
+            direct_bytes_min: [4 << 10, 16 << 10, 48 << 10][plan.number as usize % 3],
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: RETENTION_CHECK_INTERVAL,
         };

@@ -10,6 +10,7 @@ mod retention;
 mod rot;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const CRASHES: u32 = 3;
 /// Times that a journal is written from one end to the other at least.
 const LAPS: u64 = 2;
 const TOPICS: usize = 3;
+/// Runs in which some batches were written to their segments at once.
+static DIRECT_RUNS: AtomicU64 = AtomicU64::new(0);
 
 fn seeds() -> Range<u64> {
     let Ok(asked) = std::env::var("MILLSTREAM_SEEDS") else {
@@ -119,6 +122,9 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
         assert!(has_rolled(&simulator, host), "every log has one segment");
     }
     let model = lock(&model);
+    if model.direct_bytes > 0 {
+        DIRECT_RUNS.fetch_add(1, Ordering::Relaxed);
+    }
     check_files(&simulator, host, &model);
     (simulator.trace_hash(), model.removed_unasked)
 }
@@ -181,6 +187,11 @@ fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
     for_each_seed(seeds(), |seed| {
         run(seed, Kept::All);
     });
+    let direct = DIRECT_RUNS.load(Ordering::Relaxed);
+    assert!(
+        direct * 2 > seeds().count() as u64,
+        "in {direct} runs batches went to their segments at once"
+    );
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub(crate) struct Model {
     pub(crate) acknowledged: u64,
     /// Bytes that each journal has taken: by how often the number of shards has changed, and by shard.
     pub(crate) journal_bytes: BTreeMap<(u32, u32), u64>,
+    /// The most bytes that a shard wrote to its segments at once, in one life.
+    pub(crate) direct_bytes: u64,
     pub(crate) duplicates: u64,
     /// Of each life: whether it got as far as serving.
     pub(crate) lives: u32,

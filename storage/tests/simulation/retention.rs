@@ -46,6 +46,7 @@ async fn open(config: PartitionConfig) -> (LogDirectory, ShardLog, PartitionLog)
         shard: 0,
         memory_bytes: LOG_MEMORY_BYTES,
         file_delete_delay: Duration::ZERO,
+        direct_bytes_min: 8 << 10,
         retention_check_interval: Duration::from_secs(1),
     };
     let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");

@@ -1,0 +1,229 @@
+//! When a partition's batches go to their segment at once, and the segment that is made ready for it.
+//!
+//! Owns the choice, and the blocks that are reserved ahead. A segment that is not ready costs nobody a wait: its batches
+//! ride in the journal meanwhile.
+//! Must never make files for a partition that is dropped.
+
+use std::cell::{Cell, RefCell};
+
+use ring::directory;
+use ring::executor::{Class, spawn};
+use ring::file::Allocate;
+use ring::local::{Permit, Semaphore};
+
+use super::PartitionLog;
+use crate::commit::Target;
+use crate::error::StorageError;
+use crate::files::log_path;
+use crate::segment::Position;
+
+/// Segments of a shard that take direct writes at a time: each has a descriptor.
+pub(crate) const DIRECT_SEGMENTS_MAX: usize = 256;
+/// Reserved first, and four times as much each time it is used up, up to the last; in bytes.
+const RESERVED_BYTES: std::ops::RangeInclusive<u64> = 4 << 20..=64 << 20;
+
+/// What a partition knows of its direct writes.
+pub(super) struct Direct {
+    /// The group that its last batch went to.
+    group: Cell<u64>,
+    /// Its bytes in that group.
+    bytes: Cell<usize>,
+    /// It had enough in the group before that.
+    is_hot: Cell<bool>,
+    /// Something was written at once since the last migration.
+    is_used: Cell<bool>,
+    segment: RefCell<Option<Ready>>,
+    /// The segment that could not be made ready: the disk is full, say. The next one is tried again.
+    failed: Cell<Option<i64>>,
+    /// A task makes its segment ready.
+    is_preparing: Cell<bool>,
+    /// While the permit is held no file of it is made ready.
+    one: Semaphore,
+    /// The log is stopped.
+    is_over: Cell<bool>,
+    /// Whoever makes its directory, alone.
+    pub(super) making: Semaphore,
+}
+
+/// The segment that takes direct writes.
+struct Ready {
+    segment_base: i64,
+    /// Up to here it has blocks, and its size.
+    bytes: u64,
+    target: Target,
+    /// Among those of the shard.
+    counted: Permit,
+}
+
+impl Direct {
+    pub(super) fn new() -> Direct {
+        Direct {
+            group: Cell::new(0),
+            bytes: Cell::new(0),
+            is_hot: Cell::new(false),
+            is_used: Cell::new(false),
+            segment: RefCell::new(None),
+            failed: Cell::new(None),
+            is_preparing: Cell::new(false),
+            one: Semaphore::new(1),
+            is_over: Cell::new(false),
+            making: Semaphore::new(1),
+        }
+    }
+
+    /// Counts a batch that goes to `group`. Whether it should go to its segment at once: the partition has `min` bytes in
+    /// the group with it, or had as many in the group before.
+    fn counts(&self, group: u64, bytes: usize, min: usize) -> bool {
+        if self.group.replace(group) != group {
+            self.is_hot.set(self.bytes.replace(0) >= min);
+        }
+        self.bytes.set(self.bytes.get() + bytes);
+        self.is_hot.get() || self.bytes.get() >= min
+    }
+}
+
+impl PartitionLog {
+    /// Where a batch should be written at once; `None` if it should ride in the journal.
+    pub(super) fn direct_target(
+        &self,
+        position: Position,
+        bytes: usize,
+        segment_bytes: u32,
+    ) -> Option<Target> {
+        let partition = &self.partition;
+        let direct = &partition.direct;
+        let committer = partition.committer();
+        if !direct.counts(committer.open_group(), bytes, committer.direct_bytes_min()) {
+            return None;
+        }
+        let end = u64::from(position.file_position) + bytes as u64;
+        let segment = direct.segment.borrow();
+        let ready = segment
+            .as_ref()
+            .filter(|ready| ready.segment_base == position.segment_base);
+        let reserved = ready.map_or(0, |ready| ready.bytes);
+        let target = ready
+            .filter(|_| end <= reserved)
+            .map(|ready| ready.target.clone());
+        drop(segment);
+        if reserved.saturating_sub(end) < reserved.min(*RESERVED_BYTES.end()) / 2 || target.is_none() {
+            self.prepare(position.segment_base, reserved, end, segment_bytes);
+        }
+        direct.is_used.set(true);
+        target
+    }
+
+    /// Makes a segment, which has blocks up to `reserved`, ready for direct writes beyond `end`; unless that is being
+    /// done, or has failed.
+    fn prepare(&self, segment_base: i64, reserved: u64, end: u64, segment_bytes: u32) {
+        let direct = &self.partition.direct;
+        let to = (reserved * 4)
+            .clamp(*RESERVED_BYTES.start(), reserved + RESERVED_BYTES.end())
+            .max(end + RESERVED_BYTES.start())
+            .min(u64::from(segment_bytes).max(end))
+            .next_multiple_of(u64::from(self.partition.shared.block_bytes));
+        if direct.is_preparing.get() || direct.failed.get() == Some(segment_base) || reserved >= to {
+            return;
+        }
+        direct.is_preparing.set(true);
+        let log = self.clone();
+        spawn(Class::Throughput, async move {
+            let made = log.make_ready(segment_base, to).await;
+            let direct = &log.partition.direct;
+            if made.is_err() {
+                direct.failed.set(Some(segment_base));
+            }
+            direct.is_preparing.set(false);
+        })
+        .detach();
+    }
+
+    /// Gives a segment's file its blocks, its size, and its name; that durably.
+    async fn make_ready(&self, segment_base: i64, to: u64) -> Result<(), StorageError> {
+        let partition = &self.partition;
+        let direct = &partition.direct;
+        let _one = direct.one.acquire(1).await;
+        if partition.is_dropped.get() {
+            return Err(StorageError::Dropped);
+        }
+        let newest = {
+            let state = partition.state.borrow();
+            state.segments.all.last().map(|segment| segment.base_offset)
+        };
+        if direct.is_over.get() || newest != Some(segment_base) {
+            // It has its exact length by now, or gets it as soon as the permit is given back; or it is gone.
+            return Ok(());
+        }
+        let others = &partition.shared.direct_segments;
+        let has_one = direct.segment.borrow().is_some();
+        let counted = if has_one { None } else { others.try_acquire(1) };
+        if !has_one && counted.is_none() {
+            return Ok(());
+        }
+        self.make_directory().await?;
+        let directory = self.directory();
+        let path = log_path(&directory, segment_base);
+        let file = partition
+            .shared
+            .files
+            .log(&directory, partition.id, segment_base, true)
+            .await?;
+        file.allocate(0..to, Allocate::Extend)
+            .await
+            .map_err(StorageError::io("reserve blocks for", &path))?;
+        // Its size and its blocks become durable with the first commit that uses them, its name before that.
+        for directory in [&directory, &partition.shared.directory] {
+            directory::sync(directory)
+                .await
+                .map_err(StorageError::io("flush", directory))?;
+        }
+        let mut segment = direct.segment.borrow_mut();
+        let before = segment.take().map(|before| before.counted);
+        *segment = counted.or(before).map(|counted| Ready {
+            segment_base,
+            bytes: to,
+            target: Target {
+                file,
+                path: path.into(),
+            },
+            counted,
+        });
+        Ok(())
+    }
+
+    /// Closes the segment that takes direct writes, if none came since the last call.
+    pub(crate) fn rest(&self) {
+        let direct = &self.partition.direct;
+        if !direct.is_used.replace(false) {
+            direct.segment.borrow_mut().take();
+        }
+    }
+
+    /// No file of the partition is made ready from now on, and none is being.
+    pub(super) async fn end_preparing(&self) {
+        self.partition.direct.is_over.set(true);
+        drop(self.pause_preparing().await);
+    }
+
+    /// While the permit is held no file of the partition is made ready.
+    pub(crate) async fn pause_preparing(&self) -> Permit {
+        self.partition.direct.one.acquire(1).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_partition_has_pending_decides_and_a_hot_one_begins_at_once() {
+        let direct = Direct::new();
+        assert!(!direct.counts(1, 40, 100));
+        assert!(!direct.counts(1, 40, 100));
+        assert!(direct.counts(1, 20, 100));
+        assert!(direct.counts(2, 1, 100), "the group before had enough");
+        assert!(direct.counts(2, 1, 100));
+        assert!(!direct.counts(3, 1, 100), "and this one had not");
+        assert!(direct.counts(4, 100, 100));
+    }
+}
