@@ -182,12 +182,10 @@ impl Member {
             every => Some(Duration::from_millis(every)),
         };
         let now = clock::now();
-        let mut next_heartbeat = now + heartbeat;
-        // Members do not commit in step.
-        let mut next_commit = commit.map(|every| {
-            let share = f64::from(hash(&self.group, self.number)) / f64::from(u32::MAX);
-            now + every.mul_f64(share)
-        });
+        // Members are not in step: all of them at once would measure the generator's burst, which no fleet makes.
+        let share = f64::from(hash(&self.group, self.number)) / f64::from(u32::MAX);
+        let mut next_heartbeat = now + heartbeat.mul_f64(share);
+        let mut next_commit = commit.map(|every| now + every.mul_f64(share));
         while !self.ledger.is_over() {
             let next = next_commit.map_or(next_heartbeat, |next| next.min(next_heartbeat));
             sleep_until(next).await;
