@@ -122,11 +122,16 @@ pub(crate) async fn read_index(path: &Path, pool: &Pool) -> Vec<u8> {
     read_small(path, pool).await.unwrap_or_default()
 }
 
-/// A whole small file; empty if there is none.
+/// A whole small file; empty if there is none. See [`read_if_there`].
+pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, StorageError> {
+    Ok(read_if_there(path, pool).await?.unwrap_or_default())
+}
+
+/// A whole small file; `None` if there is none.
 ///
 /// # Errors
 /// If it cannot be read, or is too large to be one of ours: that is never the same as a file that is not there.
-pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, StorageError> {
+pub(crate) async fn read_if_there(path: &Path, pool: &Pool) -> Result<Option<Vec<u8>>, StorageError> {
     const STEP: usize = 64 << 10;
     let options = OpenOptions {
         read: true,
@@ -134,7 +139,7 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
     };
     let file = match File::open(path, options).await {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io("open", path)(error)),
     };
     let length = file.len().await.map_err(StorageError::io("look at", path))?;
@@ -153,7 +158,7 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
             Err(error) => return Err(StorageError::io("read", path)(error)),
         }
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// Puts a file in the place of another, whole or not at all. Durable when it returns.

@@ -6,7 +6,7 @@ use std::path::Path;
 use ring::buffer::Pool;
 
 use crate::error::StorageError;
-use crate::files::{read_small, replace};
+use crate::files::{read_if_there, replace};
 
 /// More journals than any host has cores.
 const JOURNALS_MAX: usize = 1_024;
@@ -21,12 +21,11 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest at `path`; `None` if there is none.
+    /// The manifest at `path`; `None` if there is none. One that is empty is damaged: it gets its name when it is whole.
     pub(crate) async fn read(path: &Path, pool: &Pool) -> Result<Option<Manifest>, StorageError> {
-        let bytes = read_small(path, pool).await?;
-        if bytes.is_empty() {
+        let Some(bytes) = read_if_there(path, pool).await? else {
             return Ok(None);
-        }
+        };
         let decoded = std::str::from_utf8(&bytes).ok().and_then(decode);
         decoded
             .map(Some)
@@ -37,9 +36,14 @@ impl Manifest {
         replace(path, encode(self).into_bytes()).await
     }
 
+    /// The directories of its journals, by shard.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        (0..self.journals.len()).map(|shard| format!("{}-{shard}", self.generation))
+    }
+
     /// Whether the directory `name` holds one of its journals.
     pub(crate) fn lists(&self, name: &str) -> bool {
-        (0..self.journals.len()).any(|shard| name == format!("{}-{shard}", self.generation))
+        self.names().any(|listed| listed == name)
     }
 }
 

@@ -10,9 +10,10 @@
 //! *-delete            a dropped partition, about to be removed
 //! *-stray             a partition that no metadata knows; nothing removes it
 //! ```
-//! Promises: one process at a time; a directory that holds data and says nothing of its journals is never taken for an
-//! empty one.
+//! Promises: one process at a time; a directory that holds data and says nothing of its journals, or of its cluster, is
+//! never taken for an empty one.
 
+mod clean;
 mod manifest;
 mod reshard;
 
@@ -29,7 +30,7 @@ use ring::file::{Durability, File, OpenOptions};
 pub(crate) use self::manifest::Manifest;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::StorageError;
-use crate::files::{read_small, replace};
+use crate::files::{read_if_there, read_small, replace};
 use crate::id::{TopicPartition, from_base64, to_base64};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
@@ -39,6 +40,11 @@ pub(crate) const LOCK_FILE: &str = ".lock";
 pub(crate) const PROPERTIES_FILE: &str = "meta.properties";
 pub(crate) const MANIFEST_FILE: &str = "manifest";
 pub(crate) const JOURNALS: &str = "journals";
+/// The control thread's.
+const METADATA: &str = "metadata";
+/// What to do without `meta.properties`.
+const RESTORE_PROPERTIES: &str = "Restore it from a copy, or write it anew with the cluster id that clients know \
+                                  (docs/formats.md draws it), or choose another --data-dir";
 /// Memory for what is read and written here, apart from a change of the number of shards, in bytes.
 const MEMORY_BYTES: usize = 4 << 20;
 
@@ -84,8 +90,8 @@ impl LogDirectory {
     /// Takes the directory for this process, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`StorageError::InUse`] if another process has it; [`StorageError::Refused`] if it holds partitions and no
-    /// manifest; [`StorageError::Corrupt`] if what it says of itself is damaged.
+    /// [`StorageError::InUse`] if another process has it; [`StorageError::Refused`] if it holds data and lacks a file that
+    /// says whose it is or where; [`StorageError::Corrupt`] if what it says of itself is damaged. Nothing was changed.
     pub async fn open(path: &Path, options: DirectoryOptions) -> Result<LogDirectory, StorageError> {
         let pool = Pool::new("directory", MEMORY_BYTES).map_err(|_| StorageError::OutOfMemory {
             bytes: MEMORY_BYTES,
@@ -205,47 +211,6 @@ impl LogDirectory {
         let manifest = Manifest { generation, journals };
         manifest.write(&self.path.join(MANIFEST_FILE)).await?;
         self.manifest = Some(manifest);
-        Ok(())
-    }
-
-    /// Removes what earlier starts left behind, and refuses a directory whose journals are gone.
-    async fn clean(&self) -> Result<(), StorageError> {
-        let names = directory::list(&self.path)
-            .await
-            .map_err(StorageError::io("list", &self.path))?;
-        for entry in names.iter().filter(|entry| entry.is_directory) {
-            if entry.name.ends_with("-delete") {
-                let path = self.path.join(&entry.name);
-                directory::remove_all(&path)
-                    .await
-                    .map_err(StorageError::io("remove", &path))?;
-            } else if self.manifest.is_none() && partition_of(&entry.name).is_some() {
-                let what = format!(
-                    "it holds the partition {} and no manifest, so it cannot be told where its logs end. Restore the \
-                     manifest and the journals from a copy, or choose another --data-dir",
-                    entry.name
-                );
-                return Err(StorageError::refused(&self.path, what));
-            }
-        }
-        let journals = self.path.join(JOURNALS);
-        let found = match directory::list(&journals).await {
-            Ok(found) => found,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(StorageError::io("list", &journals)(error)),
-        };
-        for entry in found {
-            let path = journals.join(&entry.name);
-            let is_listed = self
-                .manifest
-                .as_ref()
-                .is_some_and(|manifest| manifest.lists(&entry.name));
-            if !is_listed {
-                directory::remove_all(&path)
-                    .await
-                    .map_err(StorageError::io("remove", &path))?;
-            }
-        }
         Ok(())
     }
 
@@ -384,9 +349,23 @@ async fn properties(
     pool: &Pool,
 ) -> Result<(u128, u128), StorageError> {
     let file = path.join(PROPERTIES_FILE);
-    let bytes = read_small(&file, pool).await?;
-    if !bytes.is_empty() {
-        return ids_in(&bytes).map_err(|what| StorageError::refused(&file, what));
+    if let Some(bytes) = read_if_there(&file, pool).await? {
+        let ids = ids_in(&bytes);
+        return ids.map_err(|what| StorageError::refused(&file, format!("{what}. {RESTORE_PROPERTIES}")));
+    }
+    // It is durable before anything else is made: beside any of that it was lost, and another id is another cluster.
+    let names = directory::list(path)
+        .await
+        .map_err(StorageError::io("list", path))?;
+    let is_later =
+        |name: &str| [MANIFEST_FILE, JOURNALS, METADATA].contains(&name) || partition_of(name).is_some();
+    if let Some(later) = names.iter().find(|entry| is_later(&entry.name)) {
+        let what = format!(
+            "the file is missing, and the directory is not new: it holds {}. With a new cluster id it would be another \
+             cluster. {RESTORE_PROPERTIES}",
+            later.name
+        );
+        return Err(StorageError::refused(&file, what));
     }
     let (cluster_id, directory_id) = (options.new_cluster_id, options.new_directory_id);
     let text = format!(
@@ -407,7 +386,7 @@ pub(crate) fn ids_in(bytes: &[u8]) -> Result<(u128, u128), String> {
             .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         value
             .and_then(|value| from_base64(value.trim()))
-            .ok_or_else(|| format!("it has no {key}: restore the file from a copy"))
+            .ok_or_else(|| format!("it has no {key}"))
     };
     Ok((id("cluster.id")?, id("directory.id")?))
 }

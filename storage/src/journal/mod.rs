@@ -144,6 +144,20 @@ impl Journal {
         }
     }
 
+    /// The newer superblock of the journal `path`; `None` if there is no such file. Nothing is changed.
+    pub(crate) async fn look_at(path: &Path, pool: &Pool) -> Result<Option<Superblock>, StorageError> {
+        let options = OpenOptions {
+            read: true,
+            direct: true,
+            ..OpenOptions::default()
+        };
+        match File::open(path, options).await {
+            Ok(file) => newest_superblock(&file, path, pool).await.map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io("open", path)(error)),
+        }
+    }
+
     /// Opens the journal `path`, believing the newer of its superblocks that are whole.
     pub(crate) async fn open(
         path: &Path,
@@ -160,25 +174,7 @@ impl Journal {
         let file = File::open(path, options)
             .await
             .map_err(StorageError::io("open", path))?;
-        let mut newest: Option<Superblock> = None;
-        // The second copy is one block in, and a block is what the first says, or what any whole copy says.
-        for block_bytes in [4_096_u64, 512, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536] {
-            for at in [0, block_bytes] {
-                let found = read_superblock(&file, path, at, pool).await?;
-                let fits = found.filter(|found| u64::from(found.block_bytes) == block_bytes);
-                if let Some(found) = fits
-                    && newest.is_none_or(|newest| newest.generation < found.generation)
-                {
-                    newest = Some(found);
-                }
-            }
-            if newest.is_some() {
-                break;
-            }
-        }
-        let Some(superblock) = newest else {
-            return Err(StorageError::corrupt(path, 0, "neither superblock is whole"));
-        };
+        let superblock = newest_superblock(&file, path, pool).await?;
         if superblock.journal_id != journal_id {
             let what = "it is another journal than the manifest names";
             return Err(StorageError::corrupt(path, 0, what));
@@ -304,6 +300,27 @@ impl Journal {
         *self.superblock.borrow_mut() = next;
         Ok(())
     }
+}
+
+/// The newer of those superblocks that are whole.
+async fn newest_superblock(file: &File, path: &Path, pool: &Pool) -> Result<Superblock, StorageError> {
+    let mut newest: Option<Superblock> = None;
+    // The second copy is one block in, and a block is what the first says, or what any whole copy says.
+    for block_bytes in [4_096_u64, 512, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536] {
+        for at in [0, block_bytes] {
+            let found = read_superblock(file, path, at, pool).await?;
+            let fits = found.filter(|found| u64::from(found.block_bytes) == block_bytes);
+            if let Some(found) = fits
+                && newest.is_none_or(|newest| newest.generation < found.generation)
+            {
+                newest = Some(found);
+            }
+        }
+        if newest.is_some() {
+            break;
+        }
+    }
+    newest.ok_or_else(|| StorageError::corrupt(path, 0, "neither superblock is whole"))
 }
 
 async fn read_superblock(

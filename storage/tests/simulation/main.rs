@@ -5,6 +5,7 @@
 
 mod deleted;
 mod life;
+mod lost;
 mod model;
 mod retention;
 mod rot;

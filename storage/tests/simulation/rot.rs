@@ -9,9 +9,9 @@ use storage::StorageError;
 use crate::life::{Plan, Shared, live, lock, open};
 use crate::{LIMIT, begin, memory_bytes, seeds};
 
-const SHARDS: u32 = 1;
+pub(crate) const SHARDS: u32 = 1;
 
-fn plan(number: u32) -> Plan {
+pub(crate) fn plan(number: u32) -> Plan {
     Plan {
         number,
         shards: SHARDS,
@@ -36,9 +36,19 @@ fn filled(seed: u64) -> (Simulator, HostId, Shared) {
 
 /// Opens and checks everything, and stays long enough to vouch for it.
 fn reopen(simulator: &mut Simulator, host: HostId, model: &Shared, number: u32) -> Result<(), StorageError> {
+    reopen_as(simulator, host, model, plan(number))
+}
+
+/// The same, with any number of shards.
+pub(crate) fn reopen_as(
+    simulator: &mut Simulator,
+    host: HostId,
+    model: &Shared,
+    plan: Plan,
+) -> Result<(), StorageError> {
     let shared = model.clone();
-    let opened = simulator.run(host, memory_bytes(SHARDS), LIMIT, move || async move {
-        let opened = open(&shared, plan(number)).await;
+    let opened = simulator.run(host, memory_bytes(plan.shards), LIMIT, move || async move {
+        let opened = open(&shared, plan).await;
         ring::timer::sleep(Duration::from_millis(20)).await;
         opened.map(drop)
     });

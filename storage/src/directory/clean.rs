@@ -1,0 +1,93 @@
+//! What earlier starts left behind, and its removal.
+//!
+//! Everything is looked at before anything is removed. A journal goes only if what the manifest lists is there and came
+//! after it, or if no start has ever written to it: a lost manifest, or an old one from a copy, costs nothing.
+
+use std::path::Path;
+
+use ring::directory;
+
+use super::{JOURNALS, LogDirectory, MANIFEST_FILE, partition_of};
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::journal::Journal;
+
+impl LogDirectory {
+    /// Removes what earlier starts left behind, and refuses a directory whose journals are gone, or would be.
+    pub(super) async fn clean(&self) -> Result<(), StorageError> {
+        let mut leftovers = Vec::new();
+        for name in directories_in(&self.path).await? {
+            if name.ends_with("-delete") {
+                leftovers.push(self.path.join(&name));
+            } else if self.manifest.is_none() && partition_of(&name).is_some() {
+                let what = format!(
+                    "it holds the partition {name} and no manifest, so it cannot be told where its logs end. Restore \
+                     the manifest and the journals from a copy, or choose another --data-dir"
+                );
+                return Err(StorageError::refused(&self.path, what));
+            }
+        }
+        let journals = self.path.join(JOURNALS);
+        let found = directories_in(&journals).await?;
+        let manifest = self.manifest.as_ref();
+        // An old manifest names journals that a change of the number of shards has removed.
+        let is_whole = manifest.is_some_and(|manifest| manifest.names().all(|name| found.contains(&name)));
+        for name in found {
+            if manifest.is_some_and(|manifest| manifest.lists(&name)) {
+                continue;
+            }
+            let path = journals.join(&name);
+            let is_older = manifest.is_some_and(|manifest| generation_of(&name) < Some(manifest.generation));
+            if !(is_whole && is_older) && self.may_hold_data(&path, is_whole).await? {
+                let what = format!(
+                    "the journal {} holds what was acknowledged, and this file is missing or does not name it. Nothing \
+                     was changed. Restore the newest {MANIFEST_FILE} from a copy, or write it anew: docs/formats.md says \
+                     how",
+                    path.display()
+                );
+                return Err(StorageError::refused(&self.path.join(MANIFEST_FILE), what));
+            }
+            leftovers.push(path);
+        }
+        for path in leftovers {
+            directory::remove_all(&path)
+                .await
+                .map_err(StorageError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a journal that the manifest does not list may be the only one that knows of a batch. A first start that
+    /// crashed has left one that was never begun and lists nothing; a change of the number of shards one that was never
+    /// begun, beside those of the manifest.
+    async fn may_hold_data(&self, path: &Path, others_are_there: bool) -> Result<bool, StorageError> {
+        let Some(superblock) = Journal::look_at(&path.join("journal"), &self.pool).await? else {
+            // It gets its name when it is whole: the start that made its directory went no further.
+            return Ok(false);
+        };
+        if superblock.start_epoch > 0 {
+            return Ok(true);
+        }
+        if others_are_there {
+            return Ok(false);
+        }
+        let (newest, _) = checkpoint::read(path, &superblock, &self.pool).await?;
+        Ok(!newest.partitions.is_empty())
+    }
+}
+
+/// The names of the directories in `path`; none if it is not there.
+async fn directories_in(path: &Path) -> Result<Vec<String>, StorageError> {
+    let entries = match directory::list(path).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(StorageError::io("list", path)(error)),
+    };
+    let directories = entries.into_iter().filter(|entry| entry.is_directory);
+    Ok(directories.map(|entry| entry.name).collect())
+}
+
+/// The generation in the name of a journal's directory.
+fn generation_of(name: &str) -> Option<u64> {
+    name.split_once('-')?.0.parse().ok()
+}

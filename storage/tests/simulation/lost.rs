@@ -1,0 +1,170 @@
+//! Files that say what a directory is, lost or put back from an old copy: the start is refused, and nothing is changed.
+
+use std::path::Path;
+
+use ring::buffer::Slice;
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
+use ring::simulator::{HostId, Simulator};
+
+use crate::life::{DATA, Plan, Shared, live, lock};
+use crate::rot::{SHARDS, plan, reopen_as};
+use crate::{LIMIT, begin, memory_bytes};
+
+const MANIFEST: &str = "/data/manifest";
+const PROPERTIES: &str = "/data/meta.properties";
+
+/// What is left of a file: nothing, or these bytes.
+fn put(simulator: &mut Simulator, host: HostId, path: &'static str, bytes: Option<Vec<u8>>) {
+    let done = simulator.run(host, memory_bytes(SHARDS), LIMIT, move || async move {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            truncate: true,
+            ..OpenOptions::default()
+        };
+        match bytes {
+            None => directory::remove_file(Path::new(path)).await.expect("removed"),
+            Some(bytes) => {
+                let file = File::open(Path::new(path), options).await.expect("opened");
+                file.write_all_at(vec![Slice::from(bytes)], 0, Durability::Durable)
+                    .await
+                    .expect("written");
+                file.sync_all().await.expect("flushed");
+            }
+        }
+        directory::sync(Path::new(DATA)).await.expect("flushed");
+    });
+    done.expect("it ends");
+}
+
+/// Lives as `plan` says until `acknowledged` more batches are, and is killed.
+fn live_until(simulator: &mut Simulator, host: HostId, model: &Shared, plan: Plan, acknowledged: u64) {
+    let enough = lock(model).acknowledged + acknowledged;
+    let shared = model.clone();
+    simulator.start(host, memory_bytes(plan.shards), move || async move {
+        live(shared, plan).await.expect("a good disk");
+    });
+    assert!(simulator.run_until(LIMIT, |_| lock(model).acknowledged >= enough));
+    simulator.kill(host);
+}
+
+/// The start says that it is about `path`, and leaves every file as it was.
+fn is_refused(simulator: &mut Simulator, host: HostId, model: &Shared, plan: Plan, path: &str) -> String {
+    let before = simulator.files(host);
+    let error = reopen_as(simulator, host, model, plan).expect_err("refused");
+    let error = error.to_string();
+    assert!(error.contains(path), "{error}");
+    let without_lock = |files: Vec<(String, u64)>| -> Vec<(String, u64)> {
+        files
+            .into_iter()
+            .filter(|(name, _)| !name.ends_with(".lock"))
+            .collect()
+    };
+    assert_eq!(
+        without_lock(simulator.files(host)),
+        without_lock(before),
+        "{error}: something was changed"
+    );
+    error
+}
+
+fn has(simulator: &Simulator, host: HostId, name: &str) -> bool {
+    simulator.files(host).iter().any(|(path, _)| path.contains(name))
+}
+
+/// Stops another number of shards being made as soon as `is_there`.
+fn reshard_until(
+    simulator: &mut Simulator,
+    host: HostId,
+    model: &Shared,
+    is_there: impl Fn(&Simulator) -> bool,
+) -> Plan {
+    let two = Plan {
+        shards: 2,
+        layout: 1,
+        ..plan(2)
+    };
+    let shared = model.clone();
+    simulator.start(host, memory_bytes(2), move || async move {
+        live(shared, two).await.expect("a good disk");
+    });
+    assert!(simulator.run_until(LIMIT, is_there));
+    simulator.kill(host);
+    two
+}
+
+#[test]
+fn a_lost_or_empty_manifest_or_properties_file_is_never_taken_for_a_new_directory() {
+    for path in [MANIFEST, PROPERTIES] {
+        for left in [None, Some(Vec::new())] {
+            let is_missing = left.is_none();
+            let (mut simulator, host, model) = begin(1);
+            // Too little for a migration: all of it is in the journal, and no partition has a directory.
+            live_until(&mut simulator, host, &model, plan(1), 10);
+            assert!(!has(&simulator, host, ".log"));
+            let whole = simulator.read_file(host, path).expect("a file");
+            put(&mut simulator, host, path, left);
+            let error = is_refused(&mut simulator, host, &model, plan(2), path);
+            assert_eq!(error.contains("missing"), is_missing, "{error}");
+            put(&mut simulator, host, path, Some(whole));
+            reopen_as(&mut simulator, host, &model, plan(3)).expect("put back");
+        }
+    }
+}
+
+#[test]
+fn an_old_manifest_from_a_copy_costs_no_newer_journal() {
+    let (mut simulator, host, model) = begin(2);
+    live_until(&mut simulator, host, &model, plan(1), 10);
+    let old = simulator.read_file(host, MANIFEST).expect("a file");
+    let two = Plan {
+        shards: 2,
+        layout: 1,
+        ..plan(2)
+    };
+    live_until(&mut simulator, host, &model, two, 10);
+    let newest = simulator.read_file(host, MANIFEST).expect("a file");
+    put(&mut simulator, host, MANIFEST, Some(old));
+    for shards in [1, 2] {
+        is_refused(&mut simulator, host, &model, Plan { shards, ..two }, MANIFEST);
+    }
+    put(&mut simulator, host, MANIFEST, Some(newest));
+    reopen_as(&mut simulator, host, &model, two).expect("put back");
+}
+
+#[test]
+fn what_a_crash_left_of_another_number_of_shards_is_removed() {
+    // Before the manifest names the new journals, and after.
+    for (is_after, gone) in [(false, "/journals/2-"), (true, "/journals/1-")] {
+        let (mut simulator, host, model) = begin(3);
+        live_until(&mut simulator, host, &model, plan(1), 10);
+        let old = simulator.read_file(host, MANIFEST).expect("a file");
+        let two = reshard_until(&mut simulator, host, &model, |simulator| {
+            let is_renamed = simulator.read_file(host, MANIFEST).is_ok_and(|now| now != old);
+            has(simulator, host, "/journals/2-1/journal") && is_renamed == is_after
+        });
+        assert!(has(&simulator, host, "/journals/1-0/journal"));
+        let again = if is_after { two } else { plan(2) };
+        reopen_as(&mut simulator, host, &model, again).expect("as it was, or as it shall be");
+        assert!(!has(&simulator, host, gone), "{gone} is still there");
+    }
+}
+
+#[test]
+fn new_journals_that_hold_all_that_there_is_are_not_removed_although_no_start_has_begun_them() {
+    let (mut simulator, host, model) = begin(4);
+    live_until(&mut simulator, host, &model, plan(1), 10);
+    let old = simulator.read_file(host, MANIFEST).expect("a file");
+    // As soon as the old ones are gone.
+    let two = reshard_until(&mut simulator, host, &model, |simulator| {
+        !has(simulator, host, "/journals/1-0/journal")
+    });
+    let newest = simulator.read_file(host, MANIFEST).expect("a file");
+    for lost in [None, Some(old)] {
+        put(&mut simulator, host, MANIFEST, lost);
+        is_refused(&mut simulator, host, &model, two, DATA);
+    }
+    put(&mut simulator, host, MANIFEST, Some(newest));
+    reopen_as(&mut simulator, host, &model, two).expect("put back");
+}
