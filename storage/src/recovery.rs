@@ -11,10 +11,11 @@ use std::rc::Rc;
 
 use ring::buffer::Pool;
 use ring::count::Counter;
+use ring::directory;
 
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
-use crate::directory::JournalPlace;
+use crate::directory::{JournalPlace, topic_id_of};
 use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
@@ -139,7 +140,9 @@ pub(crate) async fn recover(
     let mut recovery = Recovery {
         specs: specs.iter().map(|spec| (spec.id, spec)).collect(),
         dropped: BTreeSet::new(),
+        starts: BTreeMap::new(),
         partitions: BTreeMap::new(),
+        displaced: BTreeMap::new(),
         resident: VecDeque::new(),
         tail: pool("tail", memory.tail)?,
         shared: shared.clone(),
@@ -152,6 +155,10 @@ pub(crate) async fn recover(
             let drops = scanned.entries.iter().filter(|entry| entry.kind == Kind::Drop);
             recovery.dropped.extend(drops.map(|entry| entry.id));
             unproven.look_at(scanned.header, scanned.entries);
+            for entry in scanned.entries.iter().filter(|entry| entry.kind == Kind::Start) {
+                let start = recovery.starts.entry(entry.id).or_default();
+                *start = entry.base_offset.max(*start);
+            }
             Ok(Visit::Next)
         })
         .await?;
@@ -166,7 +173,7 @@ pub(crate) async fn recover(
             .copied()
             .filter(|_| !dropped.contains(&id))
     };
-    let torn = unproven.first_torn(evidence, spec_of, &shared).await?;
+    let torn = unproven.first_torn(evidence, spec_of, &recovery.starts, &shared).await?;
     let end = torn.unwrap_or(end);
     let replay = saved.replay;
     for partition in saved.partitions {
@@ -176,10 +183,9 @@ pub(crate) async fn recover(
     for log in recovery.partitions.values() {
         // Their files may be gone: nobody looks for them from here on.
         log.take_deleted(u64::MAX);
-        if access == Access::ReadWrite && log.has_split() && recovery.specs.contains_key(&log.id()) {
-            log.migrate(end.seq - 1).await?;
-        }
     }
+    recovery.migrate_split(end.seq - 1, migrated_seq == 0).await?;
+    recovery.partitions.append(&mut recovery.displaced);
     phase::say("recovery end");
     Ok(Recovered {
         journal,
@@ -198,9 +204,13 @@ pub(crate) async fn recover(
 
 struct Recovery<'a> {
     specs: BTreeMap<TopicPartition, &'a PartitionSpec>,
-    /// What a DROP in the journal voids.
+    /// What a DROP in the journal voids, and what nobody has a place for.
     dropped: BTreeSet<TopicPartition>,
+    /// The furthest START of each in the journal.
+    starts: BTreeMap<TopicPartition, i64>,
     partitions: BTreeMap<TopicPartition, PartitionLog>,
+    /// No metadata knows them, and their directories are others': nothing of them is migrated.
+    displaced: BTreeMap<TopicPartition, PartitionLog>,
     resident: VecDeque<Rc<Group>>,
     tail: Pool,
     shared: Rc<LogShared>,
@@ -311,13 +321,13 @@ impl Recovery<'_> {
             if self.access == Access::ReadOnly {
                 return Err(self.out_of_memory());
             }
+            if migrated_seq == 0 {
+                self.check_files().await?;
+            }
             migrated_seq = next.seq - 1;
+            self.settle_unknown().await?;
             let mut freed = false;
             for log in self.partitions.values() {
-                if !self.specs.contains_key(&log.id()) {
-                    // A deleted topic's directory is out of sight already: what follows in the journal gets another.
-                    log.make_directory().await?;
-                }
                 log.migrate(migrated_seq).await?;
             }
             for group in self.resident.drain(..) {
@@ -336,6 +346,57 @@ impl Recovery<'_> {
             bytes: self.tail.bytes(),
             pool: self.tail.name(),
         }
+    }
+
+    /// Makes readable what is in segments alone.
+    async fn migrate_split(&self, end_seq: u64, is_first: bool) -> Result<(), StorageError> {
+        if self.access == Access::ReadOnly {
+            return Ok(());
+        }
+        let is_split = |log: &&PartitionLog| log.has_split() && self.specs.contains_key(&log.id());
+        let split: Vec<&PartitionLog> = self.partitions.values().filter(is_split).collect();
+        if is_first && !split.is_empty() {
+            self.check_files().await?;
+        }
+        for log in split {
+            log.migrate(end_seq).await?;
+        }
+        Ok(())
+    }
+
+    /// Before the first migration: that finds the files as the checkpoint left them.
+    async fn check_files(&self) -> Result<(), StorageError> {
+        for log in self.partitions.values() {
+            if self.specs.contains_key(&log.id()) {
+                let start = self.starts.get(&log.id()).copied().unwrap_or(i64::MIN);
+                log.check_files(start).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds a place for what no metadata knows, before it is migrated. A deleted topic's directory is out of sight
+    /// already: what follows in the journal gets another. Where another incarnation has the name by now nothing is
+    /// written: `separate_unknown` decides.
+    async fn settle_unknown(&mut self) -> Result<(), StorageError> {
+        let unknown = self
+            .partitions
+            .values()
+            .filter(|log| !self.specs.contains_key(&log.id()));
+        for log in unknown.cloned().collect::<Vec<_>>() {
+            let (id, path) = (log.id(), log.directory());
+            let is_there = directory::exists(&path)
+                .await
+                .map_err(StorageError::io("look at", &path))?;
+            if is_there && topic_id_of(&path, &self.shared.staging).await? != Some(id.topic_id) {
+                self.dropped.insert(id);
+                self.partitions.remove(&id);
+                self.displaced.insert(id, log);
+            } else {
+                log.make_directory().await?;
+            }
+        }
+        Ok(())
     }
 
     fn apply_batch(&mut self, parts: &[Part<'_>], time_ms: i64) -> Result<(), String> {

@@ -29,8 +29,6 @@ const READ_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Unproven {
     /// In the order of the journal: where each one's record begins.
     blocks: Vec<(ReplayStart, Entry)>,
-    /// Where logs begin, as far as the journal says.
-    starts: BTreeMap<TopicPartition, i64>,
 }
 
 impl Unproven {
@@ -42,29 +40,22 @@ impl Unproven {
             position: header.position,
             previous_crc: header.previous_crc,
         };
-        for entry in entries {
-            match entry.kind {
-                Kind::Direct => self.blocks.push((at, *entry)),
-                Kind::Start => {
-                    let start = self.starts.entry(entry.id).or_default();
-                    *start = (*start).max(entry.base_offset);
-                }
-                Kind::Inline | Kind::Open | Kind::Drop => {}
-            }
-        }
+        let direct = entries.iter().filter(|entry| entry.kind == Kind::Direct);
+        self.blocks.extend(direct.map(|entry| (at, *entry)));
     }
 
     /// The first record after `evidence` whose blocks are not in their segments. What is there is durable when this
     /// returns. Partitions that `spec_of` does not know are no matter: their files may have gone, as those of deleted
-    /// records may.
+    /// records may: `starts` says where logs begin, as far as the journal knows.
     pub(crate) async fn first_torn<'a>(
         &self,
         evidence: u64,
         spec_of: impl Fn(TopicPartition) -> Option<&'a PartitionSpec>,
+        starts: &BTreeMap<TopicPartition, i64>,
         shared: &LogShared,
     ) -> Result<Option<ReplayStart>, StorageError> {
         for (at, entry) in self.blocks.iter().filter(|(at, _)| at.seq > evidence) {
-            let start = self.starts.get(&entry.id).copied().unwrap_or(0);
+            let start = starts.get(&entry.id).copied().unwrap_or(0);
             let Some(spec) = spec_of(entry.id).filter(|_| entry.next_offset > start) else {
                 continue;
             };

@@ -360,13 +360,37 @@ impl PartitionLog {
 
     /// Checks after a start that the segments' files hold what the checkpoint says, and loads the active one's index.
     pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
+        self.check_files(i64::MIN).await?;
+        let active = {
+            let state = self.partition.state.borrow();
+            let mut on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
+            let newest = on_disk.next_back();
+            newest
+                .filter(|newest| !newest.is_sealed)
+                .map(|newest| newest.base_offset)
+        };
+        match active {
+            Some(active) => self.load_index(active).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the segments' files hold what was written to them. A recovery that migrates must do so first: a file
+    /// that is missing would be made anew, with a hole. What holds only records before `start` may be gone: an earlier
+    /// life may have removed it, and not come to a checkpoint.
+    pub(crate) async fn check_files(&self, start: i64) -> Result<(), StorageError> {
         let shared = &self.partition.shared;
         let directory = self.directory();
         let expected: Vec<(i64, u32, bool)> = {
             let state = self.partition.state.borrow();
-            let on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
+            let all = &state.segments.all;
+            let ends = all.iter().skip(1).map(|next| next.base_offset);
+            let on_disk = all
+                .iter()
+                .zip(ends.chain([state.migrated.next_offset]))
+                .filter(|(segment, end)| segment.migrated > 0 && *end > start);
             on_disk
-                .map(|segment| {
+                .map(|(segment, _)| {
                     (
                         segment.base_offset,
                         segment.on_disk(shared.block_bytes),
@@ -375,9 +399,9 @@ impl PartitionLog {
                 })
                 .collect()
         };
-        let Some(&(newest, _, newest_is_sealed)) = expected.last() else {
+        if expected.is_empty() {
             return Ok(());
-        };
+        }
         let names = match directory::list(&directory).await {
             Ok(names) => names,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -395,10 +419,7 @@ impl PartitionLog {
                 return Err(StorageError::corrupt(&path, found, what));
             }
         }
-        if newest_is_sealed {
-            return Ok(());
-        }
-        self.load_index(newest).await
+        Ok(())
     }
 
     async fn load_index(&self, segment_base: i64) -> Result<(), StorageError> {

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use ring::simulator::Simulator;
+use ring::simulator::{HostId, Simulator};
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
 use super::*;
 use crate::directory::{DirectoryOptions, LogDirectory};
+use crate::files::{log_path, replace};
+use crate::id::to_base64;
 use crate::journal::largest_record_of;
-use crate::partition::PartitionConfig;
+use crate::partition::{METADATA_FILE, PartitionConfig};
 
 const DATA: &str = "/data";
 const RING_BYTES: u64 = 8 << 20;
@@ -16,6 +18,9 @@ const MEMORY_BYTES: usize = 64 << 20;
 const BATCH_BYTES: usize = 60 << 10;
 /// More than a replay's memory, less than the ring takes.
 const BATCHES: i64 = 96;
+/// The first batch of the partition that is kept is deleted; it is all that its segment has at the checkpoint.
+const KEPT_FROM: i64 = 1;
+const LIMIT: Duration = Duration::from_secs(60);
 const KEPT: u128 = 5;
 const DELETED: u128 = 6;
 
@@ -85,39 +90,50 @@ async fn append(log: &ShardLog, batches: i64) {
     }
 }
 
-#[test]
-fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_topic() {
+/// A host whose journal has more than a replay's memory takes, and both partitions something in a segment.
+fn filled() -> (Simulator, HostId) {
     let mut simulator = Simulator::new(1);
     let host = simulator.host(1 << 30);
-    let limit = Duration::from_secs(60);
     // Something of each is in its segment.
-    let first = simulator.run(host, 256 << 20, limit, || async {
+    let first = simulator.run(host, 256 << 20, LIMIT, || async {
         let (_directory, log) = open(vec![spec(KEPT), spec(DELETED)]).await;
         append(&log, 1).await;
         log.stop().await.expect("stopped");
     });
     first.expect("it ends");
     // And then far more in the journal alone, when the process ends.
-    let second = simulator.run(host, 256 << 20, limit, || async {
+    let second = simulator.run(host, 256 << 20, LIMIT, || async {
         let (_directory, log) = open(vec![spec(KEPT), spec(DELETED)]).await;
         let no_migration = log.inner.migration.pause().await;
         append(&log, BATCHES / 2).await;
+        let kept = log.partition(spec(KEPT).id).expect("it is there");
+        kept.delete_records(KEPT_FROM).await.expect("deleted");
         std::mem::forget(no_migration);
     });
     second.expect("it ends");
-    let third = simulator.run(host, 256 << 20, limit, || async {
+    (simulator, host)
+}
+
+/// Recovers the journal with memory that is too short for a replay.
+async fn recover_short(live: &[PartitionSpec]) -> Result<Recovered, StorageError> {
+    let memory = Memory {
+        tail: 4 * largest_record_of(RING_BYTES).next_multiple_of(64 << 10),
+        ..Memory::of(MEMORY_BYTES)
+    };
+    let pool = Pool::new("manifest", 1 << 20).expect("memory");
+    let place = journal_place(Path::new(DATA), 0, &pool).await.expect("a journal");
+    let recovered = recover(DATA.into(), &place, live, memory, Access::ReadWrite).await?;
+    assert!(recovered.migrated_seq > 0, "memory was not short");
+    Ok(recovered)
+}
+
+#[test]
+fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_topic() {
+    let (mut simulator, host) = filled();
+    let third = simulator.run(host, 256 << 20, LIMIT, || async {
         let live = [spec(KEPT)];
         let _directory = prepare(&live).await;
-        let memory = Memory {
-            tail: 4 * largest_record_of(RING_BYTES).next_multiple_of(64 << 10),
-            ..Memory::of(MEMORY_BYTES)
-        };
-        let pool = Pool::new("manifest", 1 << 20).expect("memory");
-        let place = journal_place(Path::new(DATA), 0, &pool).await.expect("a journal");
-        let mut recovered = recover(DATA.into(), &place, &live, memory, Access::ReadWrite)
-            .await
-            .expect("recovered");
-        assert!(recovered.migrated_seq > 0, "memory was not short");
+        let mut recovered = recover_short(&live).await.expect("recovered");
         assert_eq!(recovered.report.batches, BATCHES as u64);
         let end_seq = recovered.end.seq - 1;
         separate_unknown(&mut recovered, &live, &|topic_id| topic_id == DELETED, end_seq)
@@ -130,11 +146,61 @@ fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_to
         assert!(!directory::exists(&gone).await.expect("a look"));
     });
     third.expect("it ends");
-    let fourth = simulator.run(host, 256 << 20, limit, || async {
+    let fourth = simulator.run(host, 256 << 20, LIMIT, || async {
         let (_directory, log) = open(vec![spec(KEPT)]).await;
         let kept = log.partition(spec(KEPT).id).expect("it is there");
         assert_eq!(kept.log_end_offset(), 1 + BATCHES / 2);
         log.stop().await.expect("stopped");
     });
     fourth.expect("it ends");
+}
+
+#[test]
+fn a_replay_that_memory_is_too_short_for_makes_no_segment_anew_that_is_missing() {
+    let (mut simulator, host) = filled();
+    let third = simulator.run(host, 256 << 20, LIMIT, || async {
+        let live = [spec(KEPT), spec(DELETED)];
+        let remove = async |topic_id| {
+            let directory = Path::new(DATA).join(directory_name(&spec(topic_id).topic, 0));
+            let path = log_path(&directory, 0);
+            directory::remove_file(&path).await.expect("removed");
+            path
+        };
+        // All that it held was deleted: an earlier life may have removed it.
+        remove(KEPT).await;
+        recover_short(&live).await.expect("nothing is missing");
+        let missing = remove(DELETED).await;
+        let error = recover_short(&live).await.err().expect("refused").to_string();
+        assert!(error.contains(&*missing.to_string_lossy()), "{error}");
+        assert!(!directory::exists(&missing).await.expect("a look"));
+    });
+    third.expect("it ends");
+}
+
+#[test]
+fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnation_is() {
+    let (mut simulator, host) = filled();
+    let third = simulator.run(host, 256 << 20, LIMIT, || async {
+        let live = [spec(KEPT)];
+        // Which puts the deleted topic's directory aside; and another shard has made that of the next of its name.
+        let _directory = prepare(&live).await;
+        let path = Path::new(DATA).join(directory_name(&spec(DELETED).topic, 0));
+        directory::create_all(&path).await.expect("created");
+        let text = format!("version: 0\ntopic_id: {}\n", to_base64(DELETED + 1));
+        replace(&path.join(METADATA_FILE), text.into_bytes())
+            .await
+            .expect("written");
+        let end_seq = |recovered: &Recovered| recovered.end.seq - 1;
+        let mut recovered = recover_short(&live).await.expect("recovered");
+        let up_to = end_seq(&recovered);
+        let refused = separate_unknown(&mut recovered, &live, &|_| false, up_to).await;
+        assert!(refused.is_err(), "batches have no place, and are not deleted");
+        let mut recovered = recover_short(&live).await.expect("recovered");
+        let dropped = separate_unknown(&mut recovered, &live, &|topic_id| topic_id == DELETED, up_to).await;
+        assert_eq!(dropped.expect("separated"), [(spec(DELETED).id, 0)]);
+        let names = directory::list(&path).await.expect("its directory");
+        let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, [METADATA_FILE]);
+    });
+    third.expect("it ends");
 }
