@@ -15,6 +15,42 @@ fn config(name: &str) -> Option<&'static TopicConfig> {
     TOPIC_CONFIGS.iter().find(|config| config.name == name)
 }
 
+/// The most that the configs of one topic may take, in bytes.
+pub(crate) const CONFIGS_BYTES_MAX: usize = 64 << 10;
+/// The most that the configs of all topics may take, in bytes: with all the rest that there may be, the metadata's
+/// snapshot stays far below the largest that is read.
+pub(crate) const ALL_CONFIGS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of a topic's configs, with what a snapshot says beside each.
+pub(crate) fn bytes(configs: &BTreeMap<String, String>) -> usize {
+    const LENGTHS_BYTES: usize = 8;
+    let bytes = configs
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + LENGTHS_BYTES);
+    bytes.sum()
+}
+
+/// Whether a topic may have these configs beside others of `others` bytes.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_bytes(configs: &BTreeMap<String, String>, others: usize) -> Result<(), String> {
+    let bytes = bytes(configs);
+    if bytes > CONFIGS_BYTES_MAX {
+        return Err(format!(
+            "the topic's configs would take {bytes} bytes, and may take {CONFIGS_BYTES_MAX}"
+        ));
+    }
+    if others + bytes > ALL_CONFIGS_BYTES_MAX {
+        return Err(format!(
+            "the configs of all topics would take {} bytes, and may take {ALL_CONFIGS_BYTES_MAX}: delete some, or put \
+             what most topics have into the broker's configuration",
+            others + bytes
+        ));
+    }
+    Ok(())
+}
+
 /// Whether a topic may have this config.
 ///
 /// # Errors

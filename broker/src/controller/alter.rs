@@ -26,11 +26,12 @@ pub fn create_partitions(
     wanted: &[MorePartitions],
 ) -> (Vec<MetadataRecord>, Vec<Altered>) {
     let mut placement = Placement::of(metadata, cluster.nodes);
+    let known = metadata.partitions();
     let mut added = 0;
     let mut records = Vec::new();
     let mut results = Vec::with_capacity(wanted.len());
     for wish in wanted {
-        let decided = more_partitions(metadata, cluster.nodes, wish, &mut placement, added);
+        let decided = more_partitions(metadata, cluster.nodes, wish, &mut placement, (known, added));
         results.push(Altered::of(decided.map(|(topic_id, partitions)| {
             added += partitions.len();
             records.push(MetadataRecord::PartitionsAdded { topic_id, partitions });
@@ -44,7 +45,7 @@ fn more_partitions(
     nodes: &[Node],
     wanted: &MorePartitions,
     placement: &mut Placement,
-    added: usize,
+    (known, added): (usize, usize),
 ) -> Result<(u128, Vec<PartitionState>), Refusal> {
     let topic = find(metadata, &wanted.topic)?;
     let now = topic.partitions.len();
@@ -73,7 +74,7 @@ fn more_partitions(
         return Err((ErrorCode::InvalidPartitions, why));
     }
     let more = count - now;
-    if added + more > REQUEST_PARTITIONS_MAX || metadata.partitions() + added + more > PARTITIONS_MAX {
+    if added + more > REQUEST_PARTITIONS_MAX || known + added + more > PARTITIONS_MAX {
         let why = format!(
             "a request may ask for at most {REQUEST_PARTITIONS_MAX} new partitions, and a cluster has at most {PARTITIONS_MAX}"
         );

@@ -22,11 +22,14 @@ pub fn alter_configs(
     wanted: &[ResourceConfigs],
 ) -> (Vec<MetadataRecord>, Vec<Altered>) {
     let mut brokers = BrokerConfigs::clone(&metadata.broker_configs);
+    let mut topics_bytes = metadata.topic_configs_bytes();
     let mut records = Vec::new();
     let mut results = Vec::with_capacity(wanted.len());
     for wish in wanted {
         let decided = match &wish.resource {
-            ConfigResource::Topic(name) => of_topic(metadata, cluster.settings, name, wish),
+            ConfigResource::Topic(name) => {
+                of_topic(metadata, cluster.settings, name, wish, &mut topics_bytes)
+            }
             ConfigResource::Broker(id) => of_brokers(&mut brokers, cluster, Some(*id), wish),
             ConfigResource::AllBrokers => of_brokers(&mut brokers, cluster, None, wish),
         };
@@ -35,15 +38,22 @@ pub fn alter_configs(
     (records, results)
 }
 
-/// Nothing, if it has these configs already.
+/// Nothing, if it has these configs already. `all_bytes` are of the configs of all topics.
 fn of_topic(
     metadata: &Metadata,
     settings: &Settings,
     name: &str,
     wish: &ResourceConfigs,
+    all_bytes: &mut usize,
 ) -> Result<Option<MetadataRecord>, Refusal> {
     let topic = find(metadata, name)?;
     let configs = changed(&topic.configs, &Rules::Topic(settings), wish)?;
+    let (before, after) = (topic::bytes(&topic.configs), topic::bytes(&configs));
+    let others = all_bytes.saturating_sub(before);
+    if after > before {
+        topic::check_bytes(&configs, others).map_err(|why| (ErrorCode::PolicyViolation, why))?;
+    }
+    *all_bytes = others + after;
     let topic_id = topic.id;
     Ok((configs != topic.configs).then_some(MetadataRecord::TopicConfigsSet { topic_id, configs }))
 }
@@ -320,6 +330,37 @@ mod tests {
         ] {
             assert_eq!(alter(false, changes), Err(code), "{changes:?}");
         }
+    }
+
+    #[test]
+    fn configs_of_topics_have_a_bound_and_what_is_less_is_always_taken() {
+        use ConfigOperation::Set;
+        let long = "0".repeat(topic::CONFIGS_BYTES_MAX) + "7";
+        assert_eq!(
+            alter(false, &[("segment.ms", Set, Some(&long))]),
+            Err(ErrorCode::PolicyViolation)
+        );
+        // As a log may have them that was written without a bound.
+        let mut metadata = metadata();
+        let mut full = Topic::clone(&metadata.topics_by_id[&1]);
+        (full.name, full.id) = ("full".into(), 2);
+        let value = "7".repeat(topic::ALL_CONFIGS_BYTES_MAX);
+        full.configs = BTreeMap::from([("segment.ms".into(), value)]);
+        metadata
+            .apply(&MetadataRecord::TopicCreated(full))
+            .expect("applied");
+        let topic = |name: &str| ConfigResource::Topic(name.into());
+        let mut set = |name: &str, value| {
+            alter_resource(
+                &mut metadata,
+                &topic(name),
+                false,
+                &[("segment.ms", Set, Some(value))],
+            )
+        };
+        assert_eq!(set("t", "7"), Err(ErrorCode::PolicyViolation));
+        assert!(set("full", "7").is_ok());
+        assert!(set("t", "7").is_ok());
     }
 
     #[test]

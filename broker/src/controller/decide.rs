@@ -11,6 +11,7 @@ use wire::ErrorCode;
 
 use crate::config::Settings;
 use crate::config::topic as topic_config;
+use crate::controller::folded::FoldedNames;
 use crate::controller::image::{Node, PartitionState, Topic};
 use crate::controller::placement::{Placement, host_of};
 use crate::controller::record::MetadataRecord;
@@ -53,19 +54,26 @@ pub fn create_topics(
 ) -> (Vec<MetadataRecord>, Vec<CreatedTopic>) {
     let mut placement = Placement::of(metadata, cluster.nodes);
     let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut folded = FoldedNames::default();
+    let known = metadata.partitions();
     let mut taken = 0;
+    let mut configs_bytes = metadata.topic_configs_bytes();
     let mut records = Vec::new();
     let mut results = Vec::new();
-    for wanted in topics {
-        let decided = check_name(metadata, &names, &wanted.name)
-            .and_then(|()| configs(wanted, cluster.settings))
+    for (number, wanted) in topics.iter().enumerate() {
+        // Each has a partition at least.
+        let decided = within_request(number + 1)
+            .and_then(|()| check_name(metadata, &names, &folded, &wanted.name))
+            .and_then(|()| configs(wanted, cluster.settings, configs_bytes))
             .and_then(|configs| {
-                let partitions = partitions(metadata, cluster, wanted, &mut placement, taken)?;
+                let partitions = partitions(known, cluster, wanted, &mut placement, taken)?;
                 Ok((configs, partitions))
             });
         let result = match decided {
             Ok((configs, partitions)) => {
                 names.insert(&wanted.name);
+                folded.insert(&wanted.name);
+                configs_bytes += topic_config::bytes(&configs);
                 taken += partitions.len();
                 let topic = Topic {
                     name: wanted.name.clone(),
@@ -191,7 +199,22 @@ pub fn forget_dropped(metadata: &Metadata) -> Vec<MetadataRecord> {
     deleted.map(|&id| MetadataRecord::TopicDropped { id }).collect()
 }
 
-fn check_name(metadata: &Metadata, others: &BTreeSet<&str>, name: &str) -> Result<(), Refusal> {
+/// Whether a request may ask for so many new partitions.
+fn within_request(partitions: usize) -> Result<(), Refusal> {
+    if partitions > REQUEST_PARTITIONS_MAX {
+        let why = format!("a request may ask for at most {REQUEST_PARTITIONS_MAX} new partitions");
+        return Err((ErrorCode::PolicyViolation, why));
+    }
+    Ok(())
+}
+
+/// `others` are the names of the same request, and `folded` are they as well.
+fn check_name(
+    metadata: &Metadata,
+    others: &BTreeSet<&str>,
+    folded: &FoldedNames,
+    name: &str,
+) -> Result<(), Refusal> {
     let invalid = |why: String| Err((ErrorCode::InvalidTopicException, why));
     if name.is_empty() {
         return invalid("a topic's name cannot be empty".into());
@@ -217,21 +240,18 @@ fn check_name(metadata: &Metadata, others: &BTreeSet<&str>, name: &str) -> Resul
             format!("Topic '{name}' already exists."),
         ));
     }
-    if name.contains(['.', '_']) {
-        // Metrics names take '.' and '_' for the same, so Kafka refuses names that differ in nothing else.
-        let folded = name.replace('.', "_");
-        let known = metadata.topics_by_name.keys().map(String::as_str);
-        if let Some(other) = known
-            .chain(others.iter().copied())
-            .find(|other| other.len() == folded.len() && other.replace('.', "_") == folded)
-        {
-            return invalid(format!("topic '{name}' collides with topic '{other}'"));
-        }
+    match metadata.names.find(name).or_else(|| folded.find(name)) {
+        Some(other) => invalid(format!("topic '{name}' collides with topic '{other}'")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn configs(wanted: &NewTopic, settings: &Settings) -> Result<BTreeMap<String, String>, Refusal> {
+/// Its configs, beside others of `others` bytes.
+fn configs(
+    wanted: &NewTopic,
+    settings: &Settings,
+    others: usize,
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut configs = BTreeMap::new();
     for (name, value) in &wanted.configs {
         let refuse = |why| (ErrorCode::InvalidConfig, why);
@@ -243,22 +263,21 @@ fn configs(wanted: &NewTopic, settings: &Settings) -> Result<BTreeMap<String, St
             return Err(refuse(format!("topic config {name} is given twice")));
         }
     }
+    topic_config::check_bytes(&configs, others).map_err(|why| (ErrorCode::PolicyViolation, why))?;
     Ok(configs)
 }
 
+/// Its partitions, beside `known` ones that are there and `taken` ones of the same request.
 fn partitions(
-    metadata: &Metadata,
+    known: usize,
     cluster: &Cluster<'_>,
     wanted: &NewTopic,
     placement: &mut Placement,
     taken: usize,
 ) -> Result<Vec<PartitionState>, Refusal> {
     let within = |count: usize| {
-        if taken + count > REQUEST_PARTITIONS_MAX {
-            let why = format!("a request may ask for at most {REQUEST_PARTITIONS_MAX} new partitions");
-            return Err((ErrorCode::PolicyViolation, why));
-        }
-        if metadata.partitions() + taken + count > PARTITIONS_MAX {
+        within_request(taken + count)?;
+        if known + taken + count > PARTITIONS_MAX {
             let why = format!("a cluster has at most {PARTITIONS_MAX} partitions");
             return Err((ErrorCode::PolicyViolation, why));
         }
@@ -398,6 +417,7 @@ fn created(topic: &Topic, settings: &Settings) -> CreatedTopic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::topic::ALL_CONFIGS_BYTES_MAX;
 
     fn nodes(shards: i32) -> Vec<Node> {
         (0..shards)
@@ -489,6 +509,75 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_collides_is_found_in_the_set_of_names_and_not_by_looking_at_each() {
+        // The topics alone do not tell: nothing goes through them.
+        let mut metadata = Metadata::default();
+        create(&mut metadata, &[wanted("a.b", 1)]);
+        let names = std::mem::take(&mut metadata.names);
+        assert_eq!(
+            create(&mut metadata.clone(), &[wanted("a_b", 1)])[0].error_code,
+            ErrorCode::None
+        );
+        let mut metadata = Metadata::default();
+        metadata.names = names;
+        assert_eq!(
+            create(&mut metadata, &[wanted("a_b", 1)])[0].error_code,
+            ErrorCode::InvalidTopicException
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_the_partitions_of_a_request_is_not_looked_at() {
+        // Names that are refused take no partitions, and would be looked at without end.
+        let mut topics = vec![wanted("a b", 1); REQUEST_PARTITIONS_MAX];
+        topics.push(wanted("a", 1));
+        let results = create(&mut Metadata::default(), &topics);
+        let (last, before) = results.split_last().expect("results");
+        assert_eq!(last.error_code, ErrorCode::PolicyViolation);
+        assert!(
+            before
+                .iter()
+                .all(|result| result.error_code == ErrorCode::InvalidTopicException)
+        );
+    }
+
+    #[test]
+    fn configs_of_all_topics_have_a_bound() {
+        let throttled = vec!["0:1000"; 4_096 / 7].join(",");
+        let with_configs = |name: &str| NewTopic {
+            configs: ["leader", "follower"]
+                .map(|who| {
+                    (
+                        format!("{who}.replication.throttled.replicas"),
+                        Some(throttled.clone()),
+                    )
+                })
+                .to_vec(),
+            ..wanted(name, 1)
+        };
+        let mut metadata = Metadata::default();
+        assert_eq!(
+            create(&mut metadata, &[with_configs("a")])[0].error_code,
+            ErrorCode::None
+        );
+        let one = metadata.topic_configs_bytes();
+        let topics: Vec<_> = (0..ALL_CONFIGS_BYTES_MAX / one + 1)
+            .map(|number| with_configs(&format!("topic-{number}")))
+            .collect();
+        let results = create(&mut metadata, &topics);
+        let refused = |result: &&CreatedTopic| result.error_code == ErrorCode::PolicyViolation;
+        assert_eq!(results.iter().filter(refused).count(), 2);
+        assert!(metadata.topic_configs_bytes() <= ALL_CONFIGS_BYTES_MAX);
+        let message = results.last().and_then(|result| result.error_message.clone());
+        assert!(message.expect("a message").contains("67108864"));
+        assert_eq!(
+            create(&mut metadata, &[wanted("b", 1)])[0].error_code,
+            ErrorCode::None,
+            "without configs"
+        );
+    }
+
+    #[test]
     fn counts_that_cannot_be_are_refused() {
         for partitions in [0, -2, i32::MIN] {
             assert_eq!(code(wanted("a", partitions)), ErrorCode::InvalidPartitions);
@@ -565,6 +654,11 @@ mod tests {
         assert_eq!(code(with("segment.byte", Some("1"))), InvalidConfig);
         assert_eq!(code(with("cleanup.policy", Some("compact"))), None);
         assert_eq!(code(with("cleanup.policy", Some("shred"))), InvalidConfig);
+        let long = "0".repeat(topic_config::CONFIGS_BYTES_MAX) + "1048576";
+        assert_eq!(
+            code(with("segment.bytes", Some(&long))),
+            ErrorCode::PolicyViolation
+        );
     }
 
     #[test]

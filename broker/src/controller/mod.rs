@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | what the metadata log holds |
-//! | `state`, `decide`, `alter`, `alter_configs`, `placement` | pure: records in, image out; requests in, records and answers out |
+//! | `state`, `decide`, `alter`, `alter_configs`, `placement`, `folded` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
 //! | `roster` | how far it is, for those who look from outside |
@@ -17,6 +17,7 @@ pub mod alter;
 pub mod alter_configs;
 mod bytes;
 pub mod decide;
+mod folded;
 pub mod host;
 pub mod image;
 mod placement;

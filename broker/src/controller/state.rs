@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::broker::BrokerConfigs;
+use crate::config::topic as topic_config;
+use crate::controller::folded::FoldedNames;
 use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
 use crate::controller::record::{MetadataRecord, PartitionMove};
 
@@ -17,6 +19,8 @@ pub struct Metadata {
     pub(crate) host: Option<Host>,
     pub(crate) topics_by_id: BTreeMap<u128, Arc<Topic>>,
     pub(crate) topics_by_name: BTreeMap<String, Arc<Topic>>,
+    /// The names of those topics.
+    pub(crate) names: FoldedNames,
     pub(crate) deleted_topics: BTreeSet<u128>,
     pub(crate) next_producer_id: i64,
     pub(crate) broker_configs: Arc<BrokerConfigs>,
@@ -57,12 +61,14 @@ impl Metadata {
                 if known {
                     return contradiction(format!("topic '{}' is created twice", topic.name));
                 }
+                self.names.insert(&topic.name);
                 self.put(topic.clone());
             }
             MetadataRecord::TopicDeleted { id } => {
                 // A snapshot tells of deleted topics without having told of their creation.
                 if let Some(topic) = self.topics_by_id.remove(id) {
                     self.topics_by_name.remove(&topic.name);
+                    self.names.remove(&topic.name);
                 }
                 if !self.deleted_topics.insert(*id) {
                     return contradiction(format!("topic {id:032x} is deleted twice"));
@@ -146,6 +152,14 @@ impl Metadata {
         self.topics_by_id
             .values()
             .map(|topic| topic.partitions.len())
+            .sum()
+    }
+
+    /// Bytes of the configs of all topics.
+    pub(crate) fn topic_configs_bytes(&self) -> usize {
+        self.topics_by_id
+            .values()
+            .map(|topic| topic_config::bytes(&topic.configs))
             .sum()
     }
 
@@ -288,6 +302,7 @@ mod tests {
             .apply(&MetadataRecord::TopicDeleted { id: 1 })
             .expect("applied");
         assert!(!metadata.topics_by_name.contains_key("a"));
+        assert_eq!(metadata.names, FoldedNames::default());
         assert!(metadata.image(9, 0, &[]).deleted_topics.contains(&1));
         metadata
             .apply(&MetadataRecord::TopicDropped { id: 1 })
@@ -359,6 +374,7 @@ mod tests {
         records.extend([
             MetadataRecord::LeaderEpochsRaised { host_id: 1 },
             MetadataRecord::TopicDeleted { id: 2 },
+            MetadataRecord::TopicCreated(topic(3, "c.d", &[1000])),
             MetadataRecord::ProducerIdsLeased { next: 3_000 },
             configs_set(None, "1"),
             configs_set(Some(1001), "2"),

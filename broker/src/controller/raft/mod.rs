@@ -39,7 +39,7 @@ use openraft::{BasicNode, Raft, SnapshotPolicy};
 use crate::controller::raft::files::Files;
 use crate::controller::raft::log_store::LogStore;
 use crate::controller::raft::network::NoNetwork;
-use crate::controller::raft::state_machine::{Applied, StateMachine};
+use crate::controller::raft::state_machine::{Applied, SNAPSHOT_BYTES_MAX, StateMachine};
 use crate::controller::raft::vote::VoteStore;
 use crate::controller::record::{self, BATCH_BYTES_MAX, MetadataRecord};
 use crate::controller::state::Metadata;
@@ -113,6 +113,15 @@ pub enum MetadataError {
     /// An earlier write or flush failed: what is on disk is not known, so nothing more is acknowledged.
     #[error("the metadata log stopped after an error, restart the broker: {0}")]
     Stopped(String),
+    /// The metadata is larger than a snapshot may be.
+    #[error(
+        "the metadata takes {bytes} bytes, and a snapshot of it at most {SNAPSHOT_BYTES_MAX}: it was not written, and \
+         the log before it is kept. Start again, and delete topics or configs"
+    )]
+    SnapshotTooLarge {
+        /// How many.
+        bytes: u64,
+    },
     /// More records at once than an entry holds.
     #[error("{bytes} bytes of metadata at once are more than the {BATCH_BYTES_MAX} that an entry holds")]
     TooLarge {

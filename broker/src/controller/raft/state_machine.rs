@@ -25,8 +25,9 @@ const NAME: &str = "snapshot";
 const MAGIC: &[u8; 8] = b"MSMESNAP";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 24;
-/// The largest snapshot, in bytes: every partition that there may be takes less.
-const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+/// The largest snapshot that is read or written, in bytes. Decisions keep the metadata far below: every partition that
+/// there may be, the configs of all topics, and those of all brokers are less together.
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 
 /// The metadata, and how far the log is in it.
 #[derive(Debug, Clone, Default)]
@@ -241,13 +242,14 @@ pub(crate) struct SnapshotBuilder {
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, RaftStorageError> {
         let snapshot = snapshot_of(&self.applied);
-        let written = match self.fence.check() {
+        let bytes = snapshot.snapshot.get_ref();
+        let written = match self.fence.check().and_then(|()| fits(bytes.len())) {
             Ok(()) => {
-                let bytes = snapshot.snapshot.get_ref().clone();
+                let bytes = bytes.clone();
                 let replaced = self.files.replace(NAME, bytes).await;
                 self.fence.guard(replaced.map(drop))
             }
-            Err(error) => Err(error),
+            Err(error) => self.fence.guard(Err(error)),
         };
         written.map_err(|error| {
             StorageIOError::write_snapshot(Some(snapshot.meta.signature()), AnyError::new(&error))
@@ -256,9 +258,33 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     }
 }
 
+/// What the next start would not read is not written: the log is kept, which has the same records.
+fn fits(bytes: usize) -> Result<(), MetadataError> {
+    match bytes as u64 {
+        bytes if bytes > SNAPSHOT_BYTES_MAX => Err(MetadataError::SnapshotTooLarge { bytes }),
+        _ => Ok(()),
+    }
+}
+
 fn snapshot_of(applied: &Applied) -> Snapshot<TypeConfig> {
     Snapshot {
         meta: applied.meta(),
         snapshot: Box::new(Cursor::new(applied.encode())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_snapshot_is_written_that_would_not_be_read() {
+        let largest = SNAPSHOT_BYTES_MAX as usize;
+        assert!(fits(largest).is_ok());
+        let error = fits(largest + 1).expect_err("too large").to_string();
+        assert!(
+            error.contains("268435457") && error.contains("268435456"),
+            "{error}"
+        );
     }
 }
