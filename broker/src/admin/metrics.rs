@@ -102,6 +102,14 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_failed_reads_total",
+            Kind::Counter,
+            "Reads of the log that found damage, or that the disk refused: standard error says where.",
+        ),
+        |shard| shard.failed_reads,
+    ),
+    (
+        family(
             "millstream_produced_batches_total",
             Kind::Counter,
             "Record batches appended.",

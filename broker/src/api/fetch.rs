@@ -231,7 +231,7 @@ async fn answer(shard: &Shard, plan: Plan, terms: Terms) -> Reply {
             nothing_yet,
             may_wait,
         };
-        let part = read(interest, found, &terms, limits).await;
+        let part = read(shard, interest, found, &terms, limits).await;
         let bytes = part.records.byte_count();
         may_wait &= !has_something;
         nothing_yet &= bytes == 0;
@@ -417,6 +417,7 @@ fn look_at(shard: &Shard, world: &World, interest: &Interest, terms: &Terms) -> 
 
 /// Reads a partition: at most `left` bytes, but a whole batch if there is `nothing_yet` in the answer.
 async fn read(
+    shard: &Shard,
     interest: &Interest,
     found: Found,
     terms: &Terms,
@@ -466,7 +467,10 @@ async fn read(
     };
     match loaded {
         Ok(slices) => response.records = slices.into(),
-        Err(_) => return failed(partition, storage_error(terms.caller.version)),
+        Err(error) => {
+            shard.read_failures.tell(log.id(), &error);
+            return failed(partition, storage_error(terms.caller.version));
+        }
     }
     response
 }

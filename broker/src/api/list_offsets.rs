@@ -111,14 +111,15 @@ async fn find(
             ..NOTHING
         }),
         MAX_TIMESTAMP if version >= FIRST_MAX_TIMESTAMP_VERSION => {
-            visible(log, &log.max_timestamp_offset().await)
+            visible(shard, log, &log.max_timestamp_offset().await)
         }
-        timestamp if timestamp >= 0 => visible(log, &log.offset_for_timestamp(timestamp).await),
+        timestamp if timestamp >= 0 => visible(shard, log, &log.offset_for_timestamp(timestamp).await),
         _ => Err(ErrorCode::UnsupportedVersion),
     }
 }
 
 fn visible(
+    shard: &Shard,
     log: &PartitionLog,
     found: &Result<Option<(i64, i64, i32)>, storage::StorageError>,
 ) -> Result<Found, ErrorCode> {
@@ -129,7 +130,10 @@ fn visible(
             leader_epoch,
         }),
         Ok(_) => Ok(NOTHING),
-        Err(_) => Err(ErrorCode::KafkaStorageError),
+        Err(error) => {
+            shard.read_failures.tell(log.id(), error);
+            Err(ErrorCode::KafkaStorageError)
+        }
     }
 }
 

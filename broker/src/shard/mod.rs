@@ -7,6 +7,7 @@
 pub mod context;
 mod control;
 mod counters;
+mod failures;
 pub mod probe;
 mod run;
 mod world;
@@ -25,6 +26,7 @@ use wire::ErrorCode;
 
 pub(crate) use self::control::Control;
 pub(crate) use self::counters::Counters;
+use self::failures::ReadFailures;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
 use crate::api::fetch_room::FetchRoom;
@@ -47,6 +49,8 @@ pub(crate) struct Shard {
     pub(crate) settings: Arc<ShardSettings>,
     /// What it has done.
     pub(crate) counters: Counters,
+    /// Reads of its log that failed.
+    pub(crate) read_failures: ReadFailures,
     /// The way to the control thread.
     pub(crate) control: Rc<Control>,
     /// The coordinators of the groups whose partitions it leads.

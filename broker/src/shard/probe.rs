@@ -85,6 +85,8 @@ pub struct ShardMeasures {
     pub malformed_requests: u64,
     /// Requests for the data of a partition that another shard of the host leads.
     pub misrouted_data_requests: u64,
+    /// Reads of the log that found damage, or that the disk refused.
+    pub failed_reads: u64,
     /// Batches appended.
     pub produced_batches: u64,
     /// Records of the batches appended.
@@ -264,6 +266,7 @@ impl Shard {
             errors: errors.collect(),
             malformed_requests: counters.malformed_requests.get(),
             misrouted_data_requests: counters.misrouted_data_requests.get(),
+            failed_reads: self.read_failures.reads.get(),
             produced_batches: counters.produced_batches.get(),
             produced_records: counters.produced_records.get(),
             produced_bytes: counters.produced_bytes.get(),

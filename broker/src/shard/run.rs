@@ -20,6 +20,7 @@ use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
 use crate::shard::context::{LiveSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings};
+use crate::shard::failures::ReadFailures;
 use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
@@ -202,6 +203,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         fetch_room: FetchRoom::new(parts.settings.fetch_memory_bytes),
         settings: parts.settings,
         counters: Counters::default(),
+        read_failures: ReadFailures::default(),
         control: parts.control,
         coordinators,
         traffic: Rc::default(),

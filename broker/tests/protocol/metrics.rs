@@ -7,6 +7,9 @@ use std::net::TcpStream;
 use wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
+use wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use wire::messages::metadata::MetadataRequest;
 use wire::messages::offset_commit::{
     OffsetCommitPartition, OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopic,
@@ -253,6 +256,7 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
         ("millstream_request_errors_total", "", 2.0),
         ("millstream_malformed_requests_total", "", 0.0),
         ("millstream_misrouted_data_requests_total", "", 0.0),
+        ("millstream_failed_reads_total", "", 0.0),
         ("millstream_produce_seconds_count", "", 5.0),
         ("millstream_fetch_seconds_count", "", 2.0),
         ("millstream_partitions", "", 4.0),
@@ -298,6 +302,58 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
             assert!(after.value(series) >= *value, "{series}");
         }
     }
+}
+
+#[test]
+fn damage_that_a_read_finds_is_counted_and_said() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let mut broker = Broker::start_restartable();
+    let topic = broker.client().create_topic(1, &[]);
+    produce(&broker, &topic, 0, &batch(Compression::None, &[&[7; 9_000]]));
+    // All of it is in the segment now, and nothing in memory.
+    broker.restart("-TERM");
+    let path = broker
+        .directory()
+        .join(format!("{topic}-0/00000000000000000000.log"));
+    let mut bytes = std::fs::read(&path).expect("a segment");
+    bytes[5_000] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    for _ in 0..3 {
+        let part = fetch(&mut broker.leader(&topic, 0), &topic, ASK);
+        assert_eq!(part.error_code, ErrorCode::KafkaStorageError);
+    }
+    let timestamp = ListOffsetsPartition {
+        timestamp: 1,
+        ..ListOffsetsPartition::default()
+    };
+    let partitions = [timestamp];
+    let topics = [ListOffsetsTopic {
+        name: &topic,
+        partitions: Array::from_slice(&partitions),
+    }];
+    let request = ListOffsetsRequest {
+        topics: Array::from_slice(&topics),
+        ..ListOffsetsRequest::default()
+    };
+    let found: ListOffsetsResponse = broker.leader(&topic, 0).call(7, &request).expect("an answer");
+    assert_eq!(
+        found.topics[0].partitions[0].error_code,
+        ErrorCode::KafkaStorageError
+    );
+    let samples = Samples::scrape(&broker);
+    assert_eq!(samples.sum("millstream_failed_reads_total", ""), 4.0);
+    let said = broker.stop();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("a read failed"))
+        .collect();
+    let place = format!("{} is damaged at byte 0", path.display());
+    assert!(
+        !lines.is_empty() && lines.iter().all(|line| line.contains(&place)),
+        "{lines:?}"
+    );
 }
 
 #[test]
