@@ -3,7 +3,7 @@
 //! A shard has a journal, one group commit for all of its partitions ([`ShardLog`]); a partition has segments in
 //! Kafka's own format, written from the journal in the background ([`PartitionLog`]); a data directory has the
 //! journals of all shards ([`LogDirectory`]). Follow an append: `partition/append.rs`, `commit/mod.rs`,
-//! `commit/run.rs`, `journal/`. Follow a start: `directory.rs`, `recovery.rs`, `journal/scan.rs`,
+//! `commit/run.rs`, `journal/`. Follow a start: `directory/`, `recovery.rs`, `journal/scan.rs`,
 //! `partition/replay.rs`.
 //! Must never acknowledge what is not durable, and never cut what may have been acknowledged.
 
@@ -34,7 +34,7 @@ mod shortage;
 mod steady_clock;
 mod unproven;
 
-pub use commit::CommitTicket;
+pub use commit::{CommitTicket, ROOM_RETRY};
 pub use directory::{DirectoryOptions, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;

@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_line_is_written_at_once_and_then_once_in_an_interval() {
         let pace = Pace::default();
-        let begun = ring::clock::now();
+        let begun = Instant(0);
         let said: Vec<_> = (0..25)
             .map(|second| pace.take(begun + Duration::from_secs(second)))
             .collect();

@@ -1,8 +1,8 @@
 //! The tasks of one thread.
 //!
-//! Three classes share the thread: latency work (requests, commits) runs before throughput work (fetching old data,
-//! migration), and background work (recovery's checks, scrubbing, index rebuilds) runs on a small budget, so that none
-//! of them starves. A task never moves to another thread.
+//! Three classes share the thread: latency work (requests, with their reads of old data, and commits) runs before
+//! throughput work (migration, snapshots of groups), and background work (metrics, removal of files) runs on a small
+//! budget, so that none of them starves. A task never moves to another thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

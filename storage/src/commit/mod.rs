@@ -42,7 +42,7 @@ const RUN_BYTES: std::ops::RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
 /// A wait for room is looked at again after this: memory that readers hold comes back without a word.
-pub(crate) const ROOM_RETRY: Duration = Duration::from_millis(20);
+pub const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 

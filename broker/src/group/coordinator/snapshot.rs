@@ -5,10 +5,10 @@
 
 use std::rc::Rc;
 
-use storage::AppendError;
+use storage::{AppendError, ROOM_RETRY};
 use wire::{BatchBuilder, Compression};
 
-use super::writing::{ROOM_RETRY, append};
+use super::writing::append;
 use super::{Coordinator, Inner, Phase};
 use crate::group::stored::Change;
 

@@ -2,11 +2,10 @@
 
 use std::mem::size_of;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ring::executor::{Class, spawn};
 use ring::local::Giver;
-use storage::{AppendError, CommitTicket, PartitionLog};
+use storage::{AppendError, CommitTicket, PartitionLog, ROOM_RETRY};
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
 
@@ -14,9 +13,6 @@ use super::{Coordinator, Inner, Phase};
 use crate::group::machine::{Event, Token};
 use crate::group::memory::shared_bytes;
 use crate::group::stored::Change;
-
-/// How soon a wait for room in the journal looks again.
-pub(super) const ROOM_RETRY: Duration = Duration::from_millis(20);
 
 /// Bytes of a batch of removals.
 const REMOVAL_BATCH_BYTES: usize = 256 << 10;
