@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     /// A request is being begun.
     is_beginning: Cell<bool>,
     is_sending: Cell<bool>,
+    /// What is being sent, while it is.
+    pace: Cell<Pace>,
     /// When the client last took a part of an answer, or the answer was there.
     sent: Cell<Instant>,
     /// When the request began whose answer is awaited, if it is a long poll.
@@ -53,6 +55,16 @@ pub(crate) struct Connection {
     cut: Cell<Option<&'static str>>,
     /// Notified when the writer has something to look at.
     stirred: Signal,
+}
+
+/// How fast a client takes what is sent to it.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// In one go.
+    whole_bytes: usize,
+    /// Since then it has taken so many of them.
+    since: Instant,
+    taken_bytes: usize,
 }
 
 /// What comes after the requests in flight.
@@ -92,6 +104,11 @@ impl Connection {
             reading: Cell::new(Reading::Open),
             is_beginning: Cell::new(false),
             is_sending: Cell::new(false),
+            pace: Cell::new(Pace {
+                whole_bytes: 0,
+                since: clock::now(),
+                taken_bytes: 0,
+            }),
             sent: Cell::new(clock::now()),
             long_poll_since: Cell::new(None),
             cut: Cell::new(None),
@@ -158,11 +175,32 @@ impl Connection {
         let is_long_since = |since: Instant| now - since >= stalled;
         let long_frame_since = self.progress.long_frame_since.get();
         // What it sends meanwhile does not make its answers fewer.
-        (self.is_sending.get() && is_long_since(self.sent.get()))
+        (self.is_sending.get() && (is_long_since(self.sent.get()) || self.is_slow(now, stalled)))
             || (long_frame_since.is_some() && is_long_since(self.progress.moved.get()))
             || long_frame_since.is_some_and(|since| now - since >= stalled * 10)
             // Nobody reads Kafka's protocol so: there, the next request waits for the answer.
             || (self.long_poll_since.get().is_some_and(is_long_since) && self.load.heavy_requests() > 1)
+    }
+
+    /// Whether its client takes less than a tenth of what it is sent in so long a time. Looked at again and again, so that
+    /// what it once took fast is no excuse.
+    fn is_slow(&self, now: Instant, interval: Duration) -> bool {
+        let pace = self.pace.get();
+        if now - pace.since < interval {
+            return false;
+        }
+        self.pace.set(Pace {
+            since: now,
+            taken_bytes: 0,
+            ..pace
+        });
+        pace.taken_bytes < pace.whole_bytes / 10
+    }
+
+    /// Whether answers wait behind a long poll that is as old.
+    pub(crate) fn keeps_answers_back(&self, now: Instant, long: Duration) -> bool {
+        let since = self.long_poll_since.get();
+        since.is_some_and(|since| now - since >= long) && self.load.has_unsent()
     }
 
     /// Answers requests until there is no more to do. Gives what a [`Reply::Close`] said.
@@ -254,12 +292,22 @@ impl Connection {
 
     async fn send(&self, mut slices: Vec<Slice>) -> std::io::Result<()> {
         self.has_sent();
+        self.pace.set(Pace {
+            whole_bytes: slices.iter().map(|slice| slice.len()).sum(),
+            since: clock::now(),
+            taken_bytes: 0,
+        });
         self.is_sending.set(true);
         while !slices.is_empty() {
             let part = take_front(&mut slices, SEND_BYTES_MAX);
             let bytes = part.iter().map(|slice| slice.len()).sum();
             self.stream.send_all(part).await?;
             self.load.sent(bytes);
+            let pace = self.pace.get();
+            self.pace.set(Pace {
+                taken_bytes: pace.taken_bytes + bytes,
+                ..pace
+            });
             self.has_sent();
         }
         self.is_sending.set(false);

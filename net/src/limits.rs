@@ -30,7 +30,10 @@ pub struct Limits {
     /// requests cost while they wait for something. Long polls do not count: they would hold up others for as long as
     /// they like.
     pub bytes_in_flight: usize,
-    /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early.
+    /// Bytes of all connections' answers that were not sent; beyond, clients that stand still are cut off early, and each
+    /// connection has one request at a time. Beyond twice that, only connections begin one that took all of their
+    /// answers, and whose last one was small. An answer is counted when it is there, so those that are made at that
+    /// moment come on top.
     pub unsent_bytes: usize,
     /// Connections (Kafka's `max.connections`). At the limit the next one waits to be accepted, and those that have been
     /// idle for `stalled_ms` are closed one after the other, the longest first.
@@ -41,7 +44,8 @@ pub struct Limits {
     /// unless it waits for an answer of ours.
     pub idle_ms: u64,
     /// While others wait for memory: a client that has stood still for so long in the middle of a long frame, or of an
-    /// answer that it does not read, is cut off, in milliseconds. The same for a long frame that takes ten times as
+    /// answer that it does not read, is cut off, in milliseconds. The same for one that takes less than a tenth of its
+    /// answers in so long; the same for a long frame that takes ten times as
     /// long from its first byte to its last, and for a long poll that is as old and has requests behind it that hold
     /// memory.
     pub stalled_ms: u64,

@@ -18,11 +18,26 @@ pub(crate) struct ListenerLoad {
     request_bytes: Semaphore,
     request_bytes_max: usize,
     unsent_bytes: Cell<usize>,
+    unsent_bytes_max: usize,
+    /// Notified when answers have gone.
+    relieved: Signal,
     pub(crate) traffic: Rc<Traffic>,
 }
 
 /// A request of no more bytes costs no more than the request itself: the number of requests bounds it.
 const SMALL_REQUEST_BYTES: usize = 1_024;
+/// An answer of no more bytes is small: the sockets' buffers hold several.
+const SMALL_ANSWER_BYTES: usize = 64 << 10;
+/// How full a listener is of answers that were not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Crowd {
+    /// Below its limit.
+    Room,
+    /// Beyond it: each connection has one request at a time.
+    Crowded,
+    /// Beyond twice its limit: only those begin one who are known to read what they asked for, and to ask for little.
+    Full,
+}
 
 impl ListenerLoad {
     pub(crate) fn new(limits: &Limits, traffic: Rc<Traffic>) -> ListenerLoad {
@@ -31,6 +46,8 @@ impl ListenerLoad {
             request_bytes: Semaphore::new(limits.bytes_in_flight),
             request_bytes_max: limits.bytes_in_flight,
             unsent_bytes: Cell::new(0),
+            unsent_bytes_max: limits.unsent_bytes,
+            relieved: Signal::new(),
             traffic,
         }
     }
@@ -49,9 +66,20 @@ impl ListenerLoad {
         Some(self.request_bytes.acquire(bytes).await)
     }
 
-    /// Bytes of answers that were not sent yet.
-    pub(crate) fn unsent_bytes(&self) -> usize {
-        self.unsent_bytes.get()
+    fn crowd(&self) -> Crowd {
+        let (unsent, limit) = (self.unsent_bytes.get(), self.unsent_bytes_max);
+        if unsent <= limit {
+            Crowd::Room
+        } else if unsent <= limit.saturating_mul(2) {
+            Crowd::Crowded
+        } else {
+            Crowd::Full
+        }
+    }
+
+    /// Whether more bytes of answers were not sent yet than should be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowd() > Crowd::Room
     }
 }
 
@@ -63,6 +91,10 @@ pub(crate) struct Load {
     requests: Cell<usize>,
     /// Of requests, and of answers not sent.
     bytes: Cell<usize>,
+    /// Of answers not sent.
+    unsent_bytes: Cell<usize>,
+    /// Of the last answer that there was.
+    last_answer_bytes: Cell<Option<usize>>,
     /// Requests that hold what others may wait for, and one that waits for it.
     heavy: Cell<usize>,
     /// Notified when either has become less.
@@ -77,6 +109,8 @@ impl Load {
             bytes_max: limits.bytes_in_flight_per_connection,
             requests: Cell::new(0),
             bytes: Cell::new(0),
+            unsent_bytes: Cell::new(0),
+            last_answer_bytes: Cell::new(None),
             heavy: Cell::new(0),
             lighter: Signal::new(),
         })
@@ -97,6 +131,21 @@ impl Load {
         self.requests.get()
     }
 
+    /// Whether there are answers that were not sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent_bytes.get() > 0
+    }
+
+    /// Whether it may begin its only request, however many answers of others stand there. That its last answer has gone
+    /// is known: it has no request.
+    fn may_begin_one(&self) -> bool {
+        let is_modest = self
+            .last_answer_bytes
+            .get()
+            .is_some_and(|bytes| bytes <= SMALL_ANSWER_BYTES);
+        is_modest || self.listener.crowd() < Crowd::Full
+    }
+
     /// How many requests are there that hold what others may wait for (long polls do), or wait for it.
     pub(crate) fn heavy_requests(&self) -> usize {
         self.heavy.get()
@@ -109,10 +158,23 @@ impl Load {
         let mut further = None;
         loop {
             let mut lighter = pin!(self.lighter.wait());
+            let mut relieved = pin!(self.listener.relieved.wait());
             let requests = self.requests.get();
             let bytes = self.bytes.get().saturating_add(frame_bytes);
-            if requests == 0 {
+            if requests == 0 && self.may_begin_one() {
                 break;
+            }
+            if requests == 0 || self.listener.is_crowded() {
+                std::future::poll_fn(|context| {
+                    let own = lighter.as_mut().poll(context);
+                    if own.is_ready() {
+                        own
+                    } else {
+                        relieved.as_mut().poll(context)
+                    }
+                })
+                .await;
+                continue;
             }
             if requests >= self.requests_max || bytes > self.bytes_max {
                 lighter.await;
@@ -183,9 +245,14 @@ impl Weight {
     pub(crate) fn answered(&mut self, bytes: usize) {
         self.unsent_bytes += bytes;
         let Load {
-            listener, bytes: all, ..
+            listener,
+            bytes: all,
+            unsent_bytes: unsent,
+            ..
         } = &*self.load;
         all.set(all.get() + bytes);
+        unsent.set(unsent.get() + bytes);
+        self.load.last_answer_bytes.set(Some(bytes));
         listener.unsent_bytes.set(listener.unsent_bytes.get() + bytes);
     }
 }
@@ -197,7 +264,11 @@ impl Drop for Weight {
         unsent.set(unsent.get() - self.unsent_bytes);
         load.bytes
             .set(load.bytes.get() - self.request_bytes - self.unsent_bytes);
+        load.unsent_bytes.set(load.unsent_bytes.get() - self.unsent_bytes);
         load.requests.set(load.requests.get() - 1);
         load.lighter.notify_all();
+        if self.unsent_bytes > 0 {
+            load.listener.relieved.notify_all();
+        }
     }
 }

@@ -136,12 +136,14 @@ async fn watch<S: Service>(house: Rc<House>, service: Rc<S>) {
     loop {
         timer::sleep(WATCH_EVERY).await;
         let now = clock::now();
-        let unsent = house.load.unsent_bytes() > limits.unsent_bytes;
-        let is_short = unsent || house.pools.is_short() || house.load.is_short() || service.is_short();
+        let is_crowded = house.load.is_crowded();
+        let is_short = is_crowded || house.pools.is_short() || house.load.is_short() || service.is_short();
         house.each(|connection| {
             if connection.is_idle(now, idle) {
                 connection.cut("nothing moved for longer than connections.max.idle.ms");
-            } else if is_short && connection.is_stalled(now, stalled) {
+            } else if (is_short && connection.is_stalled(now, stalled))
+                || (is_crowded && connection.keeps_answers_back(now, stalled))
+            {
                 connection.cut("the client stands still, and others wait for the memory that it holds");
             }
         });

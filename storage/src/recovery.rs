@@ -136,6 +136,7 @@ pub(crate) async fn recover(
         removed_segments: Counter::new(),
         removed_bytes: Counter::new(),
         clock: Rc::new(SteadyClock::new((saved.time_ms > 0).then_some(saved.time_ms))),
+        turns: crate::opening::Turns::new(),
     });
     let mut recovery = Recovery {
         specs: specs.iter().map(|spec| (spec.id, spec)).collect(),

@@ -1,12 +1,15 @@
 //! Offsets by time: exact, by reading a few index entries and one stretch of one segment.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
+use ring::executor::{Class, spawn, yield_now};
 use ring::simulator::Simulator;
 use storage::{
-    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ShardLog,
-    ShardOptions, TopicPartition,
+    AppendError, DirectoryOptions, LogDirectory, OpeningBudget, PartitionConfig, PartitionLog, PartitionSpec,
+    ShardLog, ShardOptions, TopicPartition,
 };
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -65,11 +68,14 @@ async fn append(shard: &ShardLog, log: &PartitionLog, times_ms: &[i64], value_by
             ..NewRecord::default()
         });
     }
-    let bytes = builder.build();
+    append_bytes(shard, log, &builder.build()).await;
+}
+
+async fn append_bytes(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
     let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
     loop {
         let room = shard.room().wait();
-        match log.append(&bytes, &header) {
+        match log.append(bytes, &header) {
             Ok(appended) => return appended.ticket.durable().await.expect("durable"),
             Err(AppendError::JournalFull) => room.await,
             Err(error) => panic!("{error}"),
@@ -77,14 +83,22 @@ async fn append(shard: &ShardLog, log: &PartitionLog, times_ms: &[i64], value_by
     }
 }
 
+/// More than any of these tests needs.
+fn budget() -> OpeningBudget {
+    OpeningBudget::new(64 << 20)
+}
+
 /// Offset and time of what is found.
 async fn at(log: &PartitionLog, timestamp_ms: i64) -> Option<(i64, i64)> {
-    let found = log.offset_for_timestamp(timestamp_ms).await.expect("readable");
+    let found = log
+        .offset_for_timestamp(timestamp_ms, &budget())
+        .await
+        .expect("readable");
     found.map(|(offset, time_ms, _)| (offset, time_ms))
 }
 
 async fn largest(log: &PartitionLog) -> Option<(i64, i64)> {
-    let found = log.max_timestamp_offset().await.expect("readable");
+    let found = log.max_timestamp_offset(&budget()).await.expect("readable");
     found.map(|(offset, time_ms, _)| (offset, time_ms))
 }
 
@@ -149,6 +163,82 @@ fn deleted_records_are_not_found_by_their_time() {
         });
         ended.expect("it ends");
     }
+}
+
+/// A batch with one old record of so many bytes; its header says that it is of that time.
+fn lie(value_bytes: usize, max_timestamp_ms: i64) -> Vec<u8> {
+    const MAX_TIMESTAMP: std::ops::Range<usize> = 35..43;
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    builder.push(&NewRecord {
+        timestamp_ms: 10,
+        value: Some(&vec![0; value_bytes]),
+        ..NewRecord::default()
+    });
+    let mut bytes = builder.build();
+    bytes[MAX_TIMESTAMP].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn batches_that_lie_of_their_time_cost_others_no_more_than_a_step_and_a_request_no_more_than_its_budget() {
+    const LIES: i64 = 8;
+    const LIE_MIB: usize = 3;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 64 << 20, LIMIT, || async {
+        let (shard, log) = open().await;
+        for at in 0..LIES {
+            append_bytes(&shard, &log, &lie(LIE_MIB << 20, 1_000 + at)).await;
+        }
+        append(&shard, &log, &[900, 1_500], 10).await;
+
+        // Another task's turns while all lies are opened.
+        let turns = Rc::new(Cell::new(0));
+        let counted = turns.clone();
+        let other = spawn(Class::Latency, async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        });
+        let generous = budget();
+        let found = log.offset_for_timestamp(800, &generous).await.expect("readable");
+        assert_eq!(
+            found.map(|(offset, time_ms, _)| (offset, time_ms)),
+            Some((LIES, 900))
+        );
+        let steps = LIES as usize * (LIE_MIB + 1);
+        assert!(turns.get() >= steps, "{} turns in {steps} steps", turns.get());
+        drop(other);
+
+        // Four are opened, the fifth is believed.
+        let small = OpeningBudget::new(10 << 20);
+        let found = log.offset_for_timestamp(800, &small).await.expect("readable");
+        assert_eq!(
+            found.map(|(offset, time_ms, _)| (offset, time_ms)),
+            Some((4, 1_004))
+        );
+        assert!(small.is_spent());
+
+        // Lies that have little in them cost something as well.
+        let small = OpeningBudget::new(100 << 10);
+        let found = async |from| {
+            let found = log.offset_for_timestamp(from, &small).await.expect("readable");
+            found.map(|(offset, time_ms, _)| (offset, time_ms))
+        };
+        for _ in 0..20 {
+            append_bytes(&shard, &log, &lie(10, 2_000)).await;
+        }
+        assert_eq!(
+            found(1_500).await,
+            Some((LIES + 1, 1_500)),
+            "what is found costs nothing"
+        );
+        assert!(!small.is_spent());
+        assert_eq!(found(2_000).await, Some((LIES + 4, 2_000)));
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use storage::PartitionLog;
+use ring::executor::yield_now;
+use storage::{OPENED_BYTES_MAX, OpeningBudget, PartitionLog};
 use wire::ErrorCode;
 use wire::messages::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse,
@@ -40,6 +41,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
     let duplicates = duplicates(&request);
+    // For batches whose records are not what their headers say.
+    let budget = OpeningBudget::new(OPENED_BYTES_MAX);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let local = world.topic(topic.name);
@@ -48,7 +51,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             let found = if duplicates.contains(&(topic.name, asked.partition)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(&shard, local, asked, call.version).await
+                find(&shard, local, asked, call.version, &budget).await
             };
             let (error_code, found) = match found {
                 Ok(found) => (ErrorCode::None, found),
@@ -92,6 +95,7 @@ async fn find(
     topic: Option<&LocalTopic>,
     asked: ListOffsetsPartition,
     version: i16,
+    budget: &OpeningBudget,
 ) -> Result<Found, ErrorCode> {
     let log = match topic.map(|topic| topic.place(asked.partition, shard.node_id)) {
         None | Some(Place::Nowhere) => return Err(ErrorCode::UnknownTopicOrPartition),
@@ -111,9 +115,14 @@ async fn find(
             ..NOTHING
         }),
         MAX_TIMESTAMP if version >= FIRST_MAX_TIMESTAMP_VERSION => {
-            visible(shard, log, &log.max_timestamp_offset().await)
+            yield_now().await;
+            visible(shard, log, &log.max_timestamp_offset(budget).await)
         }
-        timestamp if timestamp >= 0 => visible(shard, log, &log.offset_for_timestamp(timestamp).await),
+        timestamp if timestamp >= 0 => {
+            // A batch is opened for each: others go between.
+            yield_now().await;
+            visible(shard, log, &log.offset_for_timestamp(timestamp, budget).await)
+        }
         _ => Err(ErrorCode::UnsupportedVersion),
     }
 }

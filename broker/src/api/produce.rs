@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use net::Reply;
 use ring::clock::Instant;
-use storage::{AppendError, Appended, CommitTicket, PartitionLog, ProducerCheck, StorageError};
+use storage::{
+    AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpeningBudget, PartitionLog, ProducerCheck,
+    StorageError,
+};
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
@@ -105,6 +108,8 @@ struct RequestRules {
     room_deadline: Instant,
     /// How many more records may be named as bad ones.
     record_errors_left: Cell<usize>,
+    /// What its batches for compacted topics may inflate to.
+    opening: OpeningBudget,
 }
 
 impl RequestRules {
@@ -126,6 +131,7 @@ impl RequestRules {
             begun,
             room_deadline: begun + ROOM_WAIT,
             record_errors_left: Cell::new(RECORD_ERRORS_MAX),
+            opening: OpeningBudget::new(OPENED_BYTES_MAX),
         }
     }
 }
@@ -187,10 +193,13 @@ async fn append(
         }
         Place::Nowhere => unreachable!("answered above"),
     };
-    let judged = checked.and_then(|batch| {
-        let most = rules.record_errors_left.get();
-        leader::records_without_key(&batch, &topic.rules, most).map(|keyless| (batch, keyless))
-    });
+    let judged = match checked {
+        Ok(batch) if topic.rules.is_compacted => {
+            let keyless = records_without_key(log, &batch, rules).await;
+            keyless.map(|keyless| (batch, keyless))
+        }
+        checked => checked.map(|batch| (batch, Vec::new())),
+    };
     match judged {
         Ok((batch, keyless)) if keyless.is_empty() => {
             append_here(shard, log, topic, partition, &batch, rules.room_deadline).await
@@ -202,6 +211,18 @@ async fn append(
         }
         Err(refusal) => Part::failed(partition, refusal.code, refusal.cause),
     }
+}
+
+/// Looks for the records of a compacted topic's batch that it cannot take.
+async fn records_without_key(
+    log: &PartitionLog,
+    batch: &RecordBatch<'_>,
+    rules: &RequestRules,
+) -> Result<Vec<i32>, Refusal> {
+    let patience = rules.room_deadline - ring::clock::now();
+    let opened = log.open_batch(batch, &rules.opening, patience).await;
+    let opened = opened.map_err(leader::not_opened)?;
+    leader::records_without_key(&opened, rules.record_errors_left.get()).await
 }
 
 /// A batch is refused for these records of it, by their places (KIP-467).

@@ -8,17 +8,17 @@
 //! Order of the checks is Kafka's (ProduceRequest.validateRecords, then UnifiedLog, then LogValidator), because bytes
 //! with two faults must get the same code.
 
+use std::ops::ControlFlow;
+
+use storage::{OpenError, Opened};
 use wire::record_batch::{BATCH_LENGTH_OVERHEAD, MAGIC_V2};
-use wire::{Compression, ErrorCode, RecordBatch, records};
+use wire::{Compression, ErrorCode, RecordBatch};
 
 /// The fewest bytes of a record: its length, attributes, two deltas, two null lengths and a count.
 const RECORD_BYTES_MIN: i64 = 7;
 /// The most records that a byte of a compressed batch may stand for: ten times what zstd makes of a million equal ones.
 /// Offsets that are counted and not there would make a log of nothing but segments.
 const RECORDS_OF_A_BYTE_MAX: i64 = 16_384;
-
-/// The most bytes that the records of a batch for a compacted topic may have when they are decompressed.
-const OPENED_BYTES_MAX: usize = 64 << 20;
 
 /// The first Produce version that may carry zstd (KIP-110).
 const FIRST_ZSTD_VERSION: i16 = 7;
@@ -196,34 +196,50 @@ pub(crate) fn is_deleting(policy: &str) -> bool {
 }
 
 /// The records of a batch that a compacted topic cannot take because they have no key, by their place in the batch (from
-/// 0): the first of them, one at least, `most` at most. None for any other topic, whose records are not opened.
-pub(crate) fn records_without_key(
-    batch: &RecordBatch<'_>,
-    rules: &AppendRules,
-    most: usize,
-) -> Result<Vec<i32>, Refusal> {
+/// 0): the first of them, one at least, `most` at most. Lets others go first between steps.
+pub(crate) async fn records_without_key(opened: &Opened<'_>, most: usize) -> Result<Vec<i32>, Refusal> {
     let mut places = Vec::new();
-    if rules.is_compacted {
-        let header = batch.header();
-        let codec = header.attributes.compression().unwrap_or_default();
-        let Ok(section) = codec.decompress(batch.records_bytes(), OPENED_BYTES_MAX) else {
-            return refuse(
-                ErrorCode::InvalidRecord,
-                "the batch cannot be decompressed, or to more than 64 MiB",
-            );
-        };
-        for (place, record) in (0..).zip(records(&section, header.record_count)) {
-            match record {
-                Ok(record) if record.key.is_some() => {}
-                Ok(_) => places.push(place),
-                Err(_) => return refuse(ErrorCode::InvalidRecord, "the batch holds what is no record"),
-            }
-            if places.len() >= most.max(1) {
-                break;
+    let mut place = 0;
+    let broken = opened.each_record(|record| {
+        match record {
+            Ok(record) if record.key.is_some() => {}
+            Ok(_) => places.push(place),
+            Err(_) => {
+                return ControlFlow::Break(refuse(
+                    ErrorCode::InvalidRecord,
+                    "the batch holds what is no record",
+                ));
             }
         }
-    }
+        place += 1;
+        if places.len() >= most.max(1) {
+            return ControlFlow::Break(Ok(()));
+        }
+        ControlFlow::Continue(())
+    });
+    broken.await.unwrap_or(Ok(()))?;
     Ok(places)
+}
+
+/// What a batch for a compacted topic gets that was not opened.
+pub(crate) const fn not_opened(error: OpenError) -> Refusal {
+    let stage = Stage::Append;
+    let (code, cause) = match error {
+        OpenError::Unreadable(_) => (
+            ErrorCode::InvalidRecord,
+            "the batch cannot be decompressed, or to more than 64 MiB",
+        ),
+        // Clients send it again: by then those before it are done.
+        OpenError::Spent => (
+            ErrorCode::RequestTimedOut,
+            "the request's batches for compacted topics inflate to more than 64 MiB",
+        ),
+        OpenError::Busy => (
+            ErrorCode::RequestTimedOut,
+            "large batches for compacted topics are opened one after the other, and too many wait",
+        ),
+    };
+    Refusal { code, cause, stage }
 }
 
 /// Compares the leader epoch that a client knows (-1: none) with the partition's (KIP-320).
@@ -340,6 +356,7 @@ fn check_timestamps(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use storage::OpeningBudget;
     use wire::record_batch::{Attributes, BATCH_HEADER_BYTES, BatchHeader};
     use wire::{BatchBuilder, NewRecord};
 
@@ -586,6 +603,18 @@ pub(crate) mod tests {
         assert!(check(Some(&at(i64::MAX)), VERSION, &rules, NOW_MS).is_ok());
     }
 
+    /// Of a batch that is small enough for one step.
+    fn keyless(batch: &RecordBatch<'_>, most: usize) -> Result<Vec<i32>, Refusal> {
+        let budget = OpeningBudget::new(1 << 20);
+        let opened = Opened::at_once(batch, &budget).map_err(not_opened)?;
+        let mut judged = std::pin::pin!(records_without_key(&opened, most));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match judged.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(judged) => judged,
+            std::task::Poll::Pending => panic!("one step is enough"),
+        }
+    }
+
     #[test]
     fn a_compacted_topic_wants_keys() {
         for (policy, compacted) in [
@@ -596,10 +625,6 @@ pub(crate) mod tests {
         ] {
             assert_eq!(is_compacting(policy), compacted, "{policy}");
         }
-        let compacted = AppendRules {
-            is_compacted: true,
-            ..AppendRules::default()
-        };
         for codec in Compression::ALL {
             let mut builder = BatchBuilder::new(codec);
             for key in [Some(&b"key"[..]), None, Some(b""), None, None] {
@@ -611,18 +636,14 @@ pub(crate) mod tests {
             }
             let bytes = builder.build();
             let (batch, _) = RecordBatch::parse(&bytes).unwrap();
-            assert_eq!(
-                records_without_key(&batch, &AppendRules::default(), 9),
-                Ok(vec![])
-            );
-            assert_eq!(records_without_key(&batch, &compacted, 9), Ok(vec![1, 3, 4]));
-            assert_eq!(records_without_key(&batch, &compacted, 2), Ok(vec![1, 3]));
-            assert_eq!(records_without_key(&batch, &compacted, 0), Ok(vec![1]));
+            assert_eq!(keyless(&batch, 9), Ok(vec![1, 3, 4]));
+            assert_eq!(keyless(&batch, 2), Ok(vec![1, 3]));
+            assert_eq!(keyless(&batch, 0), Ok(vec![1]));
         }
         for codec in 0..5 {
             let bytes = batch(40, |header| header.attributes = Attributes(codec));
             let (batch, _) = RecordBatch::parse(&bytes).unwrap();
-            let refused = records_without_key(&batch, &compacted, 9);
+            let refused = keyless(&batch, 9);
             assert_eq!(
                 refused.map_err(|refusal| refusal.code),
                 Err(ErrorCode::InvalidRecord),
@@ -656,7 +677,7 @@ pub(crate) mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), version in 3..12i16) {
             let rules = AppendRules { is_compacted: true, ..AppendRules::default() };
             if let Ok(batch) = check(Some(&bytes), version, &rules, NOW_MS) {
-                let _ = records_without_key(&batch, &rules, 9);
+                let _ = keyless(&batch, 9);
             }
             let _ = is_transactional(Some(&bytes));
         }

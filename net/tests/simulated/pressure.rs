@@ -9,7 +9,7 @@ use ring::socket::TcpStream;
 use ring::{clock, timer};
 
 use crate::support::{
-    Ask, LIMIT, MEMORY, Server, ask, assert_echo, client, connect, frame, limits, read_to_end,
+    Ask, LIMIT, MEMORY, Server, ask, assert_echo, client, connect, frame, limits, read_bytes, read_to_end,
 };
 
 #[test]
@@ -404,6 +404,146 @@ fn a_client_that_reads_nothing_is_cut_when_its_answers_fill_the_memory() {
     assert_eq!(simulator.descriptors(server.host), 1);
     simulator.kill(deaf);
     server.ends(&mut simulator);
+}
+
+#[test]
+fn answers_that_nobody_reads_stay_near_their_limit_and_others_are_served() {
+    const ANSWER_BYTES: u32 = 500_000;
+    let mut simulator = Simulator::new(1);
+    simulator.set_network_faults(NetworkFaults {
+        window_bytes: 20_000,
+        ..NetworkFaults::default()
+    });
+    let limits = Limits {
+        unsent_bytes: 1 << 20,
+        ..limits()
+    };
+    // Up to twice that, and the one that goes beyond.
+    let standing_max = 2 * limits.unsent_bytes / ANSWER_BYTES as usize + 1;
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    let modest = simulator.host(0);
+    simulator.start(modest, MEMORY, move || async move {
+        let connection = connect(address).await;
+        for id in 1_000..1_060 {
+            let answer = ask(&connection, id, Ask::Echo, 100).await.unwrap();
+            let answer = timer::timeout(Duration::from_millis(900), answer).await;
+            assert_echo(&answer.expect("it is served").unwrap(), id, 100);
+            timer::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    simulator.run_for(Duration::from_secs(1));
+    let deaf = simulator.host(0);
+    simulator.start(deaf, MEMORY, move || async move {
+        let mut streams = Vec::new();
+        for id in 0..64 {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let much = frame(id, Ask::Bytes(ANSWER_BYTES), 0);
+            stream
+                .send_all(vec![much.clone().into(), much.into()])
+                .await
+                .unwrap();
+            streams.push(stream);
+        }
+        std::future::pending::<()>().await;
+    });
+    let made = |server: &Server| server.begun().iter().filter(|&&id| id < 1_000).count();
+    simulator.run_for(Duration::from_secs(8));
+    let begun = server.begun();
+    let first = made(&server);
+    assert!((3..=standing_max).contains(&first), "{first} answers stand there");
+    let mut once: Vec<i32> = begun.into_iter().filter(|&id| id < 1_000).collect();
+    once.dedup();
+    assert!(
+        once.len() >= first - 1,
+        "beyond the limit a connection has one at a time"
+    );
+    // Those are cut, and others take their place: no more of them.
+    simulator.run_for(Duration::from_secs(12));
+    let later = made(&server);
+    assert!(
+        (first + 1..=2 * standing_max).contains(&later),
+        "{later} after {first}"
+    );
+    assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(modest)));
+    // All deaf ones are cut in time.
+    assert!(simulator.run_until(LIMIT, |simulator| simulator.descriptors(server.host) == 1));
+    simulator.kill(deaf);
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn answers_behind_a_long_poll_make_room_for_others() {
+    let mut simulator = Simulator::new(1);
+    let limits = Limits {
+        unsent_bytes: 1 << 20,
+        ..limits()
+    };
+    let server = Server::start(&mut simulator, limits);
+    let address = server.address();
+    let patient = simulator.host(0);
+    simulator.start(patient, MEMORY, move || async move {
+        let mut streams = Vec::new();
+        for id in 0..2 {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let poll = frame(id, Ask::LongPoll(u32::MAX), 0);
+            let much = frame(id, Ask::Bytes(1_200_000), 0);
+            stream.send_all(vec![poll.into(), much.into()]).await.unwrap();
+            streams.push(stream);
+        }
+        std::future::pending::<()>().await;
+    });
+    simulator.run_for(Duration::from_secs(1));
+    let seconds = client(&mut simulator, move || async move {
+        let before = clock::now();
+        let connection = connect(address).await;
+        for id in 8..10 {
+            let answer = ask(&connection, id, Ask::Bytes(200_000), 0).await.unwrap();
+            let _ = answer.await.unwrap();
+        }
+        (clock::now() - before).as_secs()
+    });
+    assert!(seconds <= 12, "{seconds}");
+    simulator.kill(patient);
+    server.ends(&mut simulator);
+}
+
+#[test]
+fn a_client_that_takes_little_of_much_is_cut_when_answers_fill_the_memory() {
+    // A piece of 1 MiB every nine seconds, of an answer of so many bytes.
+    for (bytes, is_cut) in [(8_000_000, false), (24_000_000, true)] {
+        let mut simulator = Simulator::new(1);
+        simulator.set_network_faults(NetworkFaults {
+            window_bytes: 20_000,
+            ..NetworkFaults::default()
+        });
+        let limits = Limits {
+            unsent_bytes: 1 << 20,
+            ..limits()
+        };
+        let server = Server::start(&mut simulator, limits);
+        let address = server.address();
+        let slow = simulator.host(0);
+        simulator.start(slow, MEMORY, move || async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let much = frame(1, Ask::Bytes(bytes), 0);
+            stream.send_all(vec![much.into()]).await.unwrap();
+            let mut left = bytes as usize + 8;
+            while left > 0 {
+                timer::sleep(Duration::from_secs(9)).await;
+                let piece = left.min(1 << 20);
+                if !read_bytes(&stream, piece).await {
+                    return;
+                }
+                left -= piece;
+            }
+            std::future::pending::<()>().await;
+        });
+        simulator.run_for(Duration::from_secs(40));
+        assert_eq!(!simulator.is_running(slow), is_cut, "{bytes} bytes");
+        simulator.kill(slow);
+        server.ends(&mut simulator);
+    }
 }
 
 #[test]

@@ -273,6 +273,20 @@ pub(crate) fn assert_echo(answer: &[u8], id: i32, rest: usize) {
     );
 }
 
+/// Whether so many bytes came.
+pub(crate) async fn read_bytes(stream: &TcpStream, mut left: usize) -> bool {
+    let pool = Pool::new("test", 1 << 16).unwrap();
+    while left > 0 {
+        let most = left.min(4096);
+        let (received, _) = stream.receive(pool.take(4096).await.unwrap(), 0..most).await;
+        match received {
+            Ok(count @ 1..) => left -= count,
+            Ok(0) | Err(_) => return false,
+        }
+    }
+    true
+}
+
 /// Everything until the end of the stream; `None` if it was reset.
 pub(crate) async fn read_to_end(stream: &TcpStream) -> Option<Vec<u8>> {
     let pool = Pool::new("test", 1 << 16).unwrap();

@@ -3,18 +3,18 @@
 //! Promises: decompression stops at the caller's limit, and the memory that it takes follows the bytes that really
 //! come out, whatever the input claims. Must never: size a buffer by a number from the input.
 
+mod decompressor;
 mod snappy;
 
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+
+pub use decompressor::Decompressor;
 
 /// zlib's own default, and Kafka's.
 const GZIP_LEVEL: u32 = 6;
 /// zstd's own default, and Kafka's.
 const ZSTD_LEVEL: i32 = 3;
-/// The largest window that zstd's own tools accept without being asked, 128 MiB, and what its level 22 writes. The
-/// library reserves a window but touches only what the data fills.
-const ZSTD_MAX_WINDOW_LOG: u32 = 27;
 
 /// How a batch's records are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -83,40 +83,12 @@ impl Compression {
 
     /// What `input` was before it was compressed, refused beyond `limit_bytes`.
     pub fn decompress(self, input: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, CompressionError> {
-        match self {
-            Self::None if input.len() > limit_bytes => Err(CompressionError::TooLarge {
-                codec: self,
-                limit_bytes,
-            }),
-            Self::None => Ok(Cow::Borrowed(input)),
-            Self::Snappy => snappy::decompress(input, limit_bytes).map(Cow::Owned),
-            Self::Gzip => self.drain(flate2::bufread::MultiGzDecoder::new(input), limit_bytes),
-            Self::Lz4 => self.drain(lz4_flex::frame::FrameDecoder::new(Whole(input)), limit_bytes),
-            Self::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(input).and_then(|mut decoder| {
-                    decoder.window_log_max(ZSTD_MAX_WINDOW_LOG)?;
-                    Ok(decoder)
-                });
-                self.drain(
-                    decoder.map_err(|_| CompressionError::Corrupt { codec: self })?,
-                    limit_bytes,
-                )
-            }
+        if self == Self::None && input.len() <= limit_bytes {
+            return Ok(Cow::Borrowed(input));
         }
-    }
-
-    /// Reads a decoder to its end, or to one byte past the limit. The buffer grows with what comes out.
-    fn drain<'a>(self, decoder: impl Read, limit_bytes: usize) -> Result<Cow<'a, [u8]>, CompressionError> {
-        let mut output = Vec::new();
-        let most = (limit_bytes as u64).saturating_add(1);
-        match decoder.take(most).read_to_end(&mut output) {
-            Ok(_) if output.len() > limit_bytes => Err(CompressionError::TooLarge {
-                codec: self,
-                limit_bytes,
-            }),
-            Ok(_) => Ok(Cow::Owned(output)),
-            Err(_) => Err(CompressionError::Corrupt { codec: self }),
-        }
+        let mut decompressor = Decompressor::new(self, input, limit_bytes)?;
+        while !decompressor.step(usize::MAX)? {}
+        Ok(Cow::Owned(decompressor.into_output()))
     }
 
     /// Compresses `input` as Kafka's own clients do, at the codec's default level.
@@ -129,18 +101,6 @@ impl Compression {
             Self::Zstd => zstd::stream::encode_all(input, ZSTD_LEVEL),
         };
         compressed.expect("writing to memory does not fail")
-    }
-}
-
-/// Input whose end is an error: the LZ4 decoder would take an end between two blocks for the frame's.
-struct Whole<'a>(&'a [u8]);
-
-impl Read for Whole<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 if !buffer.is_empty() => Err(io::ErrorKind::InvalidData.into()),
-            count => Ok(count),
-        }
     }
 }
 
@@ -210,6 +170,29 @@ mod tests {
             let compressed = codec.compress(&input);
             assert!(codec.decompress(&compressed, 70_000).is_ok());
             assert!(codec.decompress(&compressed, 69_999).is_err());
+        }
+    }
+
+    #[test]
+    fn a_step_gives_as_much_as_it_was_asked_for() {
+        let input = text(1 << 20);
+        for codec in Compression::ALL {
+            let compressed = codec.compress(&input);
+            let mut decompressor = Decompressor::new(codec, &compressed, input.len()).unwrap();
+            let mut steps = 0;
+            loop {
+                let before = decompressor.output_bytes();
+                let is_done = decompressor.step(100_000).unwrap();
+                let came = decompressor.output_bytes() - before;
+                // Snappy comes in blocks, of 32 KiB here.
+                assert!(came <= 100_000 + (32 << 10), "{codec:?}: {came} bytes in a step");
+                steps += 1;
+                if is_done {
+                    break;
+                }
+            }
+            assert!(steps > 7, "{codec:?}: {steps} steps");
+            assert_eq!(decompressor.into_output(), input, "{codec:?}");
         }
     }
 

@@ -69,7 +69,7 @@ pub mod schema;
 pub use api::{API_TABLE, ApiInfo, ApiKey};
 pub use array::Array;
 pub use batch_builder::BatchBuilder;
-pub use compression::{Compression, CompressionError};
+pub use compression::{Compression, CompressionError, Decompressor};
 pub use error::DecodeError;
 pub use error_code::ErrorCode;
 pub use frame::{LENGTH_PREFIX_BYTES, Piece, Records, Request, Response};

@@ -19,10 +19,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ring::buffer::Pool;
 use ring::count::Counter;
 use ring::local::{Semaphore, Signal};
+use wire::RecordBatch;
 
 pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
@@ -38,6 +40,7 @@ use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;
 use crate::leader_epochs::LeaderEpochs;
+use crate::opening::{OpenError, Opened, OpeningBudget, Turns};
 use crate::producer_state::ProducerState;
 use crate::segment::{SegmentLimits, Segments};
 use crate::shortage::Shortage;
@@ -137,6 +140,8 @@ pub(crate) struct LogShared {
     pub(crate) removed_bytes: Counter,
     /// When batches are appended, and how old they are.
     pub(crate) clock: Rc<SteadyClock>,
+    /// Of the large batches that are opened.
+    pub(crate) turns: Turns,
 }
 
 /// One partition's log. Cheap to clone; all clones are the same log.
@@ -248,6 +253,20 @@ impl PartitionLog {
     /// The epoch that wrote `offset`; -1 if none did.
     pub fn epoch_of(&self, offset: i64) -> i32 {
         self.partition.state.borrow().leader_epochs.of(offset)
+    }
+
+    /// Opens a batch that was sent for it, in steps. One that inflates to more than a MiB waits for its turn among those
+    /// of the shard, for `patience` at most.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_batch<'a>(
+        &self,
+        batch: &RecordBatch<'a>,
+        budget: &OpeningBudget,
+        patience: Duration,
+    ) -> Result<Opened<'a>, OpenError> {
+        self.partition.shared.turns.open(batch, budget, patience).await
     }
 
     /// Nothing is appended from now on: the partition's end in the journal must be the last of it.

@@ -1,24 +1,36 @@
 //! Offsets by time: the first record at or after one, and the record with the largest.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use ring::buffer::Slice;
-use wire::Compression;
+use ring::executor::yield_now;
 use wire::record_batch::{self, RecordBatch};
 
 use super::piece::Piece;
 use super::{PartitionLog, State};
 use crate::error::StorageError;
 use crate::index;
+use crate::opening::{OpenError, Opened, OpeningBudget, Turn};
 use crate::segment::Segment;
 
 /// Looked at in one step, in bytes.
 const STEP_BYTES: usize = 256 << 10;
-/// The most that a batch may unpack to for its records to be looked at. A larger one is found by its first offset.
-const UNPACKED_BYTES_MAX: usize = 64 << 20;
+/// What a batch costs at least whose records are older than its header says, in bytes of what a request may have opened.
+const LIE_BYTES_MIN: usize = 64 << 10;
 
 /// A record's offset, its timestamp in milliseconds since 1970, and the leader epoch that wrote it.
 type Found = (i64, i64, i32);
+
+/// What looking at a batch gives.
+enum Look {
+    /// Its header says that there is nothing.
+    Passed,
+    Found(Found),
+    /// There is nothing, whatever its header says.
+    Lied,
+    /// It is large: its memory goes back, and it is looked at again when it is its turn.
+    NeedsTurn,
+}
 
 /// A part of the log that is looked through at a time: what is migrated of a segment, or a batch that is not.
 struct Stretch {
@@ -34,18 +46,26 @@ struct Stretch {
 
 impl PartitionLog {
     /// The first record whose timestamp is `timestamp_ms` or later, among those that are durable. Reads only of segments
-    /// that have a batch of such a time, from where their time index says.
+    /// that have a batch of such a time, from where their time index says. Batches whose headers lie of their records'
+    /// time cost of the budget; when it is spent, headers are believed: the answer is a batch's first offset and its
+    /// largest time.
     ///
     /// # Errors
     /// If a segment cannot be read.
-    pub async fn offset_for_timestamp(&self, timestamp_ms: i64) -> Result<Option<Found>, StorageError> {
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp_ms: i64,
+        budget: &OpeningBudget,
+    ) -> Result<Option<Found>, StorageError> {
         let mut from = self.log_start_offset();
         while let Some(stretch) = self.stretch_with(timestamp_ms, from) {
             let begin = self.first_possible(&stretch, timestamp_ms).await?;
             let offsets = begin.max(from)..stretch.end;
-            let found = self.walk_offsets(offsets, |batch, from| {
-                let may_have = batch.header().max_timestamp_ms >= timestamp_ms;
-                may_have.then(|| first_record(batch, from, |time_ms| time_ms >= timestamp_ms))?
+            let found = self.walk_offsets(offsets, async |batch, from, turn| {
+                if batch.header().max_timestamp_ms < timestamp_ms {
+                    return Look::Passed;
+                }
+                first_record(batch, from, turn, budget, |time_ms| time_ms >= timestamp_ms).await
             });
             if let Some(found) = found.await? {
                 return Ok(Some(found));
@@ -61,53 +81,70 @@ impl PartitionLog {
     async fn walk_offsets(
         &self,
         offsets: Range<i64>,
-        mut visit: impl FnMut(&RecordBatch<'_>, i64) -> Option<Found>,
+        mut visit: impl AsyncFnMut(&RecordBatch<'_>, i64, Option<&Turn>) -> Look,
     ) -> Result<Option<Found>, StorageError> {
         let mut offset = offsets.start;
+        let mut turn = None;
         loop {
             // Records may be deleted meanwhile.
             offset = offset.max(self.log_start_offset());
             if offset >= offsets.end {
                 return Ok(None);
             }
-            let Ok(extent) = self.read(offset, STEP_BYTES, true, offsets.end) else {
+            let max_bytes = if turn.is_some() { 1 } else { STEP_BYTES };
+            let Ok(extent) = self.read(offset, max_bytes, true, offsets.end) else {
                 return Ok(None);
             };
             let slices = self.load(extent).await?;
             let mut next = offset;
+            let mut needs_turn = false;
             for batch in slices.iter().flat_map(|slice| record_batch::batches(slice)) {
                 let Ok(batch) = batch else { break };
+                let look = visit(&batch, offset, turn.as_ref()).await;
+                if let Look::NeedsTurn = look {
+                    needs_turn = true;
+                    break;
+                }
                 next = batch.header().next_offset();
-                if let Some(found) = visit(&batch, offset) {
-                    return Ok(Some(found));
+                match look {
+                    Look::Found(found) => return Ok(Some(found)),
+                    // Others go first, and may need the memory.
+                    Look::Lied => break,
+                    Look::Passed | Look::NeedsTurn => {}
                 }
             }
-            if next == offset && self.log_start_offset() <= offset {
+            drop(slices);
+            turn = None;
+            if needs_turn {
+                turn = Some(self.partition.shared.turns.next().await);
+            } else if next == offset && self.log_start_offset() <= offset {
                 return Err(StorageError::OutOfMemory {
                     bytes: STEP_BYTES,
                     pool: self.partition.shared.reading.name(),
                 });
             }
             offset = next;
+            yield_now().await;
         }
     }
 
-    /// The first record that has the largest timestamp of all, among those that are durable.
+    /// The first record that has the largest timestamp of all, among those that are durable. The budget is as in
+    /// [`PartitionLog::offset_for_timestamp`].
     ///
     /// # Errors
     /// If a segment cannot be read.
-    pub async fn max_timestamp_offset(&self) -> Result<Option<Found>, StorageError> {
+    pub async fn max_timestamp_offset(&self, budget: &OpeningBudget) -> Result<Option<Found>, StorageError> {
         let start = self.log_start_offset();
         let Some(largest) = self.largest_timestamp(start) else {
             return Ok(None);
         };
-        if let Some(found) = self.first_with(largest, start).await? {
+        if let Some(found) = self.first_with(largest, start, budget).await? {
             return Ok(Some(found));
         }
         // It was deleted, and its segment is still there: what is left of that is looked through.
         let end = self.segment_end(start);
         let mut left: Option<(i64, i64)> = None;
-        let walked = self.walk_offsets(start..end, |batch, from| {
+        let walked = self.walk_offsets(start..end, async |batch, from, turn| {
             let header = batch.header();
             let mut look = |time_ms: i64| {
                 if time_ms >= 0 && left.is_none_or(|(known, _)| time_ms > known) {
@@ -115,14 +152,14 @@ impl PartitionLog {
                 }
             };
             if header.base_offset < from {
-                first_record(batch, from, |time_ms| {
+                let look_on = |time_ms| {
                     look(time_ms);
                     false
-                });
-            } else {
-                look(header.max_timestamp_ms);
+                };
+                return first_record(batch, from, turn, budget, look_on).await;
             }
-            None
+            look(header.max_timestamp_ms);
+            Look::Passed
         });
         walked.await?;
         let later = self.largest_timestamp(end);
@@ -132,7 +169,7 @@ impl PartitionLog {
             (None, Some(later)) => later,
             (None, None) => return Ok(None),
         };
-        self.first_with(largest, start).await
+        self.first_with(largest, start, budget).await
     }
 
     /// The first record of that time, from `start` on, in the batch that holds an offset.
@@ -140,22 +177,33 @@ impl PartitionLog {
         &self,
         (timestamp_ms, offset): (i64, i64),
         start: i64,
+        budget: &OpeningBudget,
     ) -> Result<Option<Found>, StorageError> {
-        let Ok(extent) = self.read(offset, 1, true, self.high_watermark()) else {
-            return Ok(None);
-        };
-        let slices: Vec<Slice> = self.load(extent).await?;
-        let batch = slices
-            .iter()
-            .flat_map(|slice| record_batch::batches(slice))
-            .next();
-        let Some(Ok(batch)) = batch else {
-            return Err(StorageError::OutOfMemory {
-                bytes: STEP_BYTES,
-                pool: self.partition.shared.reading.name(),
-            });
-        };
-        Ok(first_record(&batch, start, |time_ms| time_ms >= timestamp_ms))
+        let mut turn = None;
+        loop {
+            let Ok(extent) = self.read(offset, 1, true, self.high_watermark()) else {
+                return Ok(None);
+            };
+            let slices: Vec<Slice> = self.load(extent).await?;
+            let batch = slices
+                .iter()
+                .flat_map(|slice| record_batch::batches(slice))
+                .next();
+            let Some(Ok(batch)) = batch else {
+                return Err(StorageError::OutOfMemory {
+                    bytes: STEP_BYTES,
+                    pool: self.partition.shared.reading.name(),
+                });
+            };
+            let is_it = |time_ms| time_ms >= timestamp_ms;
+            match first_record(&batch, start, turn.as_ref(), budget, is_it).await {
+                Look::Found(found) => return Ok(Some(found)),
+                Look::Passed | Look::Lied => return Ok(None),
+                Look::NeedsTurn => {}
+            }
+            drop(slices);
+            turn = Some(self.partition.shared.turns.next().await);
+        }
     }
 
     /// Where the segment ends that an offset is in, as far as it can be read.
@@ -249,30 +297,59 @@ fn unmigrated_pieces(state: &State, from: i64, high_watermark: i64) -> impl Iter
 }
 
 /// The first record from `from` on whose time satisfies `is_it`. A batch that cannot be opened answers with its first
-/// offset and its largest time: a client wrote something else into it than records.
-fn first_record(batch: &RecordBatch<'_>, from: i64, mut is_it: impl FnMut(i64) -> bool) -> Option<Found> {
+/// offset and its largest time: a client wrote something else into it than records. So does one that is not opened
+/// because the budget is spent.
+async fn first_record(
+    batch: &RecordBatch<'_>,
+    from: i64,
+    turn: Option<&Turn>,
+    budget: &OpeningBudget,
+    mut is_it: impl FnMut(i64) -> bool,
+) -> Look {
     let header = batch.header();
     let epoch = header.partition_leader_epoch;
-    let whole = (header.base_offset.max(from), header.max_timestamp_ms, epoch);
-    if header.attributes.is_log_append_time() {
-        return is_it(header.max_timestamp_ms).then_some(whole);
-    }
-    let unpacked = header
-        .attributes
-        .compression()
-        .and_then(|codec: Compression| codec.decompress(batch.records_bytes(), UNPACKED_BYTES_MAX).ok());
-    let Some(unpacked) = unpacked else {
-        return is_it(header.max_timestamp_ms).then_some(whole);
+    let whole = |is_it: &mut dyn FnMut(i64) -> bool| {
+        if is_it(header.max_timestamp_ms) {
+            Look::Found((header.base_offset.max(from), header.max_timestamp_ms, epoch))
+        } else {
+            Look::Passed
+        }
     };
-    for record in wire::record::records(&unpacked, header.record_count) {
+    if header.attributes.is_log_append_time()
+        || header.attributes.compression().is_none()
+        || budget.is_spent()
+    {
+        return whole(&mut is_it);
+    }
+    let opened = match turn {
+        None => Opened::at_once(batch, budget),
+        Some(turn) => Opened::in_steps(batch, budget, turn).await,
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(OpenError::Busy) => return Look::NeedsTurn,
+        Err(OpenError::Unreadable(_) | OpenError::Spent) => return whole(&mut is_it),
+    };
+    let found = opened.each_record(|record| {
         let Ok(record) = record else {
-            return is_it(header.max_timestamp_ms).then_some(whole);
+            return ControlFlow::Break(whole(&mut is_it));
         };
         let offset = header.base_offset.saturating_add(i64::from(record.offset_delta));
         let time_ms = header.base_timestamp_ms.saturating_add(record.timestamp_delta_ms);
         if offset >= from && is_it(time_ms) {
-            return Some((offset, time_ms, epoch));
+            return ControlFlow::Break(Look::Found((offset, time_ms, epoch)));
+        }
+        ControlFlow::Continue(())
+    });
+    match found.await {
+        Some(look) => {
+            // What is needed for the answer is not what the budget is for.
+            budget.give_back(opened.inflated_bytes());
+            look
+        }
+        None => {
+            budget.spend(LIE_BYTES_MIN.max(batch.bytes().len()));
+            Look::Lied
         }
     }
-    None
 }

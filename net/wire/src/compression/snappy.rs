@@ -15,27 +15,46 @@ const JAVA_BLOCK_BYTES: usize = 32 << 10;
 /// Three bytes of snappy are at most a copy of 64: a block that claims more than this times its size is lying.
 const MAX_RATIO: usize = 22;
 
-pub(super) fn decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    let mut output = Vec::new();
-    let Some(blocks) = input.strip_prefix(&JAVA_MAGIC) else {
-        append_block(input, &mut output, limit_bytes)?;
-        return Ok(output);
-    };
-    let mut reader = Reader::new(blocks);
-    reader.array::<8>().map_err(|_| CORRUPT)?;
-    while reader.remaining() > 0 {
-        let length = reader
-            .i32()
-            .ok()
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or(CORRUPT)?;
-        append_block(
-            reader.take(length).map_err(|_| CORRUPT)?,
-            &mut output,
-            limit_bytes,
-        )?;
+/// The blocks of an input that are still to be opened.
+pub(super) enum Blocks<'a> {
+    Raw(&'a [u8]),
+    Java(Reader<'a>),
+}
+
+impl<'a> Blocks<'a> {
+    pub(super) fn of(input: &'a [u8]) -> Result<Blocks<'a>, CompressionError> {
+        let Some(blocks) = input.strip_prefix(&JAVA_MAGIC) else {
+            return Ok(Blocks::Raw(input));
+        };
+        let mut reader = Reader::new(blocks);
+        reader.array::<8>().map_err(|_| CORRUPT)?;
+        Ok(Blocks::Java(reader))
     }
-    Ok(output)
+
+    /// Opens the next one, and gives whether there was one.
+    pub(super) fn append_next(
+        &mut self,
+        output: &mut Vec<u8>,
+        limit_bytes: usize,
+    ) -> Result<bool, CompressionError> {
+        let block = match self {
+            &mut Blocks::Raw(block) => {
+                *self = Blocks::Java(Reader::new(&[]));
+                block
+            }
+            Blocks::Java(reader) if reader.remaining() == 0 => return Ok(false),
+            Blocks::Java(reader) => {
+                let length = reader
+                    .i32()
+                    .ok()
+                    .and_then(|length| usize::try_from(length).ok())
+                    .ok_or(CORRUPT)?;
+                reader.take(length).map_err(|_| CORRUPT)?
+            }
+        };
+        append_block(block, output, limit_bytes)?;
+        Ok(true)
+    }
 }
 
 const CORRUPT: CompressionError = CompressionError::Corrupt {
@@ -78,6 +97,13 @@ pub(super) fn compress(input: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
+        let mut output = Vec::new();
+        let mut blocks = Blocks::of(input)?;
+        while blocks.append_next(&mut output, limit_bytes)? {}
+        Ok(output)
+    }
 
     #[test]
     fn a_raw_block_is_read_as_well() {
