@@ -174,7 +174,9 @@ pub(crate) async fn recover(
             .copied()
             .filter(|_| !dropped.contains(&id))
     };
-    let torn = unproven.first_torn(evidence, spec_of, &recovery.starts, &shared).await?;
+    let torn = unproven
+        .first_torn(evidence, spec_of, &recovery.starts, &shared)
+        .await?;
     let end = torn.unwrap_or(end);
     let replay = saved.replay;
     for partition in saved.partitions {
