@@ -518,8 +518,10 @@ mod tests {
             create(&mut metadata.clone(), &[wanted("a_b", 1)])[0].error_code,
             ErrorCode::None
         );
-        let mut metadata = Metadata::default();
-        metadata.names = names;
+        let mut metadata = Metadata {
+            names,
+            ..Metadata::default()
+        };
         assert_eq!(
             create(&mut metadata, &[wanted("a_b", 1)])[0].error_code,
             ErrorCode::InvalidTopicException

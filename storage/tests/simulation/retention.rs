@@ -314,7 +314,9 @@ fn a_clock_that_is_wrong_at_a_start_removes_nothing_at_once() {
     let told = run(&mut simulator, host, config(24 * 3_600_000));
     simulator.run_for(70 * MINUTE);
     let looked = *told.lock().expect("it runs");
-    assert_eq!((looked.start, looked.ahead_ms), (1, 0));
+    assert_eq!(looked.start, 1);
+    // Both clocks are rounded to milliseconds.
+    assert!(looked.ahead_ms <= 1, "{} ms ahead", looked.ahead_ms);
 }
 
 #[test]
