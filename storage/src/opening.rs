@@ -39,8 +39,14 @@ impl OpeningBudget {
         self.left.set(self.left.get().saturating_sub(bytes));
     }
 
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.left.set(self.left.get().saturating_add(bytes));
+    /// What is left, in bytes.
+    pub(crate) fn left(&self) -> usize {
+        self.left.get()
+    }
+
+    /// What was spent since so much was left was not what the budget is for.
+    pub(crate) fn restore(&self, left: usize) {
+        self.left.set(left);
     }
 
     /// Whether nothing more may be inflated.

@@ -6,6 +6,7 @@ use wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTo
 use wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
+use wire::messages::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use wire::{API_TABLE, Array, Compression, ErrorCode, Request};
 
 use crate::support::{Broker, Client, batch, builder, now_ms, patched, sequenced};
@@ -223,6 +224,74 @@ fn latest(client: &mut Client, topic: &str) -> i64 {
     };
     let response: ListOffsetsResponse = client.call(5, &request).unwrap();
     response.topics[0].partitions[0].offset
+}
+
+#[test]
+fn batches_that_inflate_to_much_cost_a_request_no_more_than_its_share() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let broker = Broker::start();
+    let compacted = broker.client().create_topic(1, &[("cleanup.policy", "compact")]);
+    let bomb = builder(Compression::Gzip, &[&vec![0; 63 << 20]]).build();
+    let mut leader = broker.leader(&compacted, 0);
+    let mut other = broker.leader(&compacted, 0);
+    let partitions = [ProducePartition {
+        partition: 0,
+        records: Some(&bomb),
+    }; 40];
+    let topics = [ProduceTopic {
+        name: &compacted,
+        partitions: Array::from_slice(&partitions),
+    }];
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topics: Array::from_slice(&topics),
+        ..ProduceRequest::default()
+    };
+    let id = leader.send(9, &request);
+    let _: ApiVersionsResponse = other.call(3, &ApiVersionsRequest::default()).unwrap();
+    let response: ProduceResponse = leader.receive(9, id).unwrap();
+    let codes = response.topics[0].partitions.iter().map(|part| part.error_code);
+    let codes: Vec<ErrorCode> = codes.collect();
+    assert_eq!(codes[..2], [ErrorCode::InvalidRecord; 2], "they have no keys");
+    assert_eq!(
+        codes[2..],
+        [ErrorCode::RequestTimedOut; 38],
+        "it has had its share"
+    );
+    // The next request has its own.
+    let part = leader.produce(9, &compacted, 0, -1, Some(&bomb)).unwrap();
+    assert_eq!(part.error_code, ErrorCode::InvalidRecord);
+
+    let plain = broker.client().create_topic(1, &[]);
+    let mut leader = broker.leader(&plain, 0);
+    let now = now_ms();
+    let lie = patched(bomb, 35, &(now + 2_000_000).to_be_bytes());
+    for _ in 0..6 {
+        let part = leader.produce(9, &plain, 0, -1, Some(&lie)).unwrap();
+        assert_eq!(part.error_code, ErrorCode::None);
+    }
+    let partitions = [ListOffsetsPartition {
+        timestamp: now + 1_000_000,
+        ..ListOffsetsPartition::default()
+    }];
+    let topics = [ListOffsetsTopic {
+        name: &plain,
+        partitions: Array::from_slice(&partitions),
+    }];
+    let request = ListOffsetsRequest {
+        topics: Array::from_slice(&topics),
+        ..ListOffsetsRequest::default()
+    };
+    let response: ListOffsetsResponse = leader.call(7, &request).unwrap();
+    let part = response.topics[0].partitions[0];
+    assert_eq!(
+        (part.offset, part.timestamp),
+        (2, now + 2_000_000),
+        "the third is believed"
+    );
 }
 
 #[test]

@@ -321,6 +321,7 @@ async fn first_record(
     {
         return whole(&mut is_it);
     }
+    let left = budget.left();
     let opened = match turn {
         None => Opened::at_once(batch, budget),
         Some(turn) => Opened::in_steps(batch, budget, turn).await,
@@ -344,7 +345,7 @@ async fn first_record(
     match found.await {
         Some(look) => {
             // What is needed for the answer is not what the budget is for.
-            budget.give_back(opened.inflated_bytes());
+            budget.restore(left);
             look
         }
         None => {
