@@ -483,14 +483,10 @@ fn answers_behind_a_long_poll_make_room_for_others() {
     let address = server.address();
     let patient = simulator.host(0);
     simulator.start(patient, MEMORY, move || async move {
-        let mut streams = Vec::new();
-        for id in 0..2 {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let poll = frame(id, Ask::LongPoll(u32::MAX), 0);
-            let much = frame(id, Ask::Bytes(1_200_000), 0);
-            stream.send_all(vec![poll.into(), much.into()]).await.unwrap();
-            streams.push(stream);
-        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        let poll = frame(1, Ask::LongPoll(u32::MAX), 0);
+        let much = frame(2, Ask::Bytes(2_200_000), 0);
+        stream.send_all(vec![poll.into(), much.into()]).await.unwrap();
         std::future::pending::<()>().await;
     });
     simulator.run_for(Duration::from_secs(1));
@@ -503,7 +499,7 @@ fn answers_behind_a_long_poll_make_room_for_others() {
         }
         (clock::now() - before).as_secs()
     });
-    assert!(seconds <= 12, "{seconds}");
+    assert!(seconds <= 15, "{seconds}");
     simulator.kill(patient);
     server.ends(&mut simulator);
 }
