@@ -518,7 +518,11 @@ impl Dumping<'_> {
         // The one place that knows what each kind of entry carries.
         let (kind, topic, batch) = match entry.kind {
             // A part of one is none.
-            Kind::Inline => ("INLINE", None, payload.filter(|payload| is_batch_of(entry, payload))),
+            Kind::Inline => (
+                "INLINE",
+                None,
+                payload.filter(|payload| is_batch_of(entry, payload)),
+            ),
             Kind::Direct => ("DIRECT", None, None),
             Kind::Open => ("OPEN", payload, None),
             Kind::Start => ("START", None, None),
@@ -643,7 +647,9 @@ fn hex(number: u32) -> Value {
 
 /// Whether an entry's payload is the whole batch, as far as its header says.
 fn is_batch_of(entry: &Entry, payload: &[u8]) -> bool {
-    let header = payload.first_chunk::<BATCH_HEADER_BYTES>().map(BatchHeader::decode);
+    let header = payload
+        .first_chunk::<BATCH_HEADER_BYTES>()
+        .map(BatchHeader::decode);
     header.is_some_and(|header| {
         header.batch_bytes() == payload.len() && header.base_offset == entry.base_offset
     })
