@@ -1,10 +1,12 @@
 //! Single steps: deleted records, dropped partitions, memory that others hold, directories that nobody claims.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::Simulator;
+use ring::simulator::{Simulator, for_each_seed};
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
     ShardLog, ShardOptions, TopicPartition,
@@ -13,6 +15,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
 
 use crate::life::{DATA, LOG_MEMORY_BYTES, RING_BYTES};
+use crate::{LIMIT, seeds};
 
 const ID: TopicPartition = TopicPartition {
     topic_id: 7,
@@ -128,6 +131,65 @@ fn a_deletion_that_nobody_waits_for_any_more_is_applied_without_a_restart() {
         shard.stop().await.expect("stopped");
     });
     ended.expect("the log's start moves");
+}
+
+#[test]
+fn a_kill_before_a_deletion_is_durable_finds_what_was_not_deleted() {
+    for_each_seed(seeds(), |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(64 << 20);
+        let ids = [1, 0].map(|partition| TopicPartition { partition, ..ID });
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let shard = open_with(2).await;
+            // More than a block: less would be in the checkpoint.
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(&NewRecord {
+                value: Some(&[7; 20_000]),
+                ..NewRecord::default()
+            });
+            let bytes = builder.build();
+            let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
+            for id in ids {
+                let log = shard.partition(id).expect("it is there");
+                log.append(&bytes, &header).expect("there is room");
+            }
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = is_asked.clone();
+        simulator.start(host, 64 << 20, move || async move {
+            let shard = open_with(2).await;
+            let [first, second] = ids.map(|id| shard.partition(id).expect("it is there"));
+            let moved = first.moved();
+            let moved = moved.wait();
+            let deleting = spawn(Class::Latency, async move {
+                first.delete_records(1).await.expect("deleted");
+            });
+            // Now a migration removes the first one's files, and looks at the second before that.
+            moved.await;
+            asked.store(true, Ordering::Relaxed);
+            second.delete_records(1).await.expect("deleted");
+            deleting.await;
+            std::future::pending::<()>().await;
+        });
+        assert!(simulator.run_until(LIMIT, |_| is_asked.load(Ordering::Relaxed)));
+        let lives_ns = simulator.random_u64() % 300_000;
+        simulator.run_for(Duration::from_nanos(lives_ns));
+        // A name that was removed may come back after a power cut.
+        simulator.kill(host);
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let shard = open_with(2).await;
+            let [first, second] = ids.map(|id| shard.partition(id).expect("it is there"));
+            assert_eq!((first.log_start_offset(), first.log_end_offset()), (1, 1));
+            assert_eq!(second.log_end_offset(), 1);
+            if second.log_start_offset() == 0 {
+                let extent = second.read(0, 1 << 20, true, 1).expect("it is there");
+                assert_eq!(second.load(extent).await.expect("readable").len(), 1);
+            }
+        });
+        ended.expect("it ends");
+    });
 }
 
 #[test]
