@@ -58,7 +58,7 @@ fn encode(manifest: &Manifest) -> String {
     text
 }
 
-pub(crate) fn decode(text: &str) -> Option<Manifest> {
+fn decode(text: &str) -> Option<Manifest> {
     let (body, crc) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let crc = u32::from_str_radix(crc.strip_prefix("crc32c=")?, 16).ok()?;
     let lines = format!("{body}\n");

@@ -18,7 +18,7 @@ use crate::error::StorageError;
 use crate::files::read_small;
 use crate::id::to_base64;
 use crate::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
-use crate::journal::LARGEST_RECORD_MAX;
+use crate::journal::largest_record_of;
 use crate::journal::record::{self, Bounds, Entry, Kind, RecordHeader};
 use crate::journal::superblock::{self, SUPERBLOCK_BYTES, Superblock};
 
@@ -350,9 +350,11 @@ impl Dumping<'_> {
         let superblock = self.superblocks(&mut source).await?;
         // Without a superblock every block that a journal may have is tried.
         let block_bytes = superblock.map_or(512, |superblock| superblock.block_bytes as usize);
-        let largest_record = LARGEST_RECORD_MAX + (128 << 10);
-        let largest_record =
-            superblock.map_or(largest_record, |superblock| superblock.largest_record as usize);
+        // Whatever a superblock says: so much is read at a time.
+        let most = largest_record_of(u64::MAX);
+        let largest_record = superblock
+            .map_or(most, |superblock| superblock.largest_record as usize)
+            .min(most);
         let first = superblock.map_or(0, |superblock| 2 * u64::from(superblock.block_bytes));
         let end = superblock.map_or(u64::MAX, |superblock| first + superblock.ring_bytes);
         let end = end.min(source.len());
