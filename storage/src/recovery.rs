@@ -166,16 +166,17 @@ pub(crate) async fn recover(
     let Scan::End { at: end, evidence } = scan else {
         unreachable!("the first pass never pauses")
     };
-    let dropped = &recovery.dropped;
-    let spec_of = |id| {
-        recovery
-            .specs
-            .get(&id)
-            .copied()
-            .filter(|_| !dropped.contains(&id))
+    // Who only looks is told of no partitions: those that the checkpoint knows are meant.
+    let topics: BTreeMap<TopicPartition, &str> = match access {
+        Access::ReadWrite => specs.iter().map(|spec| (spec.id, &*spec.topic)).collect(),
+        Access::ReadOnly => (saved.partitions.iter())
+            .map(|saved| (saved.id, &*saved.topic))
+            .collect(),
     };
+    let dropped = &recovery.dropped;
+    let topic_of = |id| topics.get(&id).copied().filter(|_| !dropped.contains(&id));
     let torn = unproven
-        .first_torn(evidence, spec_of, &recovery.starts, &shared)
+        .first_torn(evidence, topic_of, &recovery.starts, &shared)
         .await?;
     let end = torn.unwrap_or(end);
     let replay = saved.replay;

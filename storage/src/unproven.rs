@@ -16,7 +16,7 @@ use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind, RecordHeader};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::take;
-use crate::partition::{LogShared, PartitionSpec, directory_name};
+use crate::partition::{LogShared, directory_name};
 
 /// Read at a time, in bytes.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -45,21 +45,21 @@ impl Unproven {
     }
 
     /// The first record after `evidence` whose blocks are not in their segments. What is there is durable when this
-    /// returns. Partitions that `spec_of` does not know are no matter: their files may have gone, as those of deleted
+    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone, as those of deleted
     /// records may: `starts` says where logs begin, as far as the journal knows.
     pub(crate) async fn first_torn<'a>(
         &self,
         evidence: u64,
-        spec_of: impl Fn(TopicPartition) -> Option<&'a PartitionSpec>,
+        topic_of: impl Fn(TopicPartition) -> Option<&'a str>,
         starts: &BTreeMap<TopicPartition, i64>,
         shared: &LogShared,
     ) -> Result<Option<ReplayStart>, StorageError> {
         for (at, entry) in self.blocks.iter().filter(|(at, _)| at.seq > evidence) {
             let start = starts.get(&entry.id).copied().unwrap_or(0);
-            let Some(spec) = spec_of(entry.id).filter(|_| entry.next_offset > start) else {
+            let Some(topic) = topic_of(entry.id).filter(|_| entry.next_offset > start) else {
                 continue;
             };
-            if !is_there(entry, spec, shared).await? {
+            if !is_there(entry, topic, shared).await? {
                 return Ok(Some(*at));
             }
         }
@@ -68,10 +68,8 @@ impl Unproven {
 }
 
 /// Whether the blocks of an entry are in its segment; durably, then.
-async fn is_there(entry: &Entry, spec: &PartitionSpec, shared: &LogShared) -> Result<bool, StorageError> {
-    let directory = shared
-        .directory
-        .join(directory_name(&spec.topic, spec.id.partition));
+async fn is_there(entry: &Entry, topic: &str, shared: &LogShared) -> Result<bool, StorageError> {
+    let directory = shared.directory.join(directory_name(topic, entry.id.partition));
     let path = log_path(&directory, entry.segment_base);
     let options = OpenOptions {
         read: true,

@@ -213,7 +213,8 @@ fn batches_that_lie_of_their_time_cost_others_no_more_than_a_step_and_a_request_
             Some((LIES, 900))
         );
         let steps = LIES as usize * (LIE_MIB + 1);
-        assert!(turns.get() >= steps, "{} turns in {steps} steps", turns.get());
+        // Its first turn may come after the first step.
+        assert!(turns.get() + 1 >= steps, "{} turns in {steps} steps", turns.get());
         drop(other);
 
         // Four are opened, the fifth is believed.

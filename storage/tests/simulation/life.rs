@@ -41,6 +41,13 @@ pub(crate) struct Plan {
     pub(crate) topics_change: bool,
 }
 
+impl Plan {
+    /// The first life of a run has all of it in the journal, and no partition a directory before the first migration.
+    fn direct_bytes_min(&self) -> usize {
+        [usize::MAX, 4 << 10, 16 << 10, 48 << 10][(self.number as usize - 1) % 4]
+    }
+}
+
 pub(crate) fn lock(model: &Shared) -> MutexGuard<'_, Model> {
     model.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -129,7 +136,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             directory: DATA.into(),
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
-            direct_bytes_min: [4 << 10, 16 << 10, 48 << 10][plan.number as usize % 3],
+            direct_bytes_min: plan.direct_bytes_min(),
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: RETENTION_CHECK_INTERVAL,
         };

@@ -64,7 +64,7 @@ fn path_of(simulator: &Simulator, host: HostId, name: &str) -> String {
 #[test]
 fn a_rotten_bit_in_the_journal_is_reported_or_was_not_needed() {
     // In few runs the rot may miss all that is needed.
-    const RUNS_ENOUGH: u32 = 16;
+    const RUNS_ENOUGH: u32 = 100;
     let (runs, reported) = (AtomicU32::new(0), AtomicU32::new(0));
     for_each_seed(seeds(), |seed| {
         let (mut simulator, host, model) = filled(seed);
