@@ -210,6 +210,8 @@ impl Inner {
         directory::sync_file_system(data)
             .await
             .map_err(StorageError::io("flush", data))?;
+        // A flush of a segment that failed for a commit may have been told of what this one was not.
+        self.committer.settle().await?;
         let generation = self.next_generation.get();
         let checkpoint = Checkpoint {
             generation,

@@ -499,6 +499,26 @@ impl Committer {
         self.shared.fence(error);
     }
 
+    /// Waits until every record that is being written has ended.
+    ///
+    /// # Errors
+    /// If one has failed.
+    pub(crate) async fn settle(&self) -> Result<(), StorageError> {
+        let written_seq = self.shared.state.borrow().head.seq;
+        loop {
+            let progress = self.shared.progress.wait();
+            {
+                let state = self.shared.state.borrow();
+                match &state.failure {
+                    None | Some(StorageError::Stopped) if state.durable.seq >= written_seq => return Ok(()),
+                    None | Some(StorageError::Stopped) => {}
+                    Some(error) => return Err(error.clone()),
+                }
+            }
+            progress.await;
+        }
+    }
+
     /// Waits until everything that was appended is durable, then takes nothing more.
     pub(crate) async fn stop(&self) -> Result<(), StorageError> {
         loop {

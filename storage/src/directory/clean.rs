@@ -71,8 +71,12 @@ impl LogDirectory {
         if others_are_there {
             return Ok(false);
         }
-        let (newest, _) = checkpoint::read(path, &superblock, &self.pool).await?;
-        Ok(!newest.partitions.is_empty())
+        match checkpoint::read(path, &superblock, &self.pool).await {
+            Ok((newest, _)) => Ok(!newest.partitions.is_empty()),
+            // They are whole before the manifest names the journal: the start that made it went no further.
+            Err(StorageError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
