@@ -314,6 +314,11 @@ class Lives:
             self.broker.wait_ready()
             self.starts.append(self.broker.ready_after)
 
+    def stop(self, history):
+        status = self.broker.stop()
+        if status not in (0, 143):   # 143: a Java process ended by SIGTERM
+            history.fault(f"SIGTERM: exit status {status}")
+
     def again(self, may_change):
         """After its end. With `may_change` it sometimes has another number of shards."""
         others = [n for n in range(1, self.a.shards + 1) if n != self.shards]
@@ -420,15 +425,13 @@ def main():
                 history.fault(f"{member.name} does not end {LIMIT_S} s after it was asked to")
         reader.read()
         for number in range(1, a.shards + 1):     # in peace, with each number of shards
-            if status := lives.broker.stop():
-                history.fault(f"SIGTERM: exit status {status}")
+            lives.stop(history)
             lives.shards, lives.other_shards = number, lives.other_shards + (number != lives.shards)
             lives.again(may_change=False)
             lives.wait_ready()
             reader.read()
         shortened = shortened_logs(a)
-        if status := lives.broker.stop():
-            history.fault(f"SIGTERM: exit status {status}")
+        lives.stop(history)
     finally:
         stop.set()
         if lives.broker.process.poll() is None:
