@@ -3,6 +3,8 @@
 # reload, committed offsets never go back, and no commit of an old generation is taken.
 #   coordinator_kills.sh [--kills 100] [--seconds S] [--seed N] [--shards 3] [--work DIR] [--port P] [--no-build] ...
 # All options: coordinator_kills.sh --help. What happened is in DIR/history, as logcheck.py reads it.
+# For Apache Kafka: --shards 1 --kills 2 --seconds 24 --broker-command 'broker/tests/tools/kafka.sh run {port} {data} log.flush.interval.messages=1
+#   broker.session.timeout.ms=1000 broker.heartbeat.interval.ms=200 group.min.session.timeout.ms=200 group.initial.rebalance.delay.ms=100'
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
