@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A broker of its own for a test, on free ports, in a directory that goes with it.
 pub struct Broker {
@@ -162,8 +163,30 @@ struct Ready {
     admin: String,
 }
 
-/// Starts a broker, and waits until it serves.
+/// Starts a broker, and waits until it serves. The ports of its shards follow from the first one: another test's
+/// connection may have one of them, for a while.
 fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Process, Ready) {
+    const TRIES: u32 = 40;
+    for _ in 1..TRIES {
+        let (mut process, ready) = try_spawn(directory, port, shards, arguments);
+        if let Some(ready) = ready {
+            return (process, ready);
+        }
+        process.child.wait().expect("it was started here");
+        let said = process.said.take().expect("it ends once").join();
+        let said = said.expect("its standard error can be read");
+        assert!(
+            said.contains("Address already in use"),
+            "the broker ended: {said}"
+        );
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let (process, ready) = try_spawn(directory, port, shards, arguments);
+    (process, ready.expect("the broker ended"))
+}
+
+/// The same, once. `None` if it ended.
+fn try_spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Process, Option<Ready>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
         .args(["start", "--port", port, "--shards", &shards.to_string()])
         .args(["--set", "journal.bytes=8388608"])
@@ -188,16 +211,15 @@ fn spawn(directory: &Path, port: &str, shards: u32, arguments: &[String]) -> (Pr
 }
 
 /// Waits for "millstream ready", and takes the first address of the line, and of the line of the metrics before it.
-fn ready(mut output: BufReader<impl Read + Send + 'static>) -> Ready {
+/// `None` if the broker ends before.
+fn ready(mut output: BufReader<impl Read + Send + 'static>) -> Option<Ready> {
     let mut line = String::new();
     let mut admin = String::new();
     loop {
         line.clear();
-        assert_ne!(
-            output.read_line(&mut line).expect("its output can be read"),
-            0,
-            "the broker ended"
-        );
+        if output.read_line(&mut line).expect("its output can be read") == 0 {
+            return None;
+        }
         if let Some(url) = line.strip_prefix("millstream metrics http://") {
             admin = url.trim_end().trim_end_matches("/metrics").to_owned();
         }
@@ -209,7 +231,7 @@ fn ready(mut output: BufReader<impl Read + Send + 'static>) -> Ready {
                 .expect("an address in the ready line")
                 .to_owned();
             std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-            return Ready { address, admin };
+            return Some(Ready { address, admin });
         }
     }
 }
