@@ -18,7 +18,7 @@ const JOURNAL_BYTES: u64 = 8 << 20;
 const MEMORY_BYTES: usize = 64 << 20;
 const PARTITIONS: i32 = 30;
 const BATCH_BYTES: usize = 50 << 10;
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 16;
 
 /// Of each partition: up to where it was acknowledged.
 type Acknowledged = Arc<Mutex<Vec<i64>>>;
