@@ -5,10 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ring::file::{File, OpenOptions};
-
 use crate::error::StorageError;
-use crate::files::replace;
+use crate::files::{open_if_there, replace};
 use crate::id::TopicPartition;
 use crate::journal::superblock::{ReplayStart, Superblock};
 use crate::leader_epochs::LeaderEpochs;
@@ -140,14 +138,8 @@ pub(crate) async fn read_file(
     pool: &ring::buffer::Pool,
 ) -> Result<Option<Vec<u8>>, StorageError> {
     const STEP: usize = 256 << 10;
-    let options = OpenOptions {
-        read: true,
-        ..OpenOptions::default()
-    };
-    let file = match File::open(path, options).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StorageError::io("open", path)(error)),
+    let Some(file) = open_if_there(path, false).await? else {
+        return Ok(None);
     };
     let length = file.len().await.map_err(StorageError::io("look at", path))?;
     if length > CHECKPOINT_BYTES_MAX {

@@ -122,6 +122,20 @@ pub(crate) async fn read_index(path: &Path, pool: &Pool) -> Vec<u8> {
     read_small(path, pool).await.unwrap_or_default()
 }
 
+/// A file opened for reading, direct or not; `None` if there is none.
+pub(crate) async fn open_if_there(path: &Path, direct: bool) -> Result<Option<File>, StorageError> {
+    let options = OpenOptions {
+        read: true,
+        direct,
+        ..OpenOptions::default()
+    };
+    match File::open(path, options).await {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("open", path)(error)),
+    }
+}
+
 /// A whole small file; empty if there is none. See [`read_if_there`].
 pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, StorageError> {
     Ok(read_if_there(path, pool).await?.unwrap_or_default())
@@ -133,14 +147,8 @@ pub(crate) async fn read_small(path: &Path, pool: &Pool) -> Result<Vec<u8>, Stor
 /// If it cannot be read, or is too large to be one of ours: that is never the same as a file that is not there.
 pub(crate) async fn read_if_there(path: &Path, pool: &Pool) -> Result<Option<Vec<u8>>, StorageError> {
     const STEP: usize = 64 << 10;
-    let options = OpenOptions {
-        read: true,
-        ..OpenOptions::default()
-    };
-    let file = match File::open(path, options).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StorageError::io("open", path)(error)),
+    let Some(file) = open_if_there(path, false).await? else {
+        return Ok(None);
     };
     let length = file.len().await.map_err(StorageError::io("look at", path))?;
     let mut bytes = Vec::new();

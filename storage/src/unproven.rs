@@ -8,10 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ring::file::{File, OpenOptions};
-
 use crate::error::StorageError;
-use crate::files::log_path;
+use crate::files::{log_path, open_if_there};
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind, RecordHeader};
 use crate::journal::superblock::ReplayStart;
@@ -45,8 +43,8 @@ impl Unproven {
     }
 
     /// The first record after `evidence` whose blocks are not in their segments. What is there is durable when this
-    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone, as those of deleted
-    /// records may: `starts` says where logs begin, as far as the journal knows.
+    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone. So may those of
+    /// records that are deleted: `starts` says where logs begin, as far as the journal knows.
     pub(crate) async fn first_torn<'a>(
         &self,
         evidence: u64,
@@ -71,15 +69,8 @@ impl Unproven {
 async fn is_there(entry: &Entry, topic: &str, shared: &LogShared) -> Result<bool, StorageError> {
     let directory = shared.directory.join(directory_name(topic, entry.id.partition));
     let path = log_path(&directory, entry.segment_base);
-    let options = OpenOptions {
-        read: true,
-        direct: true,
-        ..OpenOptions::default()
-    };
-    let file = match File::open(&path, options).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(StorageError::io("open", &path)(error)),
+    let Some(file) = open_if_there(&path, true).await? else {
+        return Ok(false);
     };
     // Of a batch within a run: it begins and ends anywhere in the blocks, which are read whole.
     let block = u64::from(shared.block_bytes);

@@ -13,7 +13,7 @@ use net::Reply;
 use ring::clock::Instant;
 use storage::{
     AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpeningBudget, PartitionLog, ProducerCheck,
-    StorageError,
+    ROOM_RETRY, StorageError,
 };
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
@@ -30,8 +30,6 @@ use crate::shard::{LocalTopic, Place, Shard, World};
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// How long a request waits for room in the journal: less than the time after which clients give up on a request.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
-/// How soon a wait for room looks again.
-const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// The most records that a request's answer says are the bad ones, for all of its batches; of each batch one at least.
 const RECORD_ERRORS_MAX: usize = 10_000;
 /// The first version whose answer names the new leader (KIP-951).

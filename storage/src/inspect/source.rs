@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ring::buffer::{Buffer, Pool};
-use ring::file::{File, OpenOptions};
+use ring::file::File;
 use wire::BatchHeader;
 use wire::record_batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, MAGIC_V2};
 
 use super::segment::{SeenBatch, Step};
 use crate::error::StorageError;
+use crate::files::open_if_there;
 use crate::journal::take;
 
 /// Read at a time, in bytes.
@@ -32,14 +33,8 @@ pub(super) struct Source {
 impl Source {
     /// Opens a file for reading; `None` if it is not there.
     pub(super) async fn open(path: &Path, pool: &Pool) -> Result<Option<Source>, StorageError> {
-        let options = OpenOptions {
-            read: true,
-            ..OpenOptions::default()
-        };
-        let file = match File::open(path, options).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StorageError::io("open", path)(error)),
+        let Some(file) = open_if_there(path, false).await? else {
+            return Ok(None);
         };
         let file_bytes = file.len().await.map_err(StorageError::io("look at", path))?;
         Ok(Some(Source {

@@ -1,4 +1,5 @@
-//! A replay that memory is too short for: what was read so far is migrated, and it goes on.
+//! A replay that memory is too short for: what was read so far is migrated, and it goes on. And what a checkpoint says
+//! while batches are on their way.
 
 use std::path::Path;
 
@@ -204,4 +205,39 @@ fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnatio
         assert_eq!(names, [METADATA_FILE]);
     });
     third.expect("it ends");
+}
+
+#[test]
+fn a_checkpoint_knows_of_producers_what_it_knows_of_their_batches() {
+    let mut simulator = Simulator::new(2);
+    let host = simulator.host(1 << 30);
+    let done = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        let no_migration = shard.inner.migration.pause().await;
+        let log = shard.partition(spec(KEPT).id).expect("it is there");
+        for sequence in 0..3 {
+            let mut builder = BatchBuilder::new(Compression::None).producer(7, 0, sequence);
+            builder.push(&NewRecord::default());
+            let bytes = builder.build();
+            let (batch, _) = RecordBatch::parse(&bytes).expect("a batch");
+            let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
+            // The last is on its way: a crash may take it back, and its producer sends it again.
+            if sequence < 2 {
+                appended.ticket.durable().await.expect("durable");
+            }
+            if sequence == 0 {
+                let up_to_seq = shard.inner.committer.durable().seq - 1;
+                log.migrate(up_to_seq).await.expect("migrated");
+            }
+        }
+        drop(no_migration);
+        log.checkpoint()
+    });
+    let saved = done.expect("it ends");
+    let known: Vec<_> = saved
+        .producers
+        .iter()
+        .flat_map(|producer| producer.batches.iter().map(|batch| batch.base_offset))
+        .collect();
+    assert_eq!((saved.next_offset, known), (1, vec![0]));
 }
