@@ -72,6 +72,11 @@ impl StorageError {
         }
     }
 
+    /// Whether the file system is full.
+    pub(crate) fn is_no_space(&self) -> bool {
+        matches!(self, StorageError::Io { error, .. } if error.kind == io::ErrorKind::StorageFull)
+    }
+
     pub(crate) fn corrupt(path: &Path, position: u64, what: impl Into<String>) -> StorageError {
         StorageError::Corrupt {
             path: path.to_path_buf(),

@@ -107,7 +107,7 @@ pub fn segment_index(data: &[u8]) {
         let whole = bytes.len() - bytes.len() % index::INDEX_ENTRY_BYTES;
         assert_eq!(index::encode_offsets(&entries), bytes[..whole]);
         for entry in &entries {
-            assert_eq!(index::floor(&entries, entry.relative_offset), entry.position);
+            assert_eq!(index::floor(&entries, entry.relative_offset), Some(*entry));
         }
     }
     if let Some(entries) = index::decode_times(bytes) {

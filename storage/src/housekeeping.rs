@@ -69,6 +69,14 @@ impl Inner {
     async fn remove_old_segments(&self) {
         let clock = &self.shared.clock;
         let correction = clock.look();
+        if correction.is_some() {
+            // A later life learns of it from a checkpoint alone.
+            self.shared.is_checkpoint_due.set(true);
+            self.shared
+                .committer
+                .get()
+                .inspect(|committer| committer.progress().notify_all());
+        }
         let mut walk = Walk::default();
         while let Some(logs) = walk.next_step(&self.partitions) {
             let mut deletions = Vec::new();

@@ -119,10 +119,10 @@ impl IndexCount {
     }
 }
 
-/// Where to begin to look for an offset: at the last batch whose entry is not past it.
-pub(crate) fn floor(entries: &[IndexEntry], relative_offset: u32) -> u32 {
+/// Where to begin to look for an offset: at the last batch whose entry is not past it; if there is none, at the first byte.
+pub(crate) fn floor(entries: &[IndexEntry], relative_offset: u32) -> Option<IndexEntry> {
     let after = entries.partition_point(|entry| entry.relative_offset <= relative_offset);
-    after.checked_sub(1).map_or(0, |index| entries[index].position)
+    after.checked_sub(1).map(|index| entries[index])
 }
 
 /// From where on a record at or after a time may be: past everything that is known to be older.
@@ -210,11 +210,12 @@ mod tests {
         let index = filled();
         let positions: Vec<u32> = index.offsets.iter().map(|entry| entry.position).collect();
         assert_eq!(positions, [2_000, 4_000, 6_000, 8_000]);
-        assert_eq!(floor(&index.offsets, 28), 0);
-        assert_eq!(floor(&index.offsets, 29), 2_000);
-        assert_eq!(floor(&index.offsets, 48), 2_000);
-        assert_eq!(floor(&index.offsets, 1_000), 8_000);
-        assert_eq!(floor(&[], 5), 0);
+        let position = |relative_offset| floor(&index.offsets, relative_offset).map(|entry| entry.position);
+        assert_eq!(position(28), None);
+        assert_eq!(position(29), Some(2_000));
+        assert_eq!(position(48), Some(2_000));
+        assert_eq!(position(1_000), Some(8_000));
+        assert_eq!(floor(&[], 5), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use ring::directory;
 use ring::executor::{Class, Task, spawn};
@@ -46,6 +46,9 @@ struct Inner {
     checkpoints: Cell<u64>,
     /// One at a time.
     one: Semaphore,
+    /// Who keeps it together with others, and whoever asks whether there are such.
+    together: RefCell<Weak<Permit>>,
+    asking: Semaphore,
     /// The first error: a flush that failed once proves nothing when it is tried again.
     failure: RefCell<Option<StorageError>>,
     task: RefCell<Option<Task<()>>>,
@@ -72,6 +75,8 @@ impl Migration {
                 next_generation: Cell::new(next_generation),
                 checkpoints: Cell::new(0),
                 one: Semaphore::new(1),
+                together: RefCell::default(),
+                asking: Semaphore::new(1),
                 failure: RefCell::default(),
                 task: RefCell::default(),
             }),
@@ -94,6 +99,20 @@ impl Migration {
     /// While the permit is held no migration runs.
     pub(crate) async fn pause(&self) -> Permit {
         self.inner.one.acquire(1).await
+    }
+
+    /// The same, for steps that end soon: whoever comes while another has it shares it.
+    pub(crate) async fn pause_together(&self) -> Rc<Permit> {
+        let _asking = self.inner.asking.acquire(1).await;
+        let shared = self.inner.together.borrow().upgrade();
+        match shared {
+            Some(permit) => permit,
+            None => {
+                let permit = Rc::new(self.pause().await);
+                *self.inner.together.borrow_mut() = Rc::downgrade(&permit);
+                permit
+            }
+        }
     }
 
     /// The last migration, of a log that takes no more batches: every file ends at its exact length afterwards.
@@ -136,7 +155,7 @@ impl Inner {
         if self.committer.take_shortage() && (since > 0 || self.committer.keeps_more_than(newest)) {
             return true;
         }
-        if self.shared.has_deleted.replace(false) {
+        if self.shared.is_checkpoint_due.replace(false) {
             return true;
         }
         since >= self.committer.ring_bytes() / RING_PART
@@ -168,7 +187,16 @@ impl Inner {
         durable_bytes: u64,
     ) -> Result<(), StorageError> {
         for log in logs {
-            log.migrate(up_to_seq).await?;
+            match log.migrate(up_to_seq).await {
+                // What is reserved for direct writes is more than nothing, and nobody needs it.
+                Err(error) if error.is_no_space() => {
+                    for log in logs {
+                        log.give_back().await;
+                    }
+                    log.migrate(up_to_seq).await?;
+                }
+                migrated => migrated?,
+            }
         }
         self.committer.migrated(up_to_seq);
         self.migrated_bytes.set(durable_bytes);
@@ -197,7 +225,7 @@ impl Inner {
                 log.begin_where_committed();
             }
             log.remove_deleted(log.take_deleted(up_to_seq)).await;
-            log.rest();
+            log.rest().await;
         }
         self.write_segments(&logs, up_to_seq, durable_bytes).await?;
         if is_last {

@@ -127,7 +127,8 @@ impl<'a> Opened<'a> {
             Ok(section) => Ok(Opened::new(batch, section, budget)),
             Err(CompressionError::TooLarge { .. }) => Err(OpenError::Busy),
             Err(error) => {
-                budget.spend(batch.bytes().len());
+                // So much may have been inflated before its end was found to be bad.
+                budget.spend(most.min(STEP_BYTES).max(batch.bytes().len()));
                 Err(OpenError::Unreadable(error))
             }
         }
@@ -276,6 +277,20 @@ mod tests {
         let opened: Vec<_> = (0..4).map(|_| Opened::at_once(&batch, &budget).err()).collect();
         let spent = Some(OpenError::Spent);
         assert_eq!(opened, [None, None, spent, spent]);
+    }
+
+    #[test]
+    fn what_ends_badly_is_paid_for() {
+        let mut bytes = zeroes(Compression::Gzip, 1_000_000);
+        *bytes.last_mut().unwrap() ^= 1;
+        let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+        let budget = OpeningBudget::new(4 * STEP_BYTES);
+        let mut opened = 0;
+        while let Err(OpenError::Unreadable(_)) = Opened::at_once(&batch, &budget) {
+            opened += 1;
+            assert!(opened <= 4, "a request may have any number inflated");
+        }
+        assert!(budget.is_spent());
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(crate) async fn recover(
         directory: data,
         block_bytes: superblock.block_bytes,
         reading_shortage: Shortage::default(),
-        has_deleted: std::cell::Cell::new(false),
+        is_checkpoint_due: std::cell::Cell::new(false),
         removed_segments: Counter::new(),
         removed_bytes: Counter::new(),
         clock: Rc::new(SteadyClock::new((saved.time_ms > 0).then_some(saved.time_ms))),
@@ -151,18 +151,19 @@ pub(crate) async fn recover(
         report: RecoveryReport::default(),
     };
     let mut unproven = Unproven::default();
+    let mut endings = Vec::new();
     let scan = journal
         .scan(saved.replay, |scanned| {
-            let drops = scanned.entries.iter().filter(|entry| entry.kind == Kind::Drop);
-            recovery.dropped.extend(drops.map(|entry| entry.id));
             unproven.look_at(scanned.header, scanned.entries);
-            for entry in scanned.entries.iter().filter(|entry| entry.kind == Kind::Start) {
-                let start = recovery.starts.entry(entry.id).or_default();
-                *start = entry.base_offset.max(*start);
-            }
+            let ends = scanned
+                .entries
+                .iter()
+                .filter(|entry| matches!(entry.kind, Kind::Drop | Kind::Start));
+            endings.extend(ends.map(|entry| (scanned.header.seq, *entry)));
             Ok(Visit::Next)
         })
         .await?;
+    recovery.take_endings(&endings);
     let Scan::End { at: end, evidence } = scan else {
         unreachable!("the first pass never pauses")
     };
@@ -179,6 +180,9 @@ pub(crate) async fn recover(
         .first_torn(evidence, topic_of, &recovery.starts, &shared)
         .await?;
     let end = torn.unwrap_or(end);
+    // What follows a torn record never was.
+    endings.retain(|(seq, _)| *seq < end.seq);
+    recovery.take_endings(&endings);
     let replay = saved.replay;
     for partition in saved.partitions {
         recovery.restore(partition);
@@ -223,6 +227,20 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
+    /// What these entries, with the number of their record, say of partitions that end and logs that begin later.
+    fn take_endings(&mut self, entries: &[(u64, Entry)]) {
+        self.dropped.clear();
+        self.starts.clear();
+        for (_, entry) in entries {
+            if entry.kind == Kind::Drop {
+                self.dropped.insert(entry.id);
+            } else {
+                let start = self.starts.entry(entry.id).or_default();
+                *start = entry.base_offset.max(*start);
+            }
+        }
+    }
+
     fn restore(&mut self, saved: PartitionCheckpoint) {
         if self.dropped.contains(&saved.id) {
             return;
@@ -274,6 +292,7 @@ impl Recovery<'_> {
                     };
                     self.report.records += 1;
                     let mut parts = Vec::new();
+                    let mut within_blocks = BTreeSet::new();
                     for (entry, range) in scanned.entries.iter().zip(scanned.payloads) {
                         let payload = &scanned.bytes[range.clone()];
                         let place = Place {
@@ -291,7 +310,15 @@ impl Recovery<'_> {
                                 });
                                 match entry.goes_on {
                                     true => Ok(()),
-                                    false => self.apply_batch(&std::mem::take(&mut parts), header.time_ms),
+                                    false => self
+                                        .apply_batch(&std::mem::take(&mut parts), header.time_ms)
+                                        .map(|is_within| {
+                                            if is_within {
+                                                within_blocks.insert(entry.id);
+                                            } else {
+                                                within_blocks.remove(&entry.id);
+                                            }
+                                        }),
                                 }
                             }
                             _ => self.apply(entry, payload),
@@ -301,6 +328,13 @@ impl Recovery<'_> {
                                 format!("journal record {}, partition {}: {what}", header.seq, entry.id);
                             StorageError::corrupt(journal.path(), header.position, what)
                         })?;
+                    }
+                    if let Some(id) = within_blocks.first() {
+                        let what = format!(
+                            "journal record {}, partition {id}: its blocks are not whole",
+                            header.seq
+                        );
+                        return Err(StorageError::corrupt(journal.path(), header.position, what));
                     }
                     if !parts.is_empty() {
                         let what = format!("journal record {} ends within a batch", header.seq);
@@ -363,6 +397,7 @@ impl Recovery<'_> {
             self.check_files().await?;
         }
         for log in split {
+            log.cut_reserved().await?;
             log.migrate(end_seq).await?;
         }
         Ok(())
@@ -403,11 +438,12 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn apply_batch(&mut self, parts: &[Part<'_>], time_ms: i64) -> Result<(), String> {
+    /// Whether it ends within a block of its segment that the next batch has to share.
+    fn apply_batch(&mut self, parts: &[Part<'_>], time_ms: i64) -> Result<bool, String> {
         let id = parts.first().map(|part| part.entry.id);
         let id = id.ok_or("a batch without an entry")?;
         if self.dropped.contains(&id) {
-            return Ok(());
+            return Ok(false);
         }
         let log = self.partitions.get(&id);
         let log = log.ok_or("a batch of a partition that was never opened")?;

@@ -23,11 +23,12 @@ pub(crate) struct KeptSegment {
 }
 
 impl KeptSegment {
-    /// From when on it grows old: the earlier of its largest timestamp and its newest append. A timestamp in the future
-    /// keeps it no longer than one of the present would.
-    fn age_from_ms(&self) -> i64 {
+    /// From when on it grows old: its largest timestamp, as in Kafka. A timestamp that is in the future keeps it no longer
+    /// than one of its newest append would; one that is not is believed, even if the clock was behind at the append.
+    fn age_from_ms(&self, now_ms: i64) -> i64 {
         match self.max_timestamp_ms {
             ..0 => self.appended_ms,
+            timestamp_ms if timestamp_ms <= now_ms => timestamp_ms,
             timestamp_ms => timestamp_ms.min(self.appended_ms),
         }
     }
@@ -53,7 +54,10 @@ impl Retention {
         let mut start = None;
         for segment in kept.take_while(|segment| segment.end_offset <= high_watermark) {
             excess = excess.and_then(|excess| excess.checked_sub(u64::from(segment.bytes)));
-            let age_ms = now_ms.saturating_sub(segment.age_from_ms()).max(0).unsigned_abs();
+            let age_ms = now_ms
+                .saturating_sub(segment.age_from_ms(now_ms))
+                .max(0)
+                .unsigned_abs();
             if excess.is_none() && self.ms.is_none_or(|most| age_ms <= most) {
                 break;
             }
@@ -102,6 +106,9 @@ mod tests {
             (&[(50, 50)], None),
             // An old record is old, whenever it was appended; a future one is as old as its append.
             (&[(900, 1)], Some(10)),
+            // A clock that was behind at the append makes a young record no older.
+            (&[(1, 900)], None),
+            (&[(50, 51)], None),
             (&[(NOW - FUTURE, 51)], Some(10)),
             (&[(NOW - FUTURE, 50)], None),
             (&[(NONE, 51)], Some(10)),

@@ -193,6 +193,11 @@ impl Segments {
             .map_or(0, |last| last.stream_start + u64::from(last.appended))
     }
 
+    /// How many are sealed: the first ones.
+    pub(crate) fn sealed(&self) -> usize {
+        self.all.partition_point(|segment| segment.is_sealed)
+    }
+
     /// The segment that `offset` is in, if it is in any.
     pub(crate) fn index_of(&self, offset: i64) -> Option<usize> {
         self.all

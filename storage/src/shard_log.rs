@@ -281,9 +281,9 @@ impl ShardLog {
         let committer = &self.inner.committer;
         // No migration may be writing its files while they get another name. But only a migration makes room in the
         // journal: nobody waits for room who keeps it from running.
-        let (ticket, _no_migration) = loop {
+        let (ticket, no_migration) = loop {
             let room = committer.room().wait();
-            let no_migration = self.inner.migration.pause().await;
+            let no_migration = self.inner.migration.pause_together().await;
             match committer.control(drop_entry(id, log.owner_epoch()), &[]) {
                 Ok(ticket) => break (ticket, no_migration),
                 Err(AppendError::Fenced(error)) => return Err(error),
@@ -295,9 +295,15 @@ impl ShardLog {
         };
         ticket.durable().await?;
         self.inner.partitions.borrow_mut().remove(&id);
-        let _no_preparing = log.pause_preparing().await;
-        let aside = log.set_aside().await?;
+        let no_preparing = log.pause_preparing().await;
+        let aside = log.rename_aside().await?;
+        // Nobody writes files of this partition any more, and the flush may take long.
+        drop((no_preparing, no_migration));
         if let Some(path) = aside {
+            let data = &self.inner.shared.directory;
+            directory::sync(data)
+                .await
+                .map_err(StorageError::io("flush", data))?;
             let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;

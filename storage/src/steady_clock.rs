@@ -23,8 +23,8 @@ pub(crate) struct SteadyClock {
     looked: Signal,
 }
 
-/// The wall clock was believed to be right when it was ahead: what was appended from `from_ms` to `to_ms` was appended
-/// `by_ms` later.
+/// The wall clock was believed to be right when it was ahead: what was appended from `from_ms` to `to_ms`, in all of this
+/// life, may have been appended `by_ms` later. Since when it had been wrong nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Correction {
     from_ms: i64,
@@ -38,6 +38,8 @@ struct SteadyTime {
     /// What the wall clock showed when it last agreed, and when that was.
     base_ms: i64,
     base_at: Instant,
+    /// The earliest that was now in this life.
+    first_ms: i64,
     jump: Option<Jump>,
     /// The newest time that an earlier life knew, and when this one began.
     held: Option<(i64, Instant)>,
@@ -121,6 +123,7 @@ impl SteadyTime {
         SteadyTime {
             base_ms: wall_ms.max(known_ms),
             base_at: at,
+            first_ms: wall_ms.max(known_ms),
             jump: None,
             held: (wall_ms.saturating_sub(known_ms) > JUMP_MS).then_some((known_ms, at)),
         }
@@ -143,7 +146,6 @@ impl SteadyTime {
         self.held = self.held.filter(|(_, since)| at - *since < BELIEF);
         let now_ms = self.now_ms(at);
         let ahead_ms = wall_ms.saturating_sub(now_ms);
-        let from_ms = self.base_ms;
         let mut correction = None;
         if ahead_ms.saturating_abs() > JUMP_MS {
             let is_same = |jump: &Jump| ahead_ms.abs_diff(jump.ahead_ms) <= JUMP_MS.unsigned_abs();
@@ -155,12 +157,13 @@ impl SteadyTime {
             }
             // Nothing is made older than it was known to be.
             correction = (ahead_ms > 0).then_some(Correction {
-                from_ms,
+                from_ms: self.first_ms,
                 to_ms: now_ms,
                 by_ms: ahead_ms,
             });
         }
         (self.base_ms, self.base_at, self.jump) = (wall_ms, at, None);
+        self.first_ms = self.first_ms.min(wall_ms);
         correction
     }
 }
@@ -224,7 +227,8 @@ mod tests {
         assert_eq!(time.now_ms(at(70)), START + 70 * MINUTE + jump);
         let correction = correction.expect("it was believed");
         let appended = |minute: i64| correction.of(START + minute * MINUTE) - START - minute * MINUTE;
-        assert_eq!([8, 9, 40, 70].map(appended), [0, jump, jump, jump]);
+        assert_eq!([0, 9, 40, 70].map(appended), [jump; 4]);
+        assert_eq!(appended(-1), 0, "another life's");
         assert_eq!(
             correction.of(START + 71 * MINUTE + jump),
             START + 71 * MINUTE + jump

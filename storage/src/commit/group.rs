@@ -91,6 +91,11 @@ impl Group {
         !self.chunks.borrow().is_empty()
     }
 
+    /// Bytes of its batches in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.chunks.borrow().iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
     /// Gives the memory back, as soon as no reader holds a part of it.
     pub(crate) fn evict(&self) {
         self.chunks.borrow_mut().clear();

@@ -164,6 +164,7 @@ impl Committer {
             control: (ring / 50 * 49).saturating_sub(largest_record as u64),
         };
         let durable_seq = end.seq - 1;
+        let recovered_bytes = recovered.iter().map(|group| group.memory_bytes() as u64).sum();
         let shared = Rc::new(Shared {
             journal,
             memory,
@@ -187,7 +188,7 @@ impl Committer {
                 records: 0,
                 journal_bytes: 0,
                 direct_bytes: 0,
-                durable_bytes: 0,
+                durable_bytes: recovered_bytes,
                 failure: None,
             }),
             work: Signal::new(),
@@ -390,7 +391,7 @@ impl Committer {
         &self.shared.memory_shortage
     }
 
-    /// Bytes of batches that became durable since the start.
+    /// Bytes of batches that became durable since the start, and of those that it found.
     pub(crate) fn durable_bytes(&self) -> u64 {
         self.shared.state.borrow().durable_bytes
     }

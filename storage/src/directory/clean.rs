@@ -37,7 +37,20 @@ impl LogDirectory {
                 continue;
             }
             let path = journals.join(&name);
-            let is_older = manifest.is_some_and(|manifest| generation_of(&name) < Some(manifest.generation));
+            let journal = path.join("journal");
+            let Some(generation) = generation_of(&name) else {
+                // No start gives a directory such a name: it is somebody's copy, or nothing of ours.
+                if directory::exists(&journal)
+                    .await
+                    .map_err(StorageError::io("look at", &journal))?
+                {
+                    let what = "no start has made a journal of that name. Nothing was changed. Move it out of the data \
+                                directory";
+                    return Err(StorageError::refused(&path, what));
+                }
+                continue;
+            };
+            let is_older = manifest.is_some_and(|manifest| generation < manifest.generation);
             if !(is_whole && is_older) && self.may_hold_data(&path, is_whole).await? {
                 let what = format!(
                     "the journal {} holds what was acknowledged, and this file is missing or does not name it. Nothing \

@@ -5,10 +5,12 @@
 //! Must never make files for a partition that is dropped.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
+use ring::clock::Instant;
 use ring::directory;
 use ring::executor::{Class, spawn};
-use ring::file::Allocate;
+use ring::file::{Allocate, File, OpenOptions};
 use ring::local::{Permit, Semaphore};
 
 use super::PartitionLog;
@@ -19,8 +21,10 @@ use crate::segment::Position;
 
 /// Segments of a shard that take direct writes at a time: each has a descriptor.
 pub(crate) const DIRECT_SEGMENTS_MAX: usize = 256;
-/// Reserved first, and four times as much each time it is used up, up to the last; in bytes.
-const RESERVED_BYTES: std::ops::RangeInclusive<u64> = 4 << 20..=64 << 20;
+/// Reserved ahead, in bytes: about what a partition writes in [`RESERVED_FOR`].
+const AHEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 20;
+/// What is used up sooner is four times as much the next time.
+const RESERVED_FOR: Duration = Duration::from_secs(1);
 
 /// What a partition knows of its direct writes.
 pub(super) struct Direct {
@@ -33,6 +37,9 @@ pub(super) struct Direct {
     /// Something was written at once since the last migration.
     is_used: Cell<bool>,
     segment: RefCell<Option<Ready>>,
+    /// How much was reserved last, and when.
+    ahead: Cell<u64>,
+    reserved_at: Cell<Option<Instant>>,
     /// The segment that could not be made ready: the disk is full, say. The next one is tried again.
     failed: Cell<Option<i64>>,
     /// A task makes its segment ready.
@@ -63,6 +70,8 @@ impl Direct {
             is_hot: Cell::new(false),
             is_used: Cell::new(false),
             segment: RefCell::new(None),
+            ahead: Cell::new(0),
+            reserved_at: Cell::new(None),
             failed: Cell::new(None),
             is_preparing: Cell::new(false),
             one: Semaphore::new(1),
@@ -106,7 +115,7 @@ impl PartitionLog {
             .filter(|_| end <= reserved)
             .map(|ready| ready.target.clone());
         drop(segment);
-        if reserved.saturating_sub(end) < reserved.min(*RESERVED_BYTES.end()) / 2 || target.is_none() {
+        if target.is_none() || reserved - end < direct.ahead.get() / 2 {
             self.prepare(position.segment_base, reserved, end, segment_bytes);
         }
         direct.is_used.set(true);
@@ -116,16 +125,22 @@ impl PartitionLog {
     /// Makes a segment, which has blocks up to `reserved`, ready for direct writes beyond `end`; unless that is being
     /// done, or has failed.
     fn prepare(&self, segment_base: i64, reserved: u64, end: u64, segment_bytes: u32) {
+        let shared = &self.partition.shared;
         let direct = &self.partition.direct;
-        let to = (reserved * 4)
-            .clamp(*RESERVED_BYTES.start(), reserved + RESERVED_BYTES.end())
-            .max(end + RESERVED_BYTES.start())
+        let now = ring::clock::now();
+        let lasted = direct.reserved_at.get().map_or(Duration::MAX, |at| now - at);
+        let ahead = next_ahead(direct.ahead.get(), lasted);
+        let to = (end + ahead)
             .min(u64::from(segment_bytes).max(end))
-            .next_multiple_of(u64::from(self.partition.shared.block_bytes));
-        if direct.is_preparing.get() || direct.failed.get() == Some(segment_base) || reserved >= to {
+            .next_multiple_of(u64::from(shared.block_bytes));
+        let is_one_of_many = direct.segment.borrow().is_none() && shared.direct_segments.available() == 0;
+        let has_failed = direct.failed.get() == Some(segment_base);
+        if direct.is_preparing.get() || has_failed || is_one_of_many || reserved >= to {
             return;
         }
         direct.is_preparing.set(true);
+        direct.ahead.set(ahead);
+        direct.reserved_at.set(Some(now));
         let log = self.clone();
         spawn(Class::Throughput, async move {
             let made = log.make_ready(segment_base, to).await;
@@ -172,10 +187,14 @@ impl PartitionLog {
             .await
             .map_err(StorageError::io("reserve blocks for", &path))?;
         // Its size and its blocks become durable with the first commit that uses them, its name before that.
+        let is_named =
+            (direct.segment.borrow().as_ref()).is_some_and(|ready| ready.segment_base == segment_base);
         for directory in [&directory, &partition.shared.directory] {
-            directory::sync(directory)
-                .await
-                .map_err(StorageError::io("flush", directory))?;
+            if !is_named {
+                directory::sync(directory)
+                    .await
+                    .map_err(StorageError::io("flush", directory))?;
+            }
         }
         let mut segment = direct.segment.borrow_mut();
         let before = segment.take().map(|before| before.counted);
@@ -191,12 +210,66 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the segment that takes direct writes, if none came since the last call.
-    pub(crate) fn rest(&self) {
-        let direct = &self.partition.direct;
-        if !direct.is_used.replace(false) {
-            direct.segment.borrow_mut().take();
+    /// Closes the segment that takes direct writes, if none came since the last call, and gives back what is reserved of it.
+    pub(crate) async fn rest(&self) {
+        if !self.partition.direct.is_used.replace(false) {
+            self.give_back().await;
         }
+    }
+
+    /// Gives back what is reserved for direct writes. No migration of the partition may run.
+    pub(crate) async fn give_back(&self) {
+        let direct = &self.partition.direct;
+        // Batches ride in the journal from here on, until a segment is ready again; those before have their place.
+        let ready = direct.segment.borrow_mut().take();
+        direct.ahead.set(0);
+        let Some(ready) = ready else { return };
+        let _one = direct.one.acquire(1).await;
+        let is_ready_again = direct.segment.borrow().is_some();
+        if direct.is_over.get() || self.partition.is_dropped.get() || is_ready_again {
+            return;
+        }
+        if let Some((segment_base, end)) = self.end_of_newest()
+            && segment_base == ready.segment_base
+        {
+            // If it cannot be cut now, it will be when it is sealed.
+            let _ = ready.target.file.set_len(end).await;
+        }
+    }
+
+    /// Gives back what an earlier life has reserved. The journal must have been replayed to its end: what it says is
+    /// there has to stay.
+    pub(crate) async fn cut_reserved(&self) -> Result<(), StorageError> {
+        let Some((segment_base, end)) = self.end_of_newest() else {
+            return Ok(());
+        };
+        let path = log_path(&self.directory(), segment_base);
+        let options = OpenOptions {
+            read: true,
+            write: true,
+            ..OpenOptions::default()
+        };
+        let file = match File::open(&path, options).await {
+            Ok(file) => file,
+            // Everything of it is in the journal.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StorageError::io("open", &path)(error)),
+        };
+        if file.len().await.map_err(StorageError::io("look at", &path))? > end {
+            file.set_len(end).await.map_err(StorageError::io("cut", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The newest segment, if it is not sealed, and the end of its last block.
+    fn end_of_newest(&self) -> Option<(i64, u64)> {
+        let block = u64::from(self.partition.shared.block_bytes);
+        let state = self.partition.state.borrow();
+        let newest = state.segments.all.last().filter(|newest| !newest.is_sealed)?;
+        Some((
+            newest.base_offset,
+            u64::from(newest.appended).next_multiple_of(block),
+        ))
     }
 
     /// No file of the partition is made ready from now on, and none is being.
@@ -211,9 +284,40 @@ impl PartitionLog {
     }
 }
 
+/// How much to reserve when the last that was reserved has lasted so long.
+fn next_ahead(ahead: u64, lasted: Duration) -> u64 {
+    let next = if lasted <= RESERVED_FOR {
+        ahead * 4
+    } else if lasted >= RESERVED_FOR * 16 {
+        ahead / 4
+    } else {
+        ahead
+    };
+    next.clamp(*AHEAD_BYTES.start(), *AHEAD_BYTES.end())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_reserved_follows_how_fast_it_is_used() {
+        const MIB: u64 = 1 << 20;
+        let next = |ahead_mib: u64, ms| next_ahead(ahead_mib * MIB, Duration::from_millis(ms)) / MIB;
+        assert_eq!(
+            [next(0, 10), next(1, 1_000), next(4, 900), next(64, 1)],
+            [1, 4, 16, 64]
+        );
+        assert_eq!(
+            [
+                next(16, 1_001),
+                next(16, 15_000),
+                next(16, 16_000),
+                next(1, 99_000)
+            ],
+            [16, 16, 4, 1]
+        );
+    }
 
     #[test]
     fn what_a_partition_has_pending_decides_and_a_hot_one_begins_at_once() {

@@ -76,7 +76,7 @@ impl PartitionLog {
             is_due.then_some(piece)
         };
         let first = due(state.migrated_pieces)?;
-        let open = state.segments.all.iter().find(|segment| !segment.is_sealed)?;
+        let open = state.segments.all.get(state.segments.sealed())?;
         let mut run = Run {
             segment_base: open.base_offset,
             from: open.on_disk(self.partition.shared.block_bytes),
@@ -193,11 +193,9 @@ impl PartitionLog {
         let interval = self.partition.config.get().index_interval_bytes;
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
-        let segment = state
-            .segments
-            .all
-            .iter_mut()
-            .find(|segment| segment.base_offset == run.segment_base);
+        let at = state.segments.index_of(run.segment_base);
+        let segment = at.map(|at| &mut state.segments.all[at]);
+        let segment = segment.filter(|segment| segment.base_offset == run.segment_base);
         let segment = segment.expect("a run is of a segment that is there");
         for header in &run.headers {
             index_batch(
@@ -361,6 +359,7 @@ impl PartitionLog {
     /// Checks after a start that the segments' files hold what the checkpoint says, and loads the active one's index.
     pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
         self.check_files(i64::MIN).await?;
+        self.cut_reserved().await?;
         let active = {
             let state = self.partition.state.borrow();
             let mut on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
@@ -409,11 +408,9 @@ impl PartitionLog {
         };
         for (base_offset, bytes, is_sealed) in expected {
             let path = log_path(&directory, base_offset);
-            let name = path.file_name().unwrap_or_default();
-            let found = names
-                .iter()
-                .find(|entry| *name == *entry.name)
-                .map_or(0, |entry| entry.bytes);
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let found = names.binary_search_by(|entry| entry.name.as_str().cmp(&name));
+            let found = found.map_or(0, |at| names[at].bytes);
             if found < u64::from(bytes) || (is_sealed && found != u64::from(bytes)) {
                 let what = format!("it has {found} bytes, and {bytes} were written to it");
                 return Err(StorageError::corrupt(&path, found, what));
@@ -473,15 +470,15 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Takes the partition's directory out of sight, to be removed later. Its new name, if it was there. A directory of
-    /// that name that says it is another incarnation's is left alone.
-    pub(crate) async fn set_aside(&self) -> Result<Option<PathBuf>, StorageError> {
+    /// Takes the partition's directory out of sight, to be removed later; durably with the next flush of the data
+    /// directory. Its new name, if it was there. A directory of that name that says it is another incarnation's is left alone.
+    pub(crate) async fn rename_aside(&self) -> Result<Option<PathBuf>, StorageError> {
         let Partition { shared, id, .. } = &*self.partition;
         shared.files.forget(*id);
         let directory = self.directory();
         match topic_id_of(&directory, &shared.staging).await? {
             Some(topic_id) if topic_id != id.topic_id => Ok(None),
-            _ => set_aside(&directory, *id, "delete").await,
+            _ => rename_aside(&directory, *id, "delete").await,
         }
     }
 }
@@ -493,6 +490,20 @@ pub(crate) fn metadata_text(topic_id: u128) -> String {
 
 /// Renames a partition's directory, if it is there, to a name that no partition can have. Durable when it returns.
 pub(crate) async fn set_aside(
+    directory: &Path,
+    id: TopicPartition,
+    suffix: &str,
+) -> Result<(), StorageError> {
+    let aside = rename_aside(directory, id, suffix).await?;
+    if let Some(parent) = aside.as_deref().and_then(Path::parent) {
+        directory::sync(parent)
+            .await
+            .map_err(StorageError::io("flush", parent))?;
+    }
+    Ok(())
+}
+
+async fn rename_aside(
     directory: &Path,
     id: TopicPartition,
     suffix: &str,
@@ -522,9 +533,6 @@ pub(crate) async fn set_aside(
     directory::rename(directory, &to)
         .await
         .map_err(StorageError::io("rename", directory))?;
-    directory::sync(parent)
-        .await
-        .map_err(StorageError::io("flush", parent))?;
     Ok(Some(to))
 }
 

@@ -133,8 +133,8 @@ pub(crate) struct LogShared {
     pub(crate) producers: Rc<ProducerBudget>,
     /// Readers of segments got no memory.
     pub(crate) reading_shortage: Shortage,
-    /// There are segments to remove.
-    pub(crate) has_deleted: Cell<bool>,
+    /// A checkpoint is wanted however little journal there is: segments are to be removed, or times were corrected.
+    pub(crate) is_checkpoint_due: Cell<bool>,
     /// Segments that were removed since the start, and their bytes.
     pub(crate) removed_segments: Counter,
     pub(crate) removed_bytes: Counter,
@@ -276,13 +276,9 @@ impl PartitionLog {
 
     /// Whether nothing of it was written to a segment yet.
     pub(crate) fn is_only_in_memory(&self) -> bool {
-        self.partition
-            .state
-            .borrow()
-            .segments
-            .all
-            .iter()
-            .all(|segment| segment.migrated == 0)
+        let state = self.partition.state.borrow();
+        let is_written = state.segments.all.iter().any(|segment| segment.migrated > 0);
+        !is_written && !state.tail.iter().any(Piece::is_split)
     }
 
     pub(crate) fn owner_epoch(&self) -> u32 {

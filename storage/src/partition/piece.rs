@@ -29,6 +29,18 @@ pub(super) enum Bytes {
     Split(Box<Split>),
 }
 
+impl Bytes {
+    /// Whether it begins at byte `at` of its segment in a block that is in the segment alone, and that another batch begins.
+    pub(super) fn begins_within_block(&self, at: u32, block_bytes: u32) -> bool {
+        matches!(self, Bytes::Split(split) if split.before.is_none()) && !at.is_multiple_of(block_bytes)
+    }
+
+    /// Whether it ends before byte `end` in such a block.
+    pub(super) fn ends_within_block(&self, end: u32, block_bytes: u32) -> bool {
+        matches!(self, Bytes::Split(split) if split.after.is_none()) && !end.is_multiple_of(block_bytes)
+    }
+}
+
 /// What a journal has of a batch whose blocks are in the segment.
 pub(super) struct Split {
     pub(super) header: BatchHeader,
@@ -70,6 +82,11 @@ impl Piece {
 
     pub(super) fn is_in_memory(&self) -> bool {
         matches!(self.bytes, Bytes::Whole(_)) && self.group.is_resident()
+    }
+
+    /// Whether its last block, which ends at byte `end` of its segment, is shared with the next batch there.
+    pub(super) fn ends_within_block(&self, end: u32, block_bytes: u32) -> bool {
+        self.bytes.ends_within_block(end, block_bytes)
     }
 
     pub(super) fn is_split(&self) -> bool {
@@ -126,6 +143,39 @@ impl Piece {
                     after: split.after.as_ref().map(read),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_batches_share_is_known_from_both_sides() {
+        let place = Place {
+            chunk: 0,
+            offset: 0,
+            length: 100,
+        };
+        let split = |before: Option<Place>, after: Option<Place>| {
+            Bytes::Split(Box::new(Split {
+                header: BatchHeader::decode(&[0; BATCH_HEADER_BYTES]),
+                before,
+                blocks: 4_096,
+                after,
+            }))
+        };
+        for (bytes, begins, ends) in [
+            (Bytes::Whole(place), false, false),
+            (split(None, None), true, true),
+            (split(Some(place), None), false, true),
+            (split(None, Some(place)), true, false),
+            (split(Some(place), Some(place)), false, false),
+        ] {
+            assert_eq!(bytes.begins_within_block(100, 4_096), begins);
+            assert_eq!(bytes.ends_within_block(4_196, 4_096), ends);
+            assert!(!bytes.begins_within_block(8_192, 4_096) && !bytes.ends_within_block(8_192, 4_096));
         }
     }
 }

@@ -12,7 +12,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use super::PartitionLog;
 use crate::error::{ReadError, StorageError};
 use crate::files::log_path;
-use crate::index;
+use crate::index::{self, IndexEntry};
 
 /// The most that one read takes from a segment, in bytes, apart from one larger batch.
 const COLD_READ_BYTES: usize = 1 << 20;
@@ -48,6 +48,30 @@ struct Window {
     buffer: Buffer,
     /// Of the buffer, what was asked for.
     bytes: std::ops::Range<usize>,
+}
+
+/// What is known of the batch that comes next in a segment.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    /// Its first offset.
+    next_offset: Option<i64>,
+    /// Its last one, by the index.
+    last_offset: Option<i64>,
+}
+
+impl Chain {
+    /// Behind this batch.
+    fn after(header: &BatchHeader) -> Chain {
+        Chain {
+            next_offset: Some(header.next_offset()),
+            last_offset: None,
+        }
+    }
+
+    fn goes_on_with(&self, header: &BatchHeader) -> bool {
+        self.next_offset.is_none_or(|first| header.base_offset == first)
+            && self.last_offset.is_none_or(|last| header.last_offset() == last)
+    }
 }
 
 /// What a segment was when a read of it began.
@@ -169,7 +193,8 @@ impl PartitionLog {
                     Some(at) => {
                         let segment = &state.segments.all[at];
                         let relative = u32::try_from(offset - segment.base_offset).unwrap_or(u32::MAX);
-                        segment.stream_start + u64::from(index::floor(&segment.index.offsets, relative))
+                        let entry = index::floor(&segment.index.offsets, relative);
+                        segment.stream_start + entry.map_or(0, |entry| u64::from(entry.position))
                     }
                 },
             }
@@ -183,16 +208,16 @@ impl PartitionLog {
         let Some(view) = self.segment_of(cold.offset) else {
             return Ok(Vec::new());
         };
-        let from = self.floor(&view, cold.offset).await?;
-        match self.walk(cold, &view, from).await {
+        let entry = self.floor(&view, cold.offset).await?;
+        match self.walk(cold, &view, entry).await {
             // The index may be what is wrong.
-            Err(StorageError::Corrupt { .. }) if from > 0 => self.walk(cold, &view, 0).await,
+            Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, &view, None).await,
             walked => walked,
         }
     }
 
-    /// Where in the segment to begin to look.
-    async fn floor(&self, view: &SegmentView, offset: i64) -> Result<u32, StorageError> {
+    /// Where in the segment to begin to look, if not at its first byte.
+    async fn floor(&self, view: &SegmentView, offset: i64) -> Result<Option<IndexEntry>, StorageError> {
         let relative = u32::try_from(offset - view.base_offset).unwrap_or(u32::MAX);
         if view.is_sealed {
             let Self { partition } = self;
@@ -214,13 +239,23 @@ impl PartitionLog {
             .segments
             .index_of(view.base_offset)
             .map(|at| &state.segments.all[at]);
-        Ok(segment.map_or(0, |segment| index::floor(&segment.index.offsets, relative)))
+        Ok(segment.and_then(|segment| index::floor(&segment.index.offsets, relative)))
     }
 
-    /// Collects whole batches from the one that holds the offset on, looking from byte `from` of the segment.
-    async fn walk(&self, cold: &Cold, view: &SegmentView, from: u32) -> Result<Vec<Slice>, StorageError> {
+    /// Collects whole batches from the one that holds the offset on, looking from where an index's entry says. No CRC
+    /// covers a batch's offset: that it is the one which must come here is what vouches for it.
+    async fn walk(
+        &self,
+        cold: &Cold,
+        view: &SegmentView,
+        entry: Option<IndexEntry>,
+    ) -> Result<Vec<Slice>, StorageError> {
         let max_bytes = cold.max_bytes.min(COLD_READ_BYTES);
-        let mut position = from;
+        let mut position = entry.map_or(0, |entry| entry.position);
+        let mut chain = Chain {
+            next_offset: entry.is_none().then_some(view.base_offset),
+            last_offset: entry.map(|entry| view.base_offset + i64::from(entry.relative_offset)),
+        };
         let mut wanted = max_bytes + INDEX_SLACK_BYTES;
         loop {
             let Some(window) = self.window(view, position, wanted, cold.waits).await? else {
@@ -236,11 +271,15 @@ impl PartitionLog {
                 let header = BatchHeader::decode(header);
                 let here = position + at as u32;
                 let length = self.batch_bytes(view, &header, here)?;
-                if header.base_offset >= cold.up_to_offset || header.next_offset() > cold.up_to_offset {
+                if !chain.goes_on_with(&header) {
+                    return Err(self.corrupt(view, here, "another batch begins here than should"));
+                }
+                if header.next_offset() > cold.up_to_offset {
                     break;
                 }
                 if header.next_offset() <= cold.offset {
                     at += length;
+                    chain = Chain::after(&header);
                     continue;
                 }
                 if found.is_none() && header.base_offset > cold.offset {
@@ -259,6 +298,7 @@ impl PartitionLog {
                 }
                 found = Some(found.map_or(at, |found| found.start)..at + length);
                 at += length;
+                chain = Chain::after(&header);
             }
             if let Some(found) = found {
                 let start = window.bytes.start;

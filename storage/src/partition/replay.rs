@@ -108,8 +108,9 @@ impl PartitionLog {
     }
 
     /// Applies a batch of the journal, from a record of that time: the entries that are one, the first of them first.
-    /// Everything of it must follow what is here; what does not is said in words.
-    pub(crate) fn replay(&self, parts: &[Part<'_>], time_ms: i64) -> Result<(), String> {
+    /// Everything of it must follow what is here; what does not is said in words. Whether it ends within a block of its
+    /// segment that the next batch has to share.
+    pub(crate) fn replay(&self, parts: &[Part<'_>], time_ms: i64) -> Result<bool, String> {
         let mut state = self.partition.state.borrow_mut();
         let expected = state.next_offset;
         let Replayed {
@@ -141,6 +142,17 @@ impl PartitionLog {
                 position.file_position, position.segment_base
             ));
         }
+        let block_bytes = self.partition.shared.block_bytes;
+        let shares = state.tail.back().is_some_and(|last| {
+            last.segment_base == entry.segment_base
+                && last.ends_within_block(entry.file_position, block_bytes)
+        });
+        if shares != bytes.begins_within_block(entry.file_position, block_bytes) {
+            return Err(format!(
+                "the batch for offset {expected} and the one before share a block of the segment that is not whole"
+            ));
+        }
+        let is_within = bytes.ends_within_block(entry.file_position + length, block_bytes);
         if header.base_offset != entry.base_offset || header.next_offset() != entry.next_offset {
             return Err(format!("the batch for offset {expected} says other offsets"));
         }
@@ -175,7 +187,7 @@ impl PartitionLog {
         });
         drop(state);
         self.partition.bound_producers();
-        Ok(())
+        Ok(is_within)
     }
 
     /// How many batches, and how many bytes of them, are in the journal and not in the segments; and which segments there

@@ -88,7 +88,7 @@ impl PartitionLog {
         self.begin_at(offset);
         let partition = &self.partition;
         if partition.state.borrow().segments_before(offset) > 0 {
-            partition.shared.has_deleted.set(true);
+            partition.shared.is_checkpoint_due.set(true);
             partition.committer().progress().notify_all();
         }
         Ok(())

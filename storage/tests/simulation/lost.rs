@@ -8,6 +8,7 @@ use ring::file::{Durability, File, OpenOptions};
 use ring::simulator::{HostId, Simulator};
 
 use crate::life::{DATA, Plan, Shared, live, lock};
+use crate::plain::{self, Place};
 use crate::rot::{SHARDS, plan, reopen_as};
 use crate::{LIMIT, begin, memory_bytes};
 
@@ -167,4 +168,47 @@ fn new_journals_that_hold_all_that_there_is_are_not_removed_although_no_start_ha
     }
     put(&mut simulator, host, MANIFEST, Some(newest));
     reopen_as(&mut simulator, host, &model, two).expect("put back");
+}
+
+#[test]
+fn a_copy_of_a_journal_beside_the_others_is_refused_and_stays() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let ended = simulator.run(host, 64 << 20, LIMIT, || async {
+        let opened = plain::open(Place::default(), vec![plain::spec(7, "topic")])
+            .await
+            .expect("opened");
+        opened.shard.stop().await.expect("stopped");
+        for name in ["backup", "lost+found"] {
+            let path = Path::new(DATA).join("journals").join(name);
+            let made = directory::create_all(&path);
+            made.await.expect("made");
+        }
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let copy = Path::new(DATA).join("journals/backup/journal");
+        File::open(&copy, options).await.expect("made");
+        drop(opened);
+        let refused = plain::open(Place::default(), vec![plain::spec(7, "topic")])
+            .await
+            .err();
+        let refused = refused.expect("it is refused").to_string();
+        assert!(
+            refused.contains("journals/backup") && refused.contains("Move it out"),
+            "{refused}"
+        );
+        assert!(
+            directory::exists(&copy).await.expect("looked at"),
+            "it was removed"
+        );
+        directory::remove_file(&copy).await.expect("removed");
+        // What is no journal is nobody's business.
+        plain::open(Place::default(), vec![plain::spec(7, "topic")])
+            .await
+            .expect("opened");
+    });
+    ended.expect("it ends");
 }

@@ -3,10 +3,15 @@
 //! `cargo test --release -p millstream-storage --test simulation`; `MILLSTREAM_SEEDS=0..1000` for the long form,
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
+mod chain;
 mod deleted;
+mod dropped;
 mod life;
 mod lost;
+mod memory;
 mod model;
+mod plain;
+mod reserved;
 mod retention;
 mod rot;
 

@@ -289,6 +289,62 @@ fn a_clock_that_jumps_for_a_moment_removes_nothing_and_keeps_nothing_for_ever() 
     }
 }
 
+async fn stays_for_100_minutes(log: &PartitionLog) {
+    ring::timer::sleep(100 * MINUTE).await;
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, 2));
+}
+
+#[test]
+fn a_clock_that_was_behind_and_is_set_right_removes_nothing_that_is_young() {
+    const BEHIND_MS: i64 = 6 * YEAR_MS;
+    // The producer's clock is right; or it sends no timestamps, and only the time of the append is known.
+    for has_timestamp in [true, false] {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(64 << 20);
+        simulator.jump_wall_clock(host, -BEHIND_MS);
+        let config = config(7 * 24 * 3_600_000);
+        let (sent, jumped) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(false)));
+        let (sending, jumping) = (sent.clone(), jumped.clone());
+        simulator.start(host, MEMORY_BYTES, move || async move {
+            let (_directory, _shard, log) = open(config).await;
+            for is_right in [false, true] {
+                while *jumping.lock().expect("it runs") != is_right {
+                    ring::timer::sleep(Duration::from_secs(1)).await;
+                }
+                let behind_ms = if is_right { 0 } else { BEHIND_MS };
+                let timestamp_ms = match has_timestamp {
+                    true => ring::clock::wall_clock_ms() + behind_ms,
+                    false => -1,
+                };
+                append(&log, timestamp_ms, 100).await;
+                *sending.lock().expect("it runs") += 1;
+            }
+            stays_for_100_minutes(&log).await;
+            *sending.lock().expect("it runs") += 1;
+            std::future::pending::<()>().await;
+        });
+        let is_sent = |count| {
+            let sent = sent.clone();
+            move |_: &Simulator| *sent.lock().expect("it runs") == count
+        };
+        assert!(simulator.run_until(LIMIT, is_sent(1)));
+        simulator.run_for(MINUTE);
+        simulator.jump_wall_clock(host, BEHIND_MS);
+        *jumped.lock().expect("it runs") = true;
+        assert!(simulator.run_until(LIMIT, is_sent(2)));
+        assert!(
+            simulator.run_until(120 * MINUTE, is_sent(3)),
+            "the log is not what it was"
+        );
+        simulator.power_cut(host);
+        let ended = simulator.run(host, MEMORY_BYTES, 200 * MINUTE, move || async move {
+            let (_directory, _shard, log) = open(config).await;
+            stays_for_100_minutes(&log).await;
+        });
+        ended.expect("it ends");
+    }
+}
+
 #[test]
 fn a_clock_that_is_wrong_at_a_start_removes_nothing_at_once() {
     let mut simulator = Simulator::new(1);

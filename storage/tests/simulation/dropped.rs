@@ -1,0 +1,127 @@
+//! Partitions that are deleted: what a crash makes of it, and what many at once cost the others.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ring::executor::{Class, spawn};
+use ring::simulator::Simulator;
+
+use crate::LIMIT;
+use crate::plain::{Place, append, batch, id, open, spec, try_append};
+
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// A record has blocks of `r`, which are torn. The next one, whole, is the end of `p`.
+#[test]
+fn an_end_behind_a_torn_record_never_was() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let large = batch(1, 90_000);
+    let written = large.clone();
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+        let opened = open(Place::default(), vec![spec(7, "r"), spec(8, "p")])
+            .await
+            .expect("opened");
+        append(&opened.log(8), &batch(1, 100)).await.expect("appended");
+        for _ in 0..2 {
+            append(&opened.log(7), &written).await.expect("appended");
+            ring::timer::sleep(Duration::from_millis(50)).await;
+        }
+        let before = opened.shard.statistics().direct_bytes;
+        let appended = try_append(&opened.log(7), &written).expect("there is room");
+        while opened.shard.statistics().direct_bytes == before {
+            ring::timer::sleep(Duration::from_micros(1)).await;
+        }
+        let shard = opened.shard.clone();
+        spawn(Class::Latency, async move { shard.drop_partition(id(8)).await }).detach();
+        appended.ticket.durable().await.expect("durable");
+        ring::timer::sleep(Duration::from_millis(1)).await;
+    });
+    ended.expect("it ends");
+    simulator.kill(host);
+    // In the third batch, of which nobody has heard.
+    let log = "/data/r-0/00000000000000000000.log";
+    assert!(simulator.flip_bit(host, log, 210_000, 0).expect("a file"));
+    let deleted = Place {
+        deleted: Some(8),
+        ..Place::default()
+    };
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+        let opened = open(deleted, vec![spec(7, "r")]).await.expect("opened");
+        assert_eq!(opened.log(7).log_end_offset(), 2, "the torn record counts");
+        // Its name is free, and its metadata may forget it from now on.
+        let again = opened.shard.create_partition(spec(9, "p")).await.expect("made");
+        for _ in 0..3 {
+            append(&again, &large).await.expect("appended");
+            ring::timer::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    ended.expect("it ends");
+    simulator.kill(host);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let opened = open(Place::default(), vec![spec(7, "r"), spec(9, "p")])
+            .await
+            .expect("opened");
+        assert_eq!(opened.log(9).log_end_offset(), 3);
+        assert!(opened.report.strays.is_empty(), "{:?}", opened.report.strays);
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn many_partitions_end_together_and_the_others_go_on() {
+    const COUNT: u128 = 400;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(8 << 30);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let opened = Rc::new(open(Place::default(), vec![spec(7, "r")]).await.expect("opened"));
+        let mut tasks = Vec::new();
+        for topic in 100..100 + COUNT {
+            let opened = opened.clone();
+            tasks.push(spawn(Class::Latency, async move {
+                let log = opened
+                    .shard
+                    .create_partition(spec(topic, &format!("t{topic}")))
+                    .await;
+                append(&log.expect("made"), &batch(1, 100))
+                    .await
+                    .expect("appended");
+            }));
+        }
+        for made in tasks.drain(..) {
+            made.await;
+        }
+        // Until every one has its directory.
+        let first = opened.shard.statistics().checkpoints;
+        while opened.shard.statistics().checkpoints < first + 2 {
+            append(&opened.log(7), &batch(1, 40_000)).await.expect("appended");
+        }
+        let before = opened.shard.statistics().records;
+        for topic in 100..100 + COUNT {
+            let shard = opened.shard.clone();
+            let dropping = async move { shard.drop_partition(id(topic)).await.expect("dropped") };
+            tasks.push(spawn(Class::Latency, dropping));
+        }
+        let is_over = Rc::new(Cell::new(false));
+        let (writer, over) = (opened.clone(), is_over.clone());
+        let writing = spawn(Class::Latency, async move {
+            let mut written = 0;
+            while !over.get() {
+                append(&writer.log(7), &batch(1, 40_000)).await.expect("appended");
+                written += 1;
+            }
+            written
+        });
+        for dropped in tasks {
+            dropped.await;
+        }
+        is_over.set(true);
+        let written: u64 = writing.await;
+        (opened.shard.statistics().records - before, written)
+    });
+    let (records, written) = ended.expect("it ends");
+    // Alone each of them would have a record of its own, and a flush.
+    let theirs = records - written.min(records);
+    assert!(theirs < COUNT as u64 / 4, "{theirs} records for {COUNT} ends");
+}
