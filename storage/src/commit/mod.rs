@@ -579,7 +579,8 @@ impl Committer {
 impl Shared {
     fn fence(&self, error: &StorageError) {
         let mut state = self.state.borrow_mut();
-        if state.failure.is_some() {
+        // The end of a log that is being stopped may fail all the same.
+        if !matches!(state.failure, None | Some(StorageError::Stopped)) {
             return;
         }
         let failure = StorageError::Fenced(Box::new(error.clone()));

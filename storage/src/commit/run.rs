@@ -191,6 +191,11 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
             write_with_blocks(&writer, slices, position, direct).await
         };
         writer.flushes.record(ring::clock::now() - begun);
+        if let Err(error) = &written {
+            // At once, and not in its turn: a flush that failed may be the one that the record before it, whose own flush
+            // comes after and says nothing, would have needed.
+            writer.fence(error);
+        }
         *told.borrow_mut() = Some(written);
         writer.work.notify_all();
     })

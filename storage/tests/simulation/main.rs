@@ -6,6 +6,7 @@
 mod chain;
 mod deleted;
 mod dropped;
+mod flushes;
 mod life;
 mod lost;
 mod memory;
