@@ -56,10 +56,15 @@ fn what_is_reserved_for_a_partition_comes_back_when_it_rests() {
 #[test]
 fn a_disk_that_what_is_reserved_has_filled_takes_what_is_written() {
     let mut simulator = Simulator::new(1);
-    let host = simulator.host(180 << 20);
-    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
-        let opened = open(Place::default(), Vec::new()).await.expect("opened");
-        // Some 45 MB: with a MiB for each of them the disk is full long before the end.
+    let place = Place {
+        journal_bytes: 64 << 20,
+        memory_bytes: 264 << 20,
+        ..Place::default()
+    };
+    // With a MiB for each partition it is full before the first migration, to which none has rested.
+    let host = simulator.host(place.journal_bytes + (150 << 20));
+    let ended = simulator.run(host, 2 * place.memory_bytes, LIMIT, move || async move {
+        let opened = open(place, Vec::new()).await.expect("opened");
         write_to_many(&opened, 250).await
     });
     assert_eq!(ended.expect("it ends"), Ok(()));

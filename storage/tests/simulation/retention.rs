@@ -316,7 +316,8 @@ fn a_clock_that_was_behind_and_is_set_right_removes_nothing_that_is_young() {
                     true => ring::clock::wall_clock_ms() + behind_ms,
                     false => -1,
                 };
-                append(&log, timestamp_ms, 100).await;
+                // Each in a segment of its own.
+                append(&log, timestamp_ms, 50_000).await;
                 *sending.lock().expect("it runs") += 1;
             }
             stays_for_100_minutes(&log).await;
