@@ -164,7 +164,7 @@ impl Committer {
             control: (ring / 50 * 49).saturating_sub(largest_record as u64),
         };
         let durable_seq = end.seq - 1;
-        let recovered_bytes = recovered.iter().map(|group| group.memory_bytes() as u64).sum();
+        let recovered_bytes: u64 = recovered.iter().map(|group| group.memory_bytes() as u64).sum();
         let shared = Rc::new(Shared {
             journal,
             memory,
