@@ -78,8 +78,9 @@ without() { # ROUND
 with() { # ROUND
   echo "== round $1, beside $groups groups that each commit once a second"
   : >"$data/groups-$1.err"
-  # They commit for longer than is produced, and settle before.
-  "$target/bench-groups" --brokers "$at" --topic many --partitions 6 --groups "$groups" --session-timeout-ms 60000 \
+  # They commit for longer than is produced, and settle before. Their program stands back: it shares the cores with the
+  # broker and with what measures, and what it takes from them is not what the broker does for groups.
+  nice -n 19 "$target/bench-groups" --brokers "$at" --topic many --partitions 6 --groups "$groups" --session-timeout-ms 60000 \
     --heartbeat-interval-ms 3000 --seconds $((seconds + 6)) --json >"$data/groups-$1.json" 2>"$data/groups-$1.err" &
   beside=$!
   until grep -q "all have settled" "$data/groups-$1.err"; do
