@@ -24,8 +24,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     bound_entries([request.groups.len()].into_iter())?;
     let mut groups = Vec::new();
     let mut budget = AnswerBudget::new();
-    for name in request.groups.iter() {
-        let coordinator = shard.coordinator(name).await;
+    let coordinators = shard.coordinators_to_read(request.groups.iter()).await;
+    for (name, coordinator) in request.groups.iter().zip(coordinators) {
         let described = coordinator.and_then(|coordinator| {
             coordinator.look(name, |live, stored| describe(name, live, stored, call.version))
         });

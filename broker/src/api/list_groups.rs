@@ -6,6 +6,7 @@ use wire::ErrorCode;
 use wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 use crate::api::{Call, Handled, bound_entries};
+use crate::group::coordinators::Coordinators;
 use crate::group::machine::{Group, State};
 use crate::shard::Shard;
 
@@ -22,7 +23,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     if !is_wanted(&request.types_filter, CLASSIC) {
         return call.ready(&response);
     }
-    for coordinator in shard.coordinators.all() {
+    let coordinators = shard.coordinators.all();
+    if let Err(error_code) = Coordinators::written_before(coordinators.iter()).await {
+        return call.ready(&failed(error_code));
+    }
+    for coordinator in coordinators {
         let looked = coordinator.look_at_all(|name, live, _| {
             let state = live.map_or(State::Empty, Group::state).name();
             if is_wanted(&request.states_filter, state) {
@@ -40,13 +45,15 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         match looked {
             // One that has gone away is another node's by now.
             Ok(()) | Err(ErrorCode::NotCoordinator) => {}
-            Err(error_code) => {
-                return call.ready(&ListGroupsResponse {
-                    error_code,
-                    ..ListGroupsResponse::default()
-                });
-            }
+            Err(error_code) => return call.ready(&failed(error_code)),
         }
     }
     call.ready(&response)
+}
+
+fn failed(error_code: ErrorCode) -> ListGroupsResponse {
+    ListGroupsResponse {
+        error_code,
+        ..ListGroupsResponse::default()
+    }
 }

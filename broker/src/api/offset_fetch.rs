@@ -1,7 +1,7 @@
 //! OffsetFetch (key 9), versions 1-9: what groups have committed. What is not there is offset -1, without an error.
 //!
 //! Only what is durable is told, so that every answer is stable: `require_stable` asks for nothing more until there are
-//! transactions.
+//! transactions. What was asked for before, on the same connection too, is waited for.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use wire::messages::offset_fetch::{
 };
 
 use crate::api::{AnswerBudget, Call, Handled, bound_entries};
+use crate::group::coordinator::Coordinator;
 use crate::group::stored::{Committed, Stored};
 use crate::shard::Shard;
 
@@ -35,7 +36,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     bound_entries(groups.chain([named(request.topics)]))?;
     let mut budget = AnswerBudget::new();
     if call.version < FIRST_BATCH_VERSION {
-        let group = fetch(&shard, request.group_id, request.topics).await;
+        let mut coordinators = shard
+            .coordinators_to_read(std::iter::once(request.group_id))
+            .await;
+        let coordinator = coordinators.pop().unwrap_or(Err(ErrorCode::NotCoordinator));
+        let group = fetch(coordinator, request.group_id, request.topics);
         budget.take(bytes_of(&group))?;
         let topics = match (group.error_code, request.topics) {
             (ErrorCode::None, _) => group.topics,
@@ -50,8 +55,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         });
     }
     let mut groups = Vec::new();
-    for group in request.groups.iter() {
-        let group = fetch(&shard, group.group_id, group.topics).await;
+    let names = request.groups.iter().map(|group| group.group_id);
+    let coordinators = shard.coordinators_to_read(names).await;
+    for (group, coordinator) in request.groups.iter().zip(coordinators) {
+        let group = fetch(coordinator, group.group_id, group.topics);
         budget.take(bytes_of(&group))?;
         groups.push(group);
     }
@@ -70,14 +77,17 @@ fn bytes_of(group: &OffsetFetchGroupResponse) -> usize {
     size_of::<OffsetFetchGroupResponse>() + partitions.sum::<usize>()
 }
 
-async fn fetch(shard: &Shard, group: &str, topics: Topics<'_>) -> OffsetFetchGroupResponse {
-    let found = match shard.coordinator(group).await {
-        Ok(coordinator) => coordinator.look(group, |_, stored| match topics {
+fn fetch(
+    coordinator: Result<Rc<Coordinator>, ErrorCode>,
+    group: &str,
+    topics: Topics<'_>,
+) -> OffsetFetchGroupResponse {
+    let found = coordinator.and_then(|coordinator| {
+        coordinator.look(group, |_, stored| match topics {
             Some(topics) => some(stored, topics),
             None => all(stored),
-        }),
-        Err(error) => Err(error),
-    };
+        })
+    });
     let error_code = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
     OffsetFetchGroupResponse {
         group_id: group.to_owned(),

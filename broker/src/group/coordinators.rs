@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ring::buffer::PoolUsage;
 use ring::local::{Signal, Taker};
@@ -17,6 +18,10 @@ use crate::group::coordinator::Coordinator;
 use crate::group::memory::GroupMemory;
 use crate::shard::context::GroupSettings;
 use crate::shard::{Place, World};
+
+/// How long a request that reads waits for what was begun before it: Kafka's `offsets.commit.timeout.ms`. A log that takes
+/// longer has its journal full, and the client's own retry takes over.
+const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Coordinators {
@@ -104,6 +109,31 @@ impl Coordinators {
         let led = self.led.borrow();
         let coordinator = id.and_then(|id| led.get(&id));
         coordinator.cloned().ok_or(ErrorCode::NotCoordinator)
+    }
+
+    /// Waits until what these coordinators had on its way into their logs is durable, or refused: what is read then
+    /// follows every request that was begun before. All of them are waited for together.
+    ///
+    /// # Errors
+    /// COORDINATOR_LOAD_IN_PROGRESS, which every client asks again on, if the logs do not take it in time.
+    pub(crate) async fn written_before(
+        coordinators: impl Iterator<Item = &Rc<Coordinator>>,
+    ) -> Result<(), ErrorCode> {
+        let mut asked = BTreeSet::new();
+        let new = coordinators.filter(|coordinator| asked.insert(Rc::as_ptr(coordinator)));
+        let waiting: Vec<Taker<()>> = new
+            .filter_map(|coordinator| coordinator.written_before())
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let all = async {
+            for written in waiting {
+                written.await;
+            }
+        };
+        let waited = ring::timer::timeout(READ_WAIT, all).await;
+        waited.map_err(|_| ErrorCode::CoordinatorLoadInProgress)
     }
 
     /// What all groups of the shard take of what they may: what is kept, and what is on its way into the log.

@@ -169,6 +169,19 @@ impl Shard {
         self.coordinators.of(&world, group)
     }
 
+    /// The coordinators of groups that are read, one for each name in order, once what was begun before is durable.
+    pub(crate) async fn coordinators_to_read<'a>(
+        &self,
+        groups: impl Iterator<Item = &'a str>,
+    ) -> Vec<Result<Rc<Coordinator>, ErrorCode>> {
+        let world = self.world_with(|| std::iter::once(OFFSETS_TOPIC)).await;
+        let found: Vec<_> = groups.map(|group| self.coordinators.of(&world, group)).collect();
+        match Coordinators::written_before(found.iter().flatten()).await {
+            Ok(()) => found,
+            Err(error) => found.into_iter().map(|one| one.and(Err(error))).collect(),
+        }
+    }
+
     /// Where a partition's data is, for a request of a client: counts what should have gone to another shard.
     pub(crate) fn place_for_data<'a>(&self, topic: &'a LocalTopic, partition: i32) -> Place<'a> {
         let place = topic.place(partition, self.node_id);

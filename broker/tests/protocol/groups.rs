@@ -887,3 +887,80 @@ fn groups_beyond_their_share_are_refused_and_what_is_deleted_is_room_again() {
     let joined: JoinGroupResponse = client.call(9, &join_request(&member, "", &large)).unwrap();
     assert_eq!(joined.error_code, ErrorCode::MemberIdRequired);
 }
+
+#[test]
+fn what_is_asked_for_first_is_done_first() {
+    let broker = broker();
+    let topic = broker.client().create_topic(1, &[]);
+    let (group, mut client) = group(&broker);
+    let partitions = [0];
+    let topics = [OffsetFetchTopic {
+        name: &topic,
+        partition_indexes: Array::from_slice(&partitions),
+    }];
+    let fetch = OffsetFetchRequest {
+        group_id: &group,
+        topics: Some(Array::from_slice(&topics)),
+        ..OffsetFetchRequest::default()
+    };
+    let names = [group.as_str()];
+    let describe = DescribeGroupsRequest {
+        groups: Array::from_slice(&names),
+        ..DescribeGroupsRequest::default()
+    };
+    let remove = DeleteGroupsRequest {
+        groups_names: Array::from_slice(&names),
+    };
+    let gone = [OffsetDeletePartition { partition: 0 }];
+    let gone = [OffsetDeleteTopic {
+        name: &topic,
+        partitions: Array::from_slice(&gone),
+    }];
+    let forget = OffsetDeleteRequest {
+        group_id: &group,
+        topics: Array::from_slice(&gone),
+    };
+    // Each is sent before the one before it was answered.
+    for offset in 0..20 {
+        let partitions = [OffsetCommitPartition {
+            partition: 0,
+            committed_offset: offset,
+            ..OffsetCommitPartition::default()
+        }];
+        let topics = [OffsetCommitTopic {
+            name: &topic,
+            partitions: Array::from_slice(&partitions),
+        }];
+        let commit = OffsetCommitRequest {
+            group_id: &group,
+            generation_id: -1,
+            topics: Array::from_slice(&topics),
+            ..OffsetCommitRequest::default()
+        };
+        let sent = [client.send(8, &commit), client.send(7, &fetch)];
+        let committed: OffsetCommitResponse = client.receive(8, sent[0]).unwrap();
+        assert_eq!(committed.topics[0].partitions[0].error_code, ErrorCode::None);
+        let fetched: OffsetFetchResponse = client.receive(7, sent[1]).unwrap();
+        assert_eq!(fetched.topics[0].partitions[0].committed_offset, offset);
+
+        let sent = [client.send(0, &forget), client.send(7, &fetch)];
+        let forgotten: OffsetDeleteResponse = client.receive(0, sent[0]).unwrap();
+        assert_eq!(forgotten.topics[0].partitions[0].error_code, ErrorCode::None);
+        let fetched: OffsetFetchResponse = client.receive(7, sent[1]).unwrap();
+        assert_eq!(fetched.topics[0].partitions[0].committed_offset, -1);
+
+        let sent = [
+            client.send(8, &commit),
+            client.send(2, &remove),
+            client.send(6, &describe),
+            client.send(2, &ListGroupsRequest::default()),
+        ];
+        let _: OffsetCommitResponse = client.receive(8, sent[0]).unwrap();
+        let removed: DeleteGroupsResponse = client.receive(2, sent[1]).unwrap();
+        assert_eq!(removed.results[0].error_code, ErrorCode::None);
+        let described: DescribeGroupsResponse = client.receive(6, sent[2]).unwrap();
+        assert_eq!(described.groups[0].error_code, ErrorCode::GroupIdNotFound);
+        let listed: ListGroupsResponse = client.receive(2, sent[3]).unwrap();
+        assert!(listed.groups.iter().all(|listed| listed.group_id != group));
+    }
+}

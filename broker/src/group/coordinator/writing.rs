@@ -4,7 +4,7 @@ use std::mem::size_of;
 use std::rc::Rc;
 
 use ring::executor::{Class, spawn};
-use ring::local::Giver;
+use ring::local::{Giver, Taker, oneshot};
 use storage::{AppendError, CommitTicket, PartitionLog, ROOM_RETRY};
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
@@ -25,6 +25,8 @@ pub(super) struct Write {
     pub(super) growth: usize,
     pub(super) progress: Progress,
     pub(super) then: Then,
+    /// Those who read what it changes, perhaps, and wait for it: one request of a connection at most.
+    pub(super) readers: Vec<Giver<()>>,
 }
 
 pub(super) enum Progress {
@@ -98,12 +100,24 @@ impl Coordinator {
             growth,
             progress: Progress::Queued,
             then,
+            readers: Vec::new(),
         };
         inner.moving.change(0, write.bytes());
         inner.groups.reserve(growth);
         inner.queue.push_back(write);
         self.append_queued(inner);
         self.work.notify_all();
+    }
+
+    /// Resolves when all that is on its way into the log now is durable, and shown, or refused; nothing, if nothing is.
+    /// Who reads after that sees what it has asked for before, on the same connection too, where a request is begun
+    /// before the answer to the one before it was given.
+    pub(crate) fn written_before(&self) -> Option<Taker<()>> {
+        let mut inner = self.inner.borrow_mut();
+        let last = inner.queue.back_mut()?;
+        let (giver, taker) = oneshot();
+        last.readers.push(giver);
+        Some(taker)
     }
 
     /// Puts the removal of whatever a group has into the log, in as many batches as that takes.
@@ -207,6 +221,7 @@ impl Coordinator {
             Then::Request(giver) => giver.give(result),
             Then::Nobody => {}
         }
+        write.readers.into_iter().for_each(|reader| reader.give(()));
         #[cfg(test)]
         inner.check_memory();
         let is_due = inner.needs_snapshot();
