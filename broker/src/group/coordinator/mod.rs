@@ -20,6 +20,7 @@ use storage::PartitionLog;
 use wire::ErrorCode;
 
 use self::groups::Groups;
+use self::snapshot::SNAPSHOT_BYTES_MIN;
 pub(crate) use self::survey::CommitPosition;
 use self::writing::{Progress, Then, Write, batch_bytes};
 use crate::group::load::load;
@@ -62,8 +63,10 @@ struct Inner {
     alarm_of: BTreeMap<Rc<str>, u64>,
     /// Bytes of the log from its start on.
     log_bytes: u64,
-    /// Of them, what the last snapshot took.
-    snapshot_bytes: u64,
+    /// When it has more than so many, it is written anew.
+    snapshot_at_bytes: u64,
+    /// A batch of a snapshot waits for room: nothing is appended before it.
+    is_held: bool,
     /// The log has records that are not ours to drop.
     keeps_all: bool,
     /// Topics that were deleted while the log was read.
@@ -118,7 +121,8 @@ impl Coordinator {
                 alarms: BTreeSet::new(),
                 alarm_of: BTreeMap::new(),
                 log_bytes: 0,
-                snapshot_bytes: 0,
+                snapshot_at_bytes: SNAPSHOT_BYTES_MIN,
+                is_held: false,
                 keeps_all: false,
                 deleted_topics: BTreeSet::new(),
             }),
@@ -375,6 +379,12 @@ impl Coordinator {
     #[cfg(test)]
     pub(crate) fn log_start_offset(&self) -> i64 {
         self.log.log_start_offset()
+    }
+
+    /// The largest batch that its log takes, in bytes.
+    #[cfg(test)]
+    pub(crate) fn largest_batch(&self) -> usize {
+        self.log.largest_batch()
     }
 
     /// The partition of `__consumer_offsets` that its groups are in.

@@ -138,7 +138,12 @@ impl Coordinator {
 
     /// Appends what waits, as far as there is room.
     pub(super) fn append_queued(&self, inner: &mut Inner) {
-        let Inner { queue, log_bytes, .. } = inner;
+        let Inner {
+            queue,
+            log_bytes,
+            is_held,
+            ..
+        } = inner;
         let waiting = queue.iter_mut().rev();
         let count = waiting
             .take_while(|write| matches!(write.progress, Progress::Queued))
@@ -148,6 +153,9 @@ impl Coordinator {
             if batch_bytes(&write.group, &write.changes) > self.log.largest_batch() {
                 write.progress = Progress::Refused(ErrorCode::UnknownServerError);
                 continue;
+            }
+            if *is_held {
+                return;
             }
             let batch = write.batch();
             write.progress = match append(&self.log, &batch) {
