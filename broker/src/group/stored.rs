@@ -451,7 +451,17 @@ mod tests {
 
     #[test]
     fn changes_come_back_from_the_log_as_they_went_in() {
+        let mut expiring = offset("t", 1, Some(7));
+        if let Change::Offset {
+            committed: Some(committed),
+            ..
+        } = &mut expiring
+        {
+            committed.leader_epoch = -1;
+            committed.expire_timestamp_ms = 2_000;
+        }
         for change in [
+            expiring,
             offset("t", 1, Some(7)),
             offset("t", 1, None),
             a_generation(),

@@ -16,6 +16,9 @@ const OFFSET_COMMIT: i16 = 1;
 const GROUP_METADATA: i16 = 2;
 /// The version of values that are written. 4 is newer and would say no more: tools of before 2023 (KIP-915) read 3.
 const VALUE_VERSION: i16 = 3;
+/// The only version that says when an offset expires: as in Kafka, written when its client has said so. It has no leader
+/// epoch, which the clients that say so (OffsetCommit before version 5) do not send.
+const EXPIRING_VALUE_VERSION: i16 = 1;
 /// The newest version of values, and the first with tagged fields.
 const VALUE_VERSION_MAX: i16 = 4;
 
@@ -111,7 +114,13 @@ impl<'a> GroupRecord<'a> {
         match self {
             GroupRecord::Offset(key, value) => (
                 written(OFFSET_COMMIT, key, KEY),
-                value.map(|value| written(VALUE_VERSION, &value, version(VALUE_VERSION))),
+                value.map(|value| {
+                    let number = match value.expire_timestamp_ms {
+                        -1 => VALUE_VERSION,
+                        _ => EXPIRING_VALUE_VERSION,
+                    };
+                    written(number, &value, version(number))
+                }),
             ),
             GroupRecord::Group(key, value) => (
                 written(GROUP_METADATA, key, KEY),
