@@ -156,7 +156,9 @@ impl Coordinator {
         let is_new = !inner.groups.live().contains_key(group);
         let refusal = match inner.ready_to_write() {
             Err(error) => Some(error),
-            Ok(()) if is_new && !join.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
+            Ok(()) if is_new && !join.member_id.is_empty() && !inner.is_known(group) => {
+                Some(ErrorCode::UnknownMemberId)
+            }
             Ok(()) => None,
         };
         if let Some(error_code) = refusal {
@@ -241,6 +243,8 @@ impl Coordinator {
         let check = |live: &mut Group| live.check_commit(from, generation, now());
         match inner.groups.with_live(group, check) {
             Some(checked) => checked?,
+            // Who names a generation takes itself for a member, and one that only has offsets has no members.
+            None if generation >= 0 && inner.is_known(group) => return Err(ErrorCode::UnknownMemberId),
             None if generation >= 0 => return Err(ErrorCode::GroupIdNotFound),
             None => {}
         }
@@ -574,7 +578,10 @@ impl Inner {
 
     /// Whether anything of the group is in the log, or on its way there.
     fn is_known(&self, group: &str) -> bool {
-        !self.newest(group).is_nothing()
+        if self.queue.iter().any(|write| *write.group == *group) {
+            return !self.newest(group).is_nothing();
+        }
+        self.groups.stored().contains_key(group)
     }
 
     /// All groups of which something is in the log, or on its way there.

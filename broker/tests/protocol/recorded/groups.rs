@@ -31,10 +31,17 @@ pub(super) const APIS: [ApiKey; 10] = [
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    [joining(), members(), commits(), fetched(), tools()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        joining(),
+        members(),
+        commits(),
+        fetched(),
+        tools(),
+        offsets_alone(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn joining() -> Vec<Case> {
@@ -441,6 +448,113 @@ fn tools() -> Vec<Case> {
         case("delete groups: null groups", 42, 0, bytes().i32(-1)),
         case("delete groups: a null name", 42, 0, bytes().i32(1).i16(-1)),
         case("delete groups: good or not there", 42, 0, names(&[GROUP])),
+    ]
+}
+
+/// Of a group that is not there, and then has nothing but offsets. What was before has deleted it.
+fn offsets_alone() -> Vec<Case> {
+    let good = || bytes().string(TOPIC).array(&[bytes().i32(0).i64(5).string("")]);
+    let commit = |generation: i32, member: &str| {
+        let head = bytes().string(GROUP).i32(generation).string(member).i64(-1);
+        head.array(&[good()])
+    };
+    let of_instance = |generation: i32, member: &str, instance: &str| {
+        let head = bytes()
+            .string(GROUP)
+            .i32(generation)
+            .string(member)
+            .string(instance);
+        let partition = bytes().i32(0).i64(5).i32(-1).string("");
+        head.array(&[bytes().string(TOPIC).array(&[partition])])
+    };
+    let flexible = |generation: i32, member: &str| {
+        let head = bytes().compact(GROUP).i32(generation).compact(member).i8(0);
+        let partition = bytes().i32(0).i64(5).i32(-1).compact("").i8(0);
+        head.i8(2).compact(TOPIC).i8(2).raw(&partition.0).i8(0).i8(0)
+    };
+    let join = |member: &str, protocol_type: &str, protocols: &[Bytes]| {
+        let head = bytes().string(GROUP).i32(10_000).i32(60_000).string(member);
+        head.string(protocol_type).array(protocols)
+    };
+    let range = || bytes().string("range").byte_string(b"metadata");
+    let names = || bytes().array(&[bytes().string(GROUP)]);
+    vec![
+        case("gone: commit, version 2", 8, 2, commit(0, "nobody")),
+        case("gone: commit, version 8", 8, 8, flexible(0, "nobody")),
+        case("gone: commit, version 9", 8, 9, flexible(0, "nobody")),
+        case(
+            "gone: commit of an instance",
+            8,
+            7,
+            of_instance(0, "nobody", "instance"),
+        ),
+        case("gone: commit without a member id", 8, 9, flexible(3, "")),
+        case("offsets alone: they come", 8, 2, commit(-1, "")),
+        case("offsets alone: commit, version 2", 8, 2, commit(0, "nobody")),
+        case("offsets alone: commit, version 9", 8, 9, flexible(0, "nobody")),
+        case("offsets alone: commit without a member id", 8, 9, flexible(3, "")),
+        case(
+            "offsets alone: commit of an instance",
+            8,
+            7,
+            of_instance(0, "nobody", "instance"),
+        ),
+        case(
+            "offsets alone: commit of an instance, generation -1",
+            8,
+            7,
+            of_instance(-1, "", "instance"),
+        ),
+        case(
+            "offsets alone: commit of a member, generation -1",
+            8,
+            9,
+            flexible(-1, "nobody"),
+        ),
+        case(
+            "offsets alone: heartbeat",
+            12,
+            1,
+            bytes().string(GROUP).i32(0).string("nobody"),
+        ),
+        case(
+            "offsets alone: sync",
+            14,
+            1,
+            bytes().string(GROUP).i32(0).string("nobody").i32(0),
+        ),
+        case(
+            "offsets alone: leave",
+            13,
+            3,
+            bytes().string(GROUP).array(&[bytes().string("nobody").i16(-1)]),
+        ),
+        case(
+            "offsets alone: join",
+            11,
+            4,
+            join("nobody", "consumer", &[range()]),
+        ),
+        case(
+            "offsets alone: join without protocols",
+            11,
+            4,
+            join("nobody", "consumer", &[]),
+        ),
+        case(
+            "offsets alone: join without a type",
+            11,
+            4,
+            join("nobody", "", &[range()]),
+        ),
+        case(
+            "offsets alone: describe",
+            15,
+            6,
+            bytes().i8(2).compact(GROUP).i8(0).i8(0),
+        ),
+        case("offsets alone: delete", 42, 0, names()),
+        case("offsets alone: deleted", 42, 0, names()),
     ]
 }
 
