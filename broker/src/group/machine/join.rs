@@ -232,7 +232,8 @@ impl Group {
         actions: &mut Vec<Action>,
     ) {
         let Some(old_member) = self.members.remove(old_id) else {
-            return;
+            let member_id = join.new_member_id.clone();
+            return self.add(waiter, member_id, join, now, actions);
         };
         let (new_id, old_leader) = (join.new_member_id.clone(), self.leader.clone());
         let mut member = old_member.clone();

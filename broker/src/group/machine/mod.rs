@@ -282,7 +282,8 @@ impl Group {
         &self.token
     }
 
-    /// The group as the log has it. Its members' sessions begin now: the coordinator may have been away for long.
+    /// The group as the log has it. Its members' sessions begin now: the coordinator may have been away for long. Others
+    /// can write into the log: a member id or an instance id that comes twice counts once.
     pub(crate) fn restore(rules: GroupRules, stored: &Generation, now: Now) -> Group {
         let mut group = Group::new(rules, now);
         group.generation = stored.generation;
@@ -290,6 +291,12 @@ impl Group {
         group.protocol.clone_from(&stored.protocol);
         group.state_since_wall_ms = stored.since_wall_ms;
         for stored in &stored.members {
+            let instance_id = stored.group_instance_id.as_ref();
+            if group.members.contains_key(&stored.member_id)
+                || instance_id.is_some_and(|instance_id| group.static_members.contains_key(instance_id))
+            {
+                continue;
+            }
             let client = Client {
                 group_instance_id: stored.group_instance_id.clone(),
                 client_id: stored.client_id.clone(),

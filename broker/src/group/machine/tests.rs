@@ -825,3 +825,42 @@ fn an_assignment_that_there_is_no_room_for_is_refused_and_the_group_goes_on() {
     world.report(Ok(()));
     assert_eq!(world.synced[&leader].error_code, ErrorCode::None);
 }
+
+#[test]
+fn what_the_log_says_twice_counts_once_and_everybody_is_answered() {
+    let stored = |member_id: &str, instance_id: &str| crate::group::stored::StoredMember {
+        member_id: member_id.to_owned(),
+        group_instance_id: Some(instance_id.to_owned()),
+        client_id: "client".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        rebalance_timeout_ms: REBALANCE_MS,
+        session_timeout_ms: SESSION_MS,
+        subscription: no_bytes(),
+        assignment: no_bytes(),
+    };
+    let mut world = World::new();
+    let generation = Generation {
+        protocol_type: "consumer".to_owned(),
+        generation: 5,
+        protocol: Some("range".to_owned()),
+        leader: Some("twice".to_owned()),
+        since_wall_ms: -1,
+        members: vec![stored("twice", "A"), stored("twice", "B"), stored("other", "A")],
+    };
+    world.group = Group::restore(world.group.rules, &generation, world.now());
+    assert_eq!(world.group.members().len(), 1);
+    let unknown = Identity {
+        member_id: String::new(),
+        group_instance_id: Some("B".to_owned()),
+    };
+    assert_eq!(world.leave(unknown), ErrorCode::UnknownMemberId);
+    let known = Identity {
+        member_id: String::new(),
+        group_instance_id: Some("A".to_owned()),
+    };
+    assert_eq!(world.leave(known), ErrorCode::None);
+    let waiter = world.join(fixed("new", "A"));
+    world.pass(DELAY_MS as u64);
+    world.pass(DELAY_MS as u64);
+    assert_eq!(world.joined[&waiter].error_code, ErrorCode::None);
+}
