@@ -543,6 +543,8 @@ impl Coordinator {
         inner.phase = Phase::Active;
         for (name, group) in restored {
             inner.groups.begin(&name, group);
+            let actions = inner.groups.with_live(&name, |live| live.reduce(now));
+            self.perform(inner, &name, actions.unwrap_or_default());
             self.settle(inner, &name);
         }
         #[cfg(test)]

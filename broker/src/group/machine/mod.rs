@@ -333,6 +333,16 @@ impl Group {
         group
     }
 
+    /// Lets a group that was restored join again if it has more members than it may have now: as many as may find room.
+    pub(crate) fn reduce(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.members.len() > self.rules.max_size {
+            self.prepare_rebalance(now, &mut actions);
+        }
+        self.check_invariants();
+        actions
+    }
+
     /// Where it is.
     pub(crate) fn state(&self) -> State {
         self.state
