@@ -70,7 +70,15 @@ impl Coordinators {
         });
         for (id, log) in led {
             coordinators.entry(id).or_insert_with(|| {
-                Coordinator::start(log, self.settings, self.memory.clone(), self.room.clone())
+                let image = world.image.clone();
+                let is_there = move |topic: &str| image.topics_by_name.contains_key(topic);
+                Coordinator::start(
+                    log,
+                    self.settings,
+                    self.memory.clone(),
+                    self.room.clone(),
+                    is_there,
+                )
             });
         }
         if let Some(before) = before {

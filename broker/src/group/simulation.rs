@@ -27,6 +27,8 @@ use crate::group::stored::Committed;
 use crate::shard::context::GroupSettings;
 use crate::shard::probe::Census;
 
+mod scripted;
+
 /// Of virtual time, for anything that must end.
 const LIMIT: Duration = Duration::from_secs(600);
 const RING_BYTES: u64 = 512 << 10;
@@ -212,6 +214,19 @@ fn check_memory<'a>(
 type ShardMemory = (GroupMemory, Vec<i32>);
 
 async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordinator>>, Vec<ShardMemory>) {
+    // Less than was kept by an earlier life, or too little for all that comes, or plenty.
+    let memory_bytes = [24 << 10, 96 << 10, 1 << 20][(ring::random::next_u64() % 3) as usize];
+    open_with(leader_epoch, shards, memory_bytes, settings(), |_| true).await
+}
+
+/// The same, of groups with so much memory, where there are these topics.
+async fn open_with(
+    leader_epoch: i32,
+    shards: u32,
+    memory_bytes: usize,
+    settings: GroupSettings,
+    is_there: fn(&str) -> bool,
+) -> (Vec<ShardLog>, Vec<Rc<Coordinator>>, Vec<ShardMemory>) {
     let options = DirectoryOptions {
         journal_bytes: RING_BYTES,
         new_cluster_id: 1,
@@ -243,8 +258,6 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
     let mut logs = Vec::new();
     let mut memories = Vec::new();
     let mut coordinators = BTreeMap::new();
-    // Less than was kept by an earlier life, or too little for all that comes, or plenty.
-    let memory_bytes = [24 << 10, 96 << 10, 1 << 20][(ring::random::next_u64() % 3) as usize];
     for shard in 0..shards {
         let options = ShardOptions {
             directory: DATA.into(),
@@ -264,7 +277,7 @@ async fn open(leader_epoch: i32, shards: u32) -> (Vec<ShardLog>, Vec<Rc<Coordina
         let memory = GroupMemory::new(memory_bytes);
         for id in &ids {
             let partition = log.partition(*id).expect("it is there");
-            let coordinator = Coordinator::start(partition, settings(), memory.clone(), log.room());
+            let coordinator = Coordinator::start(partition, settings, memory.clone(), log.room(), is_there);
             coordinators.insert(id.partition, coordinator);
         }
         memories.push((memory, ids.iter().map(|id| id.partition).collect()));

@@ -69,7 +69,7 @@ struct Inner {
     is_held: bool,
     /// The log has records that are not ours to drop.
     keeps_all: bool,
-    /// Topics that were deleted while the log was read.
+    /// Topics that were deleted while the log was read, or before it, without the log having been told.
     deleted_topics: BTreeSet<String>,
 }
 
@@ -93,12 +93,14 @@ fn now() -> Now {
 }
 
 impl Coordinator {
-    /// Begins to read the log; until that is done every request is told to wait.
+    /// Begins to read the log; until that is done every request is told to wait. Offsets in topics that are not there
+    /// are forgotten then: their topic was deleted, and the node ended before it had forgotten them.
     pub(crate) fn start(
         log: PartitionLog,
         settings: GroupSettings,
         memory: GroupMemory,
         room: Signal,
+        is_there: impl Fn(&str) -> bool + 'static,
     ) -> Rc<Coordinator> {
         let coordinator = Rc::new(Coordinator {
             log,
@@ -128,7 +130,7 @@ impl Coordinator {
             }),
             memory,
         });
-        spawn(Class::Latency, coordinator.clone().run()).detach();
+        spawn(Class::Latency, coordinator.clone().run(is_there)).detach();
         coordinator
     }
 
@@ -495,7 +497,7 @@ impl Coordinator {
     }
 
     /// The coordinator's life: read the log, then see to it that writes are told of and that time passes.
-    async fn run(self: Rc<Self>) {
+    async fn run(self: Rc<Self>, is_there: impl Fn(&str) -> bool) {
         match load(&self.log, Groups::new(&self.memory)).await {
             Ok(loaded) => {
                 let mut inner = self.inner.borrow_mut();
@@ -524,9 +526,20 @@ impl Coordinator {
                 return;
             }
         }
-        let deleted = std::mem::take(&mut self.inner.borrow_mut().deleted_topics);
+        let deleted = {
+            let inner = &mut *self.inner.borrow_mut();
+            let topics = inner
+                .groups
+                .stored()
+                .values()
+                .flat_map(|stored| stored.offsets.keys());
+            let gone = topics.filter(|topic| !is_there(topic)).map(ToString::to_string);
+            inner.deleted_topics.extend(gone);
+            std::mem::take(&mut inner.deleted_topics)
+        };
+        drop(is_there);
         if !deleted.is_empty() {
-            // Nobody waits for it: whoever deleted them has been answered.
+            // Whoever deleted them has been answered, or is not there any more. Whoever reads waits for it.
             drop(self.topics_deleted(&deleted));
         }
         spawn(Class::Latency, self.clone().watch_time()).detach();

@@ -1,0 +1,255 @@
+//! Lives of coordinators that are written out, each to show one thing; a coordinator's partition is 0.
+
+use super::*;
+use crate::group::coordinators::Coordinators;
+use crate::group::machine::Group;
+
+const MEMORY_BYTES: usize = 8 << 20;
+
+/// One life of a host, from a start to an orderly end.
+fn life<T: Send + 'static, L: Future<Output = T> + 'static>(
+    simulator: &mut Simulator,
+    host: HostId,
+    settings: GroupSettings,
+    is_there: fn(&str) -> bool,
+    live: impl FnOnce(Rc<Coordinator>) -> L + Send + 'static,
+) -> T {
+    let ended = simulator.run(host, memory_bytes() + MEMORY_BYTES, LIMIT, move || async move {
+        static EPOCH: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(1);
+        let epoch = EPOCH.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (logs, coordinators, _) = open_with(epoch, 1, MEMORY_BYTES, settings, is_there).await;
+        let coordinator = coordinators[0].clone();
+        while coordinator.look("", |_, _| ()).is_err() {
+            ring::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let result = live(coordinator).await;
+        coordinators.iter().for_each(|coordinator| coordinator.stop());
+        for log in logs {
+            log.stop().await.expect("stopped");
+        }
+        result
+    });
+    ended.expect("it ends")
+}
+
+fn nobody() -> Identity {
+    Identity {
+        member_id: String::new(),
+        group_instance_id: None,
+    }
+}
+
+/// A commit of `topic`, which is durable when this ends.
+async fn commit(coordinator: &Coordinator, group: &str, offset: i64, metadata: &str) {
+    let mut offsets = one(0, offset);
+    offsets[0].2.metadata = Rc::from(metadata);
+    let committed = coordinator.commit(group, &nobody(), -1, offsets);
+    let committed = committed.expect("taken").expect("something to write");
+    assert_eq!(committed.await, Some(Ok(())));
+}
+
+fn offset(coordinator: &Coordinator, group: &str) -> Option<i64> {
+    let looked = coordinator.look(group, |_, stored| Some(stored?.committed("topic", 0)?.offset));
+    looked.expect("it has loaded")
+}
+
+#[test]
+fn who_reads_sees_what_was_begun_before() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            assert!(coordinator.written_before().is_none(), "nothing is on its way");
+            for number in 1..100 {
+                let committing = coordinator.commit("group", &nobody(), -1, one(0, number));
+                assert!(committing.expect("taken").is_some());
+                assert_ne!(
+                    offset(&coordinator, "group"),
+                    Some(number),
+                    "it is not durable yet"
+                );
+                let waited = Coordinators::written_before([&coordinator, &coordinator].into_iter()).await;
+                assert_eq!((waited, offset(&coordinator, "group")), (Ok(()), Some(number)));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
+    let mut simulator = Simulator::new(2);
+    let host = simulator.host(1 << 30);
+    let moved = life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            let largest = coordinator.largest_batch();
+            // Others, before and behind it in a snapshot.
+            for group in ["a", "z"] {
+                commit(&coordinator, group, 1, &"m".repeat(4_000)).await;
+            }
+            let mut join = joining("member");
+            join.protocols[0].metadata = Opaque::from(vec![1; largest - 2_000]);
+            let joined = coordinator.join("large", join).await.expect("answered");
+            assert_eq!(joined.error_code, ErrorCode::None);
+            let request = SyncRequest {
+                member: Identity {
+                    member_id: joined.member_id.clone(),
+                    group_instance_id: None,
+                },
+                generation: joined.generation,
+                protocol_type: None,
+                protocol: None,
+                assignments: BTreeMap::new(),
+                room_bytes: 0,
+            };
+            let synced = coordinator.sync("large", request).await.expect("answered");
+            assert_eq!(synced.error_code, ErrorCode::None);
+            let start = coordinator.log_start_offset();
+            for number in 0..1_000 {
+                commit(&coordinator, "a", number, &"m".repeat(4_000)).await;
+            }
+            coordinator.log_start_offset() - start
+        },
+    );
+    assert!(
+        moved > 500,
+        "the log's start has moved by {moved} of 1,000 records"
+    );
+    let kept = life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            let members = coordinator.look("large", |live, _| live.map(|live| live.members().len()));
+            (members, offset(&coordinator, "a"), offset(&coordinator, "z"))
+        },
+    );
+    assert_eq!(kept, (Ok(Some(1)), Some(999), Some(1)), "and nothing is lost");
+}
+
+#[test]
+fn offsets_of_a_topic_that_was_deleted_before_a_crash_are_not_found_by_another_of_its_name() {
+    let mut simulator = Simulator::new(3);
+    let host = simulator.host(1 << 30);
+    life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            commit(&coordinator, "group", 7, "").await;
+        },
+    );
+    let found = life(
+        &mut simulator,
+        host,
+        settings(),
+        |topic| topic != "topic",
+        async |coordinator| {
+            let waited = Coordinators::written_before(std::iter::once(&coordinator)).await;
+            assert_eq!(waited, Ok(()));
+            offset(&coordinator, "group")
+        },
+    );
+    assert_eq!(found, None, "in the life that finds its topic gone");
+    let found = life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| offset(&coordinator, "group"),
+    );
+    assert_eq!(found, None, "when there is a topic of that name again");
+}
+
+#[test]
+fn when_an_offset_expires_is_known_after_a_restart() {
+    let mut simulator = Simulator::new(4);
+    let host = simulator.host(1 << 30);
+    let expires_ms = life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            let expires_ms = ring::clock::wall_clock_ms() + 3_600_000;
+            let mut offsets = one(0, 7);
+            offsets[0].2.expire_timestamp_ms = expires_ms;
+            let committed = coordinator.commit("group", &nobody(), -1, offsets);
+            let committed = committed.expect("taken").expect("something to write");
+            assert_eq!(committed.await, Some(Ok(())));
+            expires_ms
+        },
+    );
+    let known = life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            coordinator.look("group", |_, stored| {
+                Some(stored?.committed("topic", 0)?.expire_timestamp_ms)
+            })
+        },
+    );
+    assert_eq!(known, Ok(Some(expires_ms)));
+}
+
+#[test]
+fn a_group_that_is_too_large_after_a_restart_joins_again() {
+    let mut simulator = Simulator::new(5);
+    let host = simulator.host(1 << 30);
+    life(
+        &mut simulator,
+        host,
+        settings(),
+        |_| true,
+        async |coordinator| {
+            let joining = ["one", "two"].map(|member_id| coordinator.join("group", joining(member_id)));
+            let mut leader = None;
+            for joined in joining {
+                let joined = joined.await.expect("answered");
+                assert_eq!(joined.error_code, ErrorCode::None);
+                if joined.member_id == joined.leader {
+                    leader = Some(joined);
+                }
+            }
+            let leader = leader.expect("one leads");
+            let request = SyncRequest {
+                member: Identity {
+                    member_id: leader.member_id.clone(),
+                    group_instance_id: None,
+                },
+                generation: leader.generation,
+                protocol_type: None,
+                protocol: None,
+                assignments: BTreeMap::new(),
+                room_bytes: 0,
+            };
+            let synced = coordinator.sync("group", request).await.expect("answered");
+            assert_eq!(synced.error_code, ErrorCode::None);
+        },
+    );
+    for (max_size, state) in [(2, State::Stable), (1, State::PreparingRebalance)] {
+        let settings = GroupSettings {
+            max_size,
+            ..settings()
+        };
+        let found = life(
+            &mut simulator,
+            host,
+            settings,
+            |_| true,
+            async |coordinator| coordinator.look("group", |live, _| live.map(Group::state)),
+        );
+        assert_eq!(found, Ok(Some(state)), "at most {max_size}");
+    }
+}
