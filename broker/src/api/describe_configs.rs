@@ -120,7 +120,7 @@ impl Question<'_> {
 }
 
 fn of_topic(topic: &LocalTopic, settings: &Settings, question: &Question<'_>) -> Vec<DescribedConfig> {
-    let own = &topic.topic.configs;
+    let own = &*topic::own(&topic.topic);
     let is_asked = |name: &str| question.names.as_ref().is_none_or(|names| names.contains(name));
     let configs = topic::effective(own, settings).into_iter();
     let configs = configs.filter(|config| is_asked(&config.name)).map(|config| {

@@ -2,11 +2,13 @@
 
 mod table;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::broker::{Source, Synonym};
 use crate::config::table::find;
 use crate::config::{Settings, nearest};
+use crate::controller::image::Topic;
 use crate::controller::request::CreatedConfig;
 
 use self::table::{TOPIC_CONFIGS, TopicConfig};
@@ -69,6 +71,35 @@ pub fn check(name: &str, value: &str, settings: &Settings) -> Result<(), String>
         settings.fits_journal(name, bytes)?;
     }
     Ok(())
+}
+
+/// The policy of a topic that the broker keeps its own records in, whatever anyone sets: they are the newest of each key,
+/// whatever their age, and their owner removes what it has written anew.
+pub(crate) const INTERNAL_CLEANUP_POLICY: &str = "compact";
+
+/// What a topic says for itself. An internal one has the policy that it is kept by, if it was created before that was
+/// among its configs too.
+pub(crate) fn own(topic: &Topic) -> Cow<'_, BTreeMap<String, String>> {
+    let policy = topic.configs.get("cleanup.policy").map(String::as_str);
+    if !topic.is_internal || policy == Some(INTERNAL_CLEANUP_POLICY) {
+        return Cow::Borrowed(&topic.configs);
+    }
+    let mut configs = topic.configs.clone();
+    configs.insert("cleanup.policy".to_owned(), INTERNAL_CLEANUP_POLICY.to_owned());
+    Cow::Owned(configs)
+}
+
+/// Whether an internal topic may have these configs.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_internal(configs: &BTreeMap<String, String>) -> Result<(), String> {
+    match configs.get("cleanup.policy").map(String::as_str) {
+        None | Some(INTERNAL_CLEANUP_POLICY) => Ok(()),
+        Some(policy) => Err(format!(
+            "topic config cleanup.policy={policy}: of a topic that the broker keeps its own records in it is              {INTERNAL_CLEANUP_POLICY}, or groups and their offsets would go with old segments"
+        )),
+    }
 }
 
 /// Whether the config is a list of values.
@@ -247,6 +278,32 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn an_internal_topic_is_compacted_whatever_it_says() {
+        let of = |policy: Option<&str>, is_internal| {
+            let configs = policy.map(|policy| ("cleanup.policy".to_owned(), policy.to_owned()));
+            let topic = Topic {
+                is_internal,
+                configs: configs.into_iter().collect(),
+                ..Topic::default()
+            };
+            let shown = effective(&own(&topic), &Settings::default());
+            let shown = shown.into_iter().find(|config| config.name == "cleanup.policy");
+            let shown = shown.expect("a config");
+            (
+                shown.value.expect("a value"),
+                shown.source,
+                check_internal(&topic.configs).is_ok(),
+            )
+        };
+        let compact = |is_good| ("compact".to_owned(), Source::Topic as i8, is_good);
+        assert_eq!(of(None, true), compact(true));
+        assert_eq!(of(Some("compact"), true), compact(true));
+        assert_eq!(of(Some("delete"), true), compact(false));
+        assert_eq!(of(Some("compact,delete"), true), compact(false));
+        assert_eq!(of(None, false).0, "delete");
     }
 
     #[test]

@@ -47,7 +47,10 @@ fn of_topic(
     all_bytes: &mut usize,
 ) -> Result<Option<MetadataRecord>, Refusal> {
     let topic = find(metadata, name)?;
-    let configs = changed(&topic.configs, &Rules::Topic(settings), wish)?;
+    let configs = changed(&topic::own(topic), &Rules::Topic(settings), wish)?;
+    if topic.is_internal {
+        topic::check_internal(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    }
     let (before, after) = (topic::bytes(&topic.configs), topic::bytes(&configs));
     let others = all_bytes.saturating_sub(before);
     if after > before {

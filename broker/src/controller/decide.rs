@@ -22,8 +22,12 @@ use crate::controller::state::Metadata;
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Topics in which brokers keep their own records.
 const INTERNAL_TOPICS: [&str; 2] = [OFFSETS_TOPIC, "__transaction_state"];
-/// Kafka's segment size for its own topics, in bytes.
-const OFFSETS_SEGMENT_BYTES: &str = "104857600";
+/// What it is created with, as Kafka does.
+const OFFSETS_CONFIGS: [(&str, &str); 3] = [
+    ("cleanup.policy", topic_config::INTERNAL_CLEANUP_POLICY),
+    ("compression.type", "producer"),
+    ("segment.bytes", "104857600"),
+];
 
 /// The longest name, in bytes: with a partition's number it must fit a file's name.
 const NAME_BYTES_MAX: usize = 249;
@@ -78,7 +82,7 @@ pub fn create_topics(
                 let topic = Topic {
                     name: wanted.name.clone(),
                     id: new_id(),
-                    is_internal: INTERNAL_TOPICS.contains(&wanted.name.as_str()),
+                    is_internal: is_internal(&wanted.name),
                     partitions,
                     configs,
                 };
@@ -246,6 +250,10 @@ fn check_name(
     }
 }
 
+fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
 /// Its configs, beside others of `others` bytes.
 fn configs(
     wanted: &NewTopic,
@@ -262,6 +270,9 @@ fn configs(
         if configs.insert(name.clone(), value.trim().to_owned()).is_some() {
             return Err(refuse(format!("topic config {name} is given twice")));
         }
+    }
+    if is_internal(&wanted.name) {
+        topic_config::check_internal(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     }
     topic_config::check_bytes(&configs, others).map_err(|why| (ErrorCode::PolicyViolation, why))?;
     Ok(configs)
@@ -391,8 +402,8 @@ fn default_topic(name: &str, settings: &Settings) -> NewTopic {
     };
     if name == OFFSETS_TOPIC {
         topic.partitions = settings.offsets_topic_num_partitions();
-        let segment_bytes = Some(OFFSETS_SEGMENT_BYTES.to_owned());
-        topic.configs.push(("segment.bytes".to_owned(), segment_bytes));
+        let configs = OFFSETS_CONFIGS.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+        topic.configs.extend(configs);
     }
     topic
 }
@@ -410,7 +421,7 @@ fn created(topic: &Topic, settings: &Settings) -> CreatedTopic {
         error_message: None,
         partitions: count(topic.partitions.len()),
         replication_factor: i16::try_from(factor).expect("at most one replica a host"),
-        configs: topic_config::effective(&topic.configs, settings),
+        configs: topic_config::effective(&topic_config::own(topic), settings),
     }
 }
 
@@ -681,6 +692,10 @@ mod tests {
             panic!("one topic is created: {records:?}");
         };
         assert_eq!((topic.partitions.len(), topic.is_internal), (50, true));
+        assert_eq!(topic.configs["cleanup.policy"], "compact");
+        let mut deleting = wanted(OFFSETS_TOPIC, 1);
+        deleting.configs = vec![("cleanup.policy".into(), Some("delete".into()))];
+        assert_eq!(code(deleting), ErrorCode::InvalidConfig);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ring::channel::{Answer, Receiver, Sender};
 
 use crate::config::broker::BrokerConfigs;
-use crate::config::{Settings, table};
+use crate::config::{self, Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::partition::leader::{AppendRules, TimestampType, is_compacting, is_deleting};
@@ -179,9 +179,8 @@ impl TopicSettings {
             Some("CreateTime") => TimestampType::Create,
             _ => append.timestamp_type,
         };
-        let policy = topic.configs.get("cleanup.policy").map(String::as_str);
-        // Its records are the newest of each key, whatever their age: Kafka creates it so.
-        let policy = policy.or(topic.is_internal.then_some("compact"));
+        let own = config::topic::own(topic);
+        let policy = own.get("cleanup.policy");
         let cleanup = &mut settings.cleanup;
         if let Some(policy) = policy {
             append.is_compacted = is_compacting(policy);
@@ -245,5 +244,37 @@ impl AnnouncedVersion {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_never_touches_an_internal_topic() {
+        let mut settings = Settings::default();
+        settings
+            .take_assignment("log.retention.ms=1000")
+            .expect("a good setting");
+        let defaults = TopicSettings::defaults(&settings);
+        for policy in [None, Some("delete"), Some("compact,delete"), Some("compact")] {
+            for is_internal in [false, true] {
+                let configs = policy.map(|policy| ("cleanup.policy".to_owned(), policy.to_owned()));
+                let topic = Topic {
+                    is_internal,
+                    configs: configs.into_iter().collect(),
+                    ..Topic::default()
+                };
+                let of = TopicSettings::of(&topic, &defaults);
+                let is_kept = is_internal || policy == Some("compact");
+                assert_eq!(
+                    of.partition.retention_ms.is_none(),
+                    is_kept,
+                    "{policy:?} {is_internal}"
+                );
+                assert_eq!(of.cleanup.is_deleting, !is_kept);
+            }
+        }
     }
 }

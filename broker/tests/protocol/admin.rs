@@ -700,3 +700,36 @@ fn every_node_tells_of_its_own_logs_and_the_first_of_the_volume() {
     told.sort_unstable();
     assert_eq!(told, [0, 1, 2, 3, 4], "each partition is one node's");
 }
+
+#[test]
+fn the_offsets_topic_says_how_it_is_kept_and_stays_so() {
+    let broker = Broker::start();
+    let client = &mut broker.coordinator("any-group");
+    let offsets = "__consumer_offsets";
+    let told = |client: &mut Client, name: &str| {
+        let config = config(client, offsets, name);
+        (config.value.unwrap(), config.config_source)
+    };
+    for (name, value) in [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "producer"),
+        ("segment.bytes", "104857600"),
+    ] {
+        assert_eq!(told(client, name), (value.to_owned(), 1), "{name}");
+    }
+    if Broker::foreign().is_some() {
+        return; // It would lose its groups.
+    }
+    for wrong in ["delete", "compact,delete"] {
+        let changes = [("cleanup.policy", SET, Some(wrong))];
+        assert_eq!(change(client, TOPIC, offsets, &changes), ErrorCode::InvalidConfig);
+    }
+    for (operation, value) in [(SET, Some("compact")), (DELETE, None)] {
+        let changes = [
+            ("cleanup.policy", operation, value),
+            ("retention.ms", SET, Some("1")),
+        ];
+        assert_eq!(change(client, TOPIC, offsets, &changes), ErrorCode::None);
+        assert_eq!(told(client, "cleanup.policy"), ("compact".to_owned(), 1));
+    }
+}
