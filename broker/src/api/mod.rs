@@ -157,7 +157,7 @@ impl Call {
 
     /// The client's host, as Java prints an address.
     pub(crate) fn client_host(&self) -> String {
-        format!("/{}", self.client)
+        java_address(self.client)
     }
 
     /// What is left of the request once its bytes are not needed any more.
@@ -171,6 +171,17 @@ impl Call {
     /// The answer, at once.
     pub(crate) fn ready(self, response: &impl Response) -> Handled {
         Ok(Pending::Ready(self.into_caller().reply(response)))
+    }
+}
+
+/// An address as Java prints it: all eight parts of one of version 6, and one of version 4 that is mapped as itself.
+fn java_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => {
+            let parts = address.segments().map(|part| format!("{part:x}"));
+            format!("/{}", parts.join(":"))
+        }
     }
 }
 
@@ -263,6 +274,18 @@ mod tests {
         assert_eq!(budget.take(ANSWER_BYTES_MAX), Ok(()));
         assert_eq!(budget.take(1), Err(Refused::AnswerTooLarge));
         assert!(AnswerBudget::new().take(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn addresses_are_printed_as_java_does() {
+        for (address, printed) in [
+            ("127.0.0.1", "/127.0.0.1"),
+            ("::ffff:10.0.0.7", "/10.0.0.7"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("fe80::1:abcd", "/fe80:0:0:0:0:0:1:abcd"),
+        ] {
+            assert_eq!(java_address(address.parse().expect("an address")), printed);
+        }
     }
 
     #[test]
