@@ -213,6 +213,14 @@ fn a_brokers_configs_are_changed_while_it_runs() {
         any_printed(&broker, &format!("config set broker {of} --default {name}"));
     }
     assert_eq!(shown(&node.to_string()), "15000 default no");
+    let nothing = any_printed(&broker, "config get broker all");
+    assert_eq!(nothing, "no config is set for all brokers\n");
+    let nowhere = any_complaint(&broker, "config get broker 77");
+    assert!(
+        nowhere.contains("node 77 is not one") && nowhere.contains("millstream cluster"),
+        "{nowhere}"
+    );
+    assert!(!nowhere.contains("advertises"), "{nowhere}");
     let unset = any_complaint(&broker, &format!("config get broker all {name}"));
     assert!(unset.contains("is not set for all brokers"), "{unset}");
     let fixed = any_complaint(&broker, &format!("config set broker {node} num.partitions=7"));

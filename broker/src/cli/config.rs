@@ -87,9 +87,15 @@ pub fn run(arguments: ConfigArguments) -> Result<(), CliError> {
     let text = match arguments.verb {
         Verb::Get(arguments) => {
             let output = arguments.output;
+            let resource_is_all = arguments.resource.is_all_brokers();
             let mut configs = session::run(brokers, async move |client| get(&client, &arguments).await)?;
             configs.sort_by(|one, other| one.name.cmp(&other.name));
-            output.text(|| rows(&configs), || document(&configs))
+            let is_nothing = configs.is_empty() && resource_is_all;
+            let nothing = || "no config is set for all brokers\n".to_owned();
+            output.text(
+                || if is_nothing { nothing() } else { rows(&configs) },
+                || document(&configs),
+            )
         }
         Verb::Set(arguments) => {
             let changed = format!("changed {}\n", arguments.resource.shown());
@@ -106,6 +112,10 @@ impl Resource {
             Kind::Topic => TYPE_TOPIC,
             Kind::Broker => TYPE_BROKER,
         }
+    }
+
+    fn is_all_brokers(&self) -> bool {
+        self.kind == Kind::Broker && self.name == ALL_BROKERS
     }
 
     /// What Kafka calls it.

@@ -70,10 +70,13 @@ impl CliError {
                 ClientError::Unreachable { .. } | ClientError::Resolve { .. } => Some(
                     "start a broker with `millstream start`, or give the address of one with --brokers HOST:PORT",
                 ),
-                ClientError::Connect { .. } | ClientError::UnknownNode { .. } => Some(
+                ClientError::Connect { .. } => Some(
                     "the cluster advertises an address that does not answer from here: check the host and port of \
                      its brokers",
                 ),
+                ClientError::UnknownNode { .. } => {
+                    Some("`millstream cluster` shows the nodes that there are")
+                }
                 ClientError::Closed { .. } | ClientError::TimedOut { .. } => {
                     Some("look into the broker's log, and try again")
                 }
