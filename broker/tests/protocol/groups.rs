@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use wire::group_record::{GroupRecord, OffsetCommitKey, OffsetCommitValue};
 use wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -17,10 +18,11 @@ use wire::messages::offset_delete::{
 use wire::messages::offset_fetch::{
     OffsetFetchGroup, OffsetFetchRequest, OffsetFetchResponse, OffsetFetchTopic,
 };
+use wire::messages::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use wire::messages::sync_group::{SyncGroupAssignment, SyncGroupRequest, SyncGroupResponse};
-use wire::{Array, ErrorCode};
+use wire::{Array, BatchBuilder, Compression, ErrorCode, NewRecord, Request};
 
-use crate::support::{Broker, Client};
+use crate::support::{Broker, Client, now_ms};
 
 /// The first rebalance waits for nobody: the same is set for Apache Kafka.
 const NO_DELAY: &[&str] = &["--set", "group.initial.rebalance.delay.ms=0"];
@@ -963,4 +965,56 @@ fn what_is_asked_for_first_is_done_first() {
         let listed: ListGroupsResponse = client.receive(2, sent[3]).unwrap();
         assert!(listed.groups.iter().all(|listed| listed.group_id != group));
     }
+}
+
+/// As after a crash between the deletion of a topic and that of its offsets.
+#[test]
+fn offsets_of_a_topic_that_is_gone_are_forgotten_by_a_start() {
+    let mut broker = Broker::start_restartable();
+    let topic = broker.client().create_topic(1, &[]);
+    // Of 50 partitions it has 47 (Java's hash of its name).
+    let (group, partition) = ("a", 47);
+    drop(broker.coordinator(group));
+    let mut records = BatchBuilder::new(Compression::None);
+    for topic in [&topic, "gone"] {
+        let key = OffsetCommitKey {
+            group,
+            topic,
+            partition: 0,
+        };
+        let value = OffsetCommitValue {
+            offset: 5,
+            ..OffsetCommitValue::default()
+        };
+        let (key, value) = GroupRecord::Offset(key, Some(value)).encode();
+        records.push(&NewRecord {
+            timestamp_ms: now_ms(),
+            key: Some(&key),
+            value: value.as_deref(),
+            ..NewRecord::default()
+        });
+    }
+    let records = records.build();
+    let partitions = [ProducePartition {
+        partition,
+        records: Some(&records),
+    }];
+    let topics = [ProduceTopic {
+        name: "__consumer_offsets",
+        partitions: Array::from_slice(&partitions),
+    }];
+    let produce = ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topics: Array::from_slice(&topics),
+        ..ProduceRequest::default()
+    };
+    let mut client = broker.leader("__consumer_offsets", partition);
+    client.send_bytes(&produce.encode(9, 1, Some("__admin_client")));
+    let produced: ProduceResponse = client.receive(9, 1).unwrap();
+    assert_eq!(produced.topics[0].partitions[0].error_code, ErrorCode::None);
+    broker.restart("-KILL");
+    let mut client = broker.coordinator(group);
+    assert_eq!(committed(&mut client, group, &topic, 0).0, 5);
+    assert_eq!(committed(&mut client, group, "gone", 0).0, -1);
 }
