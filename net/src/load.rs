@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use ring::local::{Permit, Semaphore, Signal};
 
+use crate::traffic::{Crowd, SMALL_ANSWER_BYTES};
 use crate::{Limits, Traffic};
 
 /// Of all connections of a listener.
@@ -17,37 +18,19 @@ pub(crate) struct ListenerLoad {
     /// Permits for the bytes of requests that are not small.
     request_bytes: Semaphore,
     request_bytes_max: usize,
-    unsent_bytes: Cell<usize>,
-    unsent_bytes_max: usize,
-    /// Notified when answers have gone.
-    relieved: Signal,
     pub(crate) traffic: Rc<Traffic>,
 }
 
 /// A request of no more bytes costs no more than the request itself: the number of requests bounds it.
 const SMALL_REQUEST_BYTES: usize = 1_024;
-/// An answer of no more bytes is small: the sockets' buffers hold several.
-const SMALL_ANSWER_BYTES: usize = 64 << 10;
-/// How full a listener is of answers that were not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Crowd {
-    /// Below its limit.
-    Room,
-    /// Beyond it: each connection has one request at a time.
-    Crowded,
-    /// Beyond twice its limit: only those begin one who are known to read what they asked for, and to ask for little.
-    Full,
-}
 
 impl ListenerLoad {
     pub(crate) fn new(limits: &Limits, traffic: Rc<Traffic>) -> ListenerLoad {
+        traffic.unsent_bytes_max.set(limits.unsent_bytes);
         ListenerLoad {
             further_requests: Semaphore::new(limits.further_requests()),
             request_bytes: Semaphore::new(limits.bytes_in_flight),
             request_bytes_max: limits.bytes_in_flight,
-            unsent_bytes: Cell::new(0),
-            unsent_bytes_max: limits.unsent_bytes,
-            relieved: Signal::new(),
             traffic,
         }
     }
@@ -66,20 +49,9 @@ impl ListenerLoad {
         Some(self.request_bytes.acquire(bytes).await)
     }
 
-    fn crowd(&self) -> Crowd {
-        let (unsent, limit) = (self.unsent_bytes.get(), self.unsent_bytes_max);
-        if unsent <= limit {
-            Crowd::Room
-        } else if unsent <= limit.saturating_mul(2) {
-            Crowd::Crowded
-        } else {
-            Crowd::Full
-        }
-    }
-
     /// Whether more bytes of answers were not sent yet than should be.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.crowd() > Crowd::Room
+        self.traffic.crowd() > Crowd::Room
     }
 }
 
@@ -143,7 +115,7 @@ impl Load {
             .last_answer_bytes
             .get()
             .is_some_and(|bytes| bytes <= SMALL_ANSWER_BYTES);
-        is_modest || self.listener.crowd() < Crowd::Full
+        is_modest || self.listener.traffic.crowd() < Crowd::Full
     }
 
     /// How many requests are there that hold what others may wait for (long polls do), or wait for it.
@@ -158,7 +130,7 @@ impl Load {
         let mut further = None;
         loop {
             let mut lighter = pin!(self.lighter.wait());
-            let mut relieved = pin!(self.listener.relieved.wait());
+            let mut relieved = pin!(self.listener.traffic.relieved.wait());
             let requests = self.requests.get();
             let bytes = self.bytes.get().saturating_add(frame_bytes);
             if requests == 0 && self.may_begin_one() {
@@ -253,14 +225,15 @@ impl Weight {
         all.set(all.get() + bytes);
         unsent.set(unsent.get() + bytes);
         self.load.last_answer_bytes.set(Some(bytes));
-        listener.unsent_bytes.set(listener.unsent_bytes.get() + bytes);
+        let of_all = &listener.traffic.unsent_bytes;
+        of_all.set(of_all.get() + bytes);
     }
 }
 
 impl Drop for Weight {
     fn drop(&mut self) {
         let load = &self.load;
-        let unsent = &load.listener.unsent_bytes;
+        let unsent = &load.listener.traffic.unsent_bytes;
         unsent.set(unsent.get() - self.unsent_bytes);
         load.bytes
             .set(load.bytes.get() - self.request_bytes - self.unsent_bytes);
@@ -268,7 +241,7 @@ impl Drop for Weight {
         load.requests.set(load.requests.get() - 1);
         load.lighter.notify_all();
         if self.unsent_bytes > 0 {
-            load.listener.relieved.notify_all();
+            load.listener.traffic.relieved.notify_all();
         }
     }
 }

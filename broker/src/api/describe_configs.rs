@@ -13,7 +13,7 @@ use wire::messages::describe_configs::{
 };
 
 use crate::api::resource::{self, Refusal, Resource};
-use crate::api::{AnswerBudget, Call, Handled, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, Turn, bound_entries};
 use crate::config::broker::{Source, Synonym};
 use crate::config::table::{self, Setting, UpdateMode};
 use crate::config::{Settings, topic};
@@ -42,6 +42,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let mut results = Vec::new();
     let mut of_brokers = BTreeMap::new();
     let mut budget = AnswerBudget::new();
+    let mut turn = Turn::default();
     for asked in request.resources.iter() {
         let names = asked.configuration_keys.filter(|keys| !keys.is_empty());
         let question = Question {
@@ -54,7 +55,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
                 Ok(configs) => (ErrorCode::None, None, configs),
                 Err((error_code, message)) => (error_code, Some(message), Vec::new()),
             };
+        let message_bytes = error_message.as_ref().map_or(0, String::len);
+        budget.take(size_of::<DescribeConfigsResult>() + asked.resource_name.len() + message_bytes)?;
         budget.take(configs.iter().map(bytes_of).sum())?;
+        turn.took(4 + configs.len() + asked.configuration_keys.map_or(0, |keys| keys.len()))
+            .await;
         results.push(DescribeConfigsResult {
             error_code,
             error_message,
@@ -122,8 +127,7 @@ impl Question<'_> {
 fn of_topic(topic: &LocalTopic, settings: &Settings, question: &Question<'_>) -> Vec<DescribedConfig> {
     let own = &*topic::own(&topic.topic);
     let is_asked = |name: &str| question.names.as_ref().is_none_or(|names| names.contains(name));
-    let configs = topic::effective(own, settings).into_iter();
-    let configs = configs.filter(|config| is_asked(&config.name)).map(|config| {
+    let configs = topic::effective_of(is_asked, own, settings).map(|config| {
         let synonyms = if question.synonyms {
             topic::synonyms(&config.name, own, settings)
         } else {

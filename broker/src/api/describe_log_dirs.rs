@@ -13,7 +13,7 @@ use wire::messages::describe_log_dirs::{
     DescribedLogDirTopic, UNKNOWN_VOLUME_BYTES,
 };
 
-use crate::api::{AnswerBudget, Call, Handled, Refused, bound_entries, later};
+use crate::api::{ANSWER_BYTES_MAX, AnswerBudget, Call, Handled, Refused, bound_entries, later};
 use crate::controller::image::NODES_PER_HOST;
 use crate::shard::{LocalTopic, Shard, World};
 
@@ -25,29 +25,40 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: DescribeLogDirsRequest<'_> = call.body()?;
     let asked = request.topics.iter().flatten();
     bound_entries(asked.map(|topic| topic.partitions.len() + 1))?;
-    let topics = match &request.topics {
-        None => {
-            let world = shard.world();
-            let all = world.topics().map(|topic| (topic.topic.name.as_str(), None));
-            topics(&world, all)?
+    let wanted = request.topics.map(|asked| {
+        let mut wanted = BTreeMap::<String, BTreeSet<i32>>::new();
+        for topic in asked.iter() {
+            let partitions = topic.partitions.iter();
+            wanted
+                .entry(topic.topic.to_owned())
+                .or_default()
+                .extend(partitions);
         }
-        Some(asked) => {
-            let world = shard.world_with(|| asked.iter().map(|topic| topic.topic)).await;
-            let mut wanted = BTreeMap::<&str, BTreeSet<i32>>::new();
-            for topic in asked.iter() {
-                wanted
-                    .entry(topic.topic)
-                    .or_default()
-                    .extend(topic.partitions.iter());
-            }
-            topics(
-                &world,
-                wanted.iter().map(|(name, partitions)| (*name, Some(partitions))),
-            )?
-        }
-    };
+        wanted
+    });
     let caller = call.into_caller();
-    later(async move { caller.reply(&describe(&shard, topics).await) })
+    // Made when it is its turn: a small request asks for all, and may wait behind others for long.
+    later(async move {
+        shard.room_for_answer(ANSWER_BYTES_MAX).await;
+        let names = || wanted.iter().flat_map(BTreeMap::keys).map(String::as_str);
+        let world = shard.world_with(names).await;
+        let described = match &wanted {
+            None => topics(
+                &world,
+                world.topics().map(|topic| (topic.topic.name.as_str(), None)),
+            ),
+            Some(wanted) => topics(
+                &world,
+                wanted
+                    .iter()
+                    .map(|(name, partitions)| (name.as_str(), Some(partitions))),
+            ),
+        };
+        match described {
+            Ok(topics) => caller.reply(&describe(&shard, topics).await),
+            Err(refused) => refused.close(),
+        }
+    })
 }
 
 /// What of these topics is here: of each the partitions that are wanted, or all. One of which nothing is here is left out.

@@ -60,10 +60,13 @@ fn page(
     request: &DescribeTopicPartitionsRequest<'_>,
 ) -> DescribeTopicPartitionsResponse {
     let cursor = request.cursor.0.unwrap_or_default();
+    let mut left = at(request.response_partition_limit.clamp(1, PARTITIONS_MAX));
     let names: BTreeSet<&str> = if request.topics.is_empty() {
         let from = (Bound::Included(cursor.topic_name), Bound::Unbounded);
         topics
             .range::<str, _>(from)
+            // Each has a partition at least, but for the cursor's; and the page ends before the one behind the last.
+            .take(left + 2)
             .map(|(name, _)| name.as_str())
             .collect()
     } else {
@@ -71,7 +74,6 @@ fn page(
         asked.filter(|name| *name >= cursor.topic_name).collect()
     };
     let mut response = DescribeTopicPartitionsResponse::default();
-    let mut left = at(request.response_partition_limit.clamp(1, PARTITIONS_MAX));
     for name in names {
         if left == 0 {
             response.next_cursor = next(name, 0);

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use net::{ConnectionLimits, Peer, Pending, Reply, Service};
+use net::{ConnectionLimits, Peer, Pending, Service};
 use ring::buffer::Slice;
 use wire::messages::api_versions::ApiVersionsResponse;
-use wire::{ApiKey, DecodeError, Response, decode_request_header};
+use wire::{ApiKey, DecodeError, decode_request_header};
 
-use crate::api::{Call, Handled, handler};
+use crate::api::{Call, Caller, Handled, handler};
 use crate::shard::Shard;
 
 /// Where a frame goes, by its header.
@@ -63,7 +63,7 @@ impl Service for Shard {
             let handled = handle(shard.clone(), client, request.frame).await;
             handled.unwrap_or_else(|refused| {
                 shard.counters.malformed_requests.add(1);
-                Pending::Ready(Reply::Close(refused.to_string()))
+                Pending::Ready(refused.close())
             })
         }
     }
@@ -88,8 +88,12 @@ async fn handle(shard: Rc<Shard>, client: IpAddr, frame: Slice) -> Handled {
             handler(key)(shard, call).await
         }
         Route::UnknownApiVersions { correlation_id } => {
-            let answer = ApiVersionsResponse::unsupported_version().encode(0, correlation_id);
-            Ok(Pending::Ready(Reply::Frame(vec![Slice::from(answer)])))
+            let caller = Caller {
+                version: 0,
+                correlation_id,
+            };
+            let answer = caller.reply(&ApiVersionsResponse::unsupported_version());
+            Ok(Pending::Ready(answer))
         }
     }
 }

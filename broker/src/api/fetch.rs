@@ -24,7 +24,9 @@ use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use wire::{ErrorCode, Piece};
 
 use crate::api::session::{FINAL_EPOCH, INITIAL_EPOCH, Interest, Plan, Seen, TopicKey};
-use crate::api::{Call, Caller, Handled, bound_entries, long_poll, topic_id, uuid};
+use crate::api::{
+    ANSWER_BYTES_MAX, AnswerBudget, Call, Caller, Handled, Refused, bound_entries, long_poll, topic_id, uuid,
+};
 use crate::partition::leader::check_leader_epoch;
 use crate::shard::{LocalTopic, Place, Shard, World};
 
@@ -252,10 +254,14 @@ async fn answer(shard: &Shard, plan: Plan, terms: Terms) -> Reply {
     );
     let included = interests.iter().zip(partitions).zip(outcome.included);
     let included = included.filter_map(|(pair, included)| included.then_some(pair));
+    let topics = match by_topic(included) {
+        Ok(topics) => topics,
+        Err(refused) => return refused.close(),
+    };
     let response = FetchResponse {
         error_code: outcome.error,
         session_id: outcome.session_id,
-        topics: by_topic(included),
+        topics,
         node_endpoints: endpoints,
         ..FetchResponse::default()
     };
@@ -514,9 +520,13 @@ fn seen(part: &FetchPartitionResponse<Slice>) -> Seen {
 }
 
 /// Partitions of the same topic that follow each other are answered under one topic.
+///
+/// # Errors
+/// If their names are more than an answer may have: a session may follow many that are long.
 fn by_topic<'a>(
     partitions: impl Iterator<Item = (&'a Interest, FetchPartitionResponse<Slice>)>,
-) -> Vec<FetchTopicResponse<Slice>> {
+) -> Result<Vec<FetchTopicResponse<Slice>>, Refused> {
+    let mut budget = AnswerBudget::new();
     let mut topics: Vec<FetchTopicResponse<Slice>> = Vec::new();
     let mut last: Option<&TopicKey> = None;
     for (interest, part) in partitions {
@@ -524,7 +534,10 @@ fn by_topic<'a>(
             Some(topic) if last == Some(&interest.topic) => topic.partitions.push(part),
             _ => {
                 let (name, id) = match &interest.topic {
-                    TopicKey::Name(name) => (name.to_string(), 0),
+                    TopicKey::Name(name) => {
+                        budget.take(name.len())?;
+                        (name.to_string(), 0)
+                    }
                     TopicKey::Id(id) => (String::new(), *id),
                 };
                 topics.push(FetchTopicResponse {
@@ -536,11 +549,14 @@ fn by_topic<'a>(
             }
         }
     }
-    topics
+    Ok(topics)
 }
 
 fn frame(response: FetchResponse<Slice>, caller: Caller) -> Reply {
-    let pieces = response.encode_vectored(caller.version, caller.correlation_id);
+    let pieces = response.encode_vectored(ANSWER_BYTES_MAX, caller.version, caller.correlation_id);
+    let Ok(pieces) = pieces else {
+        return Refused::AnswerTooLarge.close();
+    };
     let slice = |piece| match piece {
         Piece::Bytes(bytes) => Slice::from(bytes),
         Piece::Records(records) => records,
@@ -591,7 +607,7 @@ mod tests {
         let parts = interests
             .iter()
             .map(|interest| (interest, failed(interest.partition, ErrorCode::None)));
-        let topics = by_topic(parts);
+        let topics = by_topic(parts).expect("few names");
         let shape: Vec<(u128, Vec<i32>)> = topics
             .iter()
             .map(|topic| {

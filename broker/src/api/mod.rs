@@ -41,7 +41,8 @@ use std::rc::Rc;
 
 use net::{Pending, Reply};
 use ring::buffer::Slice;
-use wire::{ApiKey, DecodeError, Reader, Request, RequestHeader, Response, decode_request_header};
+use ring::executor::yield_now;
+use wire::{ApiKey, DecodeError, Reader, Request, RequestHeader, Response, TooLarge, decode_request_header};
 
 use crate::shard::Shard;
 
@@ -49,10 +50,12 @@ use crate::shard::Shard;
 /// for, on its own; ten times what a client of our largest cluster asks at once.
 pub(crate) const ENTRIES_MAX: usize = 100_000;
 
-/// What the answer to one small request may have, in bytes: what is named twice is told twice.
+/// What an answer may have beside records, in bytes: what is named twice is told twice, and some of it is large. Every
+/// answer is held to it when it is encoded ([`Caller::reply`]).
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What is left of an answer's bytes.
+/// What is left of an answer's bytes while it is put together, so that what would be refused is not made first. Of a
+/// part it takes what it has in memory, which is never less than what it has in the frame.
 pub(crate) struct AnswerBudget(usize);
 
 impl AnswerBudget {
@@ -68,6 +71,24 @@ impl AnswerBudget {
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Refused> {
         self.0 = self.0.checked_sub(bytes).ok_or(Refused::AnswerTooLarge)?;
         Ok(())
+    }
+}
+
+/// Steps of a request between which others may go first.
+const STEPS_MAX: usize = 512;
+
+/// What a request has done since others could go first: one that names much must not hold the shard for long.
+#[derive(Default)]
+pub(crate) struct Turn(usize);
+
+impl Turn {
+    /// It has done so many steps more, of about a microsecond; when they are enough, others go first.
+    pub(crate) async fn took(&mut self, steps: usize) {
+        self.0 = self.0.saturating_add(steps);
+        if self.0 >= STEPS_MAX {
+            self.0 = 0;
+            yield_now().await;
+        }
     }
 }
 
@@ -132,6 +153,13 @@ pub(crate) enum Refused {
     AnswerTooLarge,
 }
 
+impl Refused {
+    /// The connection ends with it.
+    pub(crate) fn close(self) -> Reply {
+        Reply::Close(self.to_string())
+    }
+}
+
 /// A request, as the frame hands it to a handler: its header was read and its version is one that we speak.
 pub(crate) struct Call {
     /// The version of the request, and of the answer.
@@ -170,7 +198,7 @@ impl Call {
 
     /// The answer, at once.
     pub(crate) fn ready(self, response: &impl Response) -> Handled {
-        Ok(Pending::Ready(self.into_caller().reply(response)))
+        Ok(Pending::Ready(self.into_caller().frame(response)?))
     }
 }
 
@@ -195,11 +223,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The answer's frame.
+    /// The answer's frame; or the end of the connection, if it would be larger than one may be.
     pub(crate) fn reply(self, response: &impl Response) -> Reply {
-        Reply::Frame(vec![Slice::from(
-            response.encode(self.version, self.correlation_id),
-        )])
+        self.frame(response).unwrap_or_else(Refused::close)
+    }
+
+    fn frame(self, response: &impl Response) -> Result<Reply, Refused> {
+        let frame = response.encode_within(ANSWER_BYTES_MAX, self.version, self.correlation_id);
+        let frame = frame.map_err(|TooLarge| Refused::AnswerTooLarge)?;
+        Ok(Reply::Frame(vec![Slice::from(frame)]))
     }
 }
 
@@ -286,6 +318,42 @@ mod tests {
         ] {
             assert_eq!(java_address(address.parse().expect("an address")), printed);
         }
+    }
+
+    #[test]
+    fn no_answer_is_larger_than_one_may_be_whatever_its_handler_counts() {
+        use wire::messages::describe_groups::{DescribeGroupsResponse, DescribedGroup};
+        let caller = Caller {
+            version: 0,
+            correlation_id: 1,
+        };
+        let of = |groups: usize| {
+            let group = DescribedGroup {
+                group_id: "g".repeat(1 << 14),
+                ..DescribedGroup::default()
+            };
+            caller.reply(&DescribeGroupsResponse {
+                groups: vec![group; groups],
+                ..DescribeGroupsResponse::default()
+            })
+        };
+        let Reply::Frame(frame) = of(4_000) else {
+            panic!("there is room for it");
+        };
+        assert!(frame[0].len() > 4_000 << 14);
+        assert!(matches!(of(4_100), Reply::Close(why) if why == Refused::AnswerTooLarge.to_string()));
+    }
+
+    #[test]
+    fn others_go_first_from_time_to_time() {
+        use std::task::{Context, Waker};
+        let mut context = Context::from_waker(Waker::noop());
+        let mut turn = Turn::default();
+        let mut yields = |steps| std::pin::pin!(turn.took(steps)).poll(&mut context).is_pending();
+        assert!(!yields(STEPS_MAX - 1));
+        assert!(yields(1));
+        assert!(!yields(1), "not each time");
+        assert!(yields(usize::MAX));
     }
 
     #[test]

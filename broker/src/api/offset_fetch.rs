@@ -3,7 +3,6 @@
 //! Only what is durable is told, so that every answer is stable: `require_stable` asks for nothing more until there are
 //! transactions. What was asked for before, on the same connection too, is waited for.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use wire::ErrorCode;
@@ -12,7 +11,7 @@ use wire::messages::offset_fetch::{
     OffsetFetchTopic, OffsetFetchTopicResponse,
 };
 
-use crate::api::{AnswerBudget, Call, Handled, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, Refused, Turn, bound_entries};
 use crate::group::coordinator::Coordinator;
 use crate::group::stored::{Committed, Stored};
 use crate::shard::Shard;
@@ -40,12 +39,13 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             .coordinators_to_read(std::iter::once(request.group_id))
             .await;
         let coordinator = coordinators.pop().unwrap_or(Err(ErrorCode::NotCoordinator));
-        let group = fetch(coordinator, request.group_id, request.topics);
-        budget.take(bytes_of(&group))?;
+        let group = fetch(coordinator, request.group_id, request.topics, &mut budget)?;
         let topics = match (group.error_code, request.topics) {
             (ErrorCode::None, _) => group.topics,
             // There is no other place for the error.
-            (error, Some(topics)) if call.version < FIRST_ERROR_VERSION => failed(topics, error),
+            (error, Some(topics)) if call.version < FIRST_ERROR_VERSION => {
+                failed(topics, error, &mut budget)?
+            }
             _ => Vec::new(),
         };
         return call.ready(&OffsetFetchResponse {
@@ -55,11 +55,13 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         });
     }
     let mut groups = Vec::new();
+    let mut turn = Turn::default();
     let names = request.groups.iter().map(|group| group.group_id);
     let coordinators = shard.coordinators_to_read(names).await;
     for (group, coordinator) in request.groups.iter().zip(coordinators) {
-        let group = fetch(coordinator, group.group_id, group.topics);
-        budget.take(bytes_of(&group))?;
+        let group = fetch(coordinator, group.group_id, group.topics, &mut budget)?;
+        let partitions = group.topics.iter().map(|topic| 1 + topic.partitions.len());
+        turn.took(1 + partitions.sum::<usize>()).await;
         groups.push(group);
     }
     call.ready(&OffsetFetchResponse {
@@ -68,79 +70,87 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     })
 }
 
-/// About what a group takes, in memory and in the answer.
-fn bytes_of(group: &OffsetFetchGroupResponse) -> usize {
-    let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
-    let partitions = partitions.map(|partition| {
-        size_of::<OffsetFetchPartitionResponse>() + partition.metadata.as_ref().map_or(0, String::len)
-    });
-    size_of::<OffsetFetchGroupResponse>() + partitions.sum::<usize>()
-}
-
+/// What a group has committed, as far as there is room in the answer.
+///
+/// # Errors
+/// [`Refused::AnswerTooLarge`].
 fn fetch(
     coordinator: Result<Rc<Coordinator>, ErrorCode>,
     group: &str,
     topics: Topics<'_>,
-) -> OffsetFetchGroupResponse {
+    budget: &mut AnswerBudget,
+) -> Result<OffsetFetchGroupResponse, Refused> {
+    budget.take(size_of::<OffsetFetchGroupResponse>() + group.len())?;
     let found = coordinator.and_then(|coordinator| {
         coordinator.look(group, |_, stored| match topics {
-            Some(topics) => some(stored, topics),
-            None => all(stored),
+            Some(topics) => some(stored, topics, budget),
+            None => all(stored, budget),
         })
     });
-    let error_code = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
-    OffsetFetchGroupResponse {
+    let (topics, error_code) = match found {
+        Ok(topics) => (topics?, ErrorCode::None),
+        Err(error_code) => (Vec::new(), error_code),
+    };
+    Ok(OffsetFetchGroupResponse {
         group_id: group.to_owned(),
-        topics: found.unwrap_or_default(),
+        topics,
         error_code,
-    }
+    })
 }
 
 fn some(
     stored: Option<&Stored>,
     topics: wire::Array<'_, OffsetFetchTopic<'_>>,
-) -> Vec<OffsetFetchTopicResponse> {
-    let topics = topics.iter();
-    topics
-        .map(|topic| OffsetFetchTopicResponse {
-            name: topic.name.to_owned(),
-            partitions: topic
-                .partition_indexes
-                .iter()
-                .map(|index| {
-                    partition(
-                        index,
-                        stored.and_then(|stored| stored.committed(topic.name, index)),
-                    )
-                })
-                .collect(),
-        })
-        .collect()
+    budget: &mut AnswerBudget,
+) -> Result<Vec<OffsetFetchTopicResponse>, Refused> {
+    let mut told = Vec::new();
+    for asked in topics.iter() {
+        let committed = |index| stored.and_then(|stored| stored.committed(asked.name, index));
+        let partitions = asked.partition_indexes.iter();
+        let partitions = partitions.map(|index| (index, committed(index)));
+        told.push(topic(asked.name, partitions, budget)?);
+    }
+    Ok(told)
 }
 
-fn all(stored: Option<&Stored>) -> Vec<OffsetFetchTopicResponse> {
-    let nothing = BTreeMap::new();
-    let topics = stored.map_or(&nothing, |stored| &stored.offsets).iter();
-    topics
-        .map(|(name, offsets)| OffsetFetchTopicResponse {
-            name: (**name).to_owned(),
-            partitions: offsets
-                .iter()
-                .map(|(index, committed)| partition(*index, Some(committed)))
-                .collect(),
-        })
-        .collect()
+fn all(stored: Option<&Stored>, budget: &mut AnswerBudget) -> Result<Vec<OffsetFetchTopicResponse>, Refused> {
+    let mut told = Vec::new();
+    for (name, offsets) in stored.into_iter().flat_map(|stored| &stored.offsets) {
+        let partitions = offsets.iter();
+        let partitions = partitions.map(|(index, committed)| (*index, Some(committed)));
+        told.push(topic(name, partitions, budget)?);
+    }
+    Ok(told)
+}
+
+fn topic<'a>(
+    name: &str,
+    partitions: impl Iterator<Item = (i32, Option<&'a Committed>)>,
+    budget: &mut AnswerBudget,
+) -> Result<OffsetFetchTopicResponse, Refused> {
+    budget.take(size_of::<OffsetFetchTopicResponse>() + name.len())?;
+    let mut told = Vec::new();
+    for (index, committed) in partitions {
+        let metadata_bytes = committed.map_or(0, |committed| committed.metadata.len());
+        budget.take(size_of::<OffsetFetchPartitionResponse>() + metadata_bytes)?;
+        told.push(partition(index, committed));
+    }
+    Ok(OffsetFetchTopicResponse {
+        name: name.to_owned(),
+        partitions: told,
+    })
 }
 
 fn failed(
     topics: wire::Array<'_, OffsetFetchTopic<'_>>,
     error_code: ErrorCode,
-) -> Vec<OffsetFetchTopicResponse> {
-    let mut failed = some(None, topics);
+    budget: &mut AnswerBudget,
+) -> Result<Vec<OffsetFetchTopicResponse>, Refused> {
+    let mut failed = some(None, topics, budget)?;
     for partition in failed.iter_mut().flat_map(|topic| &mut topic.partitions) {
         partition.error_code = error_code;
     }
-    failed
+    Ok(failed)
 }
 
 fn partition(partition: i32, committed: Option<&Committed>) -> OffsetFetchPartitionResponse {
@@ -150,5 +160,41 @@ fn partition(partition: i32, committed: Option<&Committed>) -> OffsetFetchPartit
         committed_leader_epoch: committed.map_or(-1, |committed| committed.leader_epoch),
         metadata: Some(committed.map_or_else(String::new, |committed| (*committed.metadata).to_owned())),
         error_code: ErrorCode::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_metadata_are_counted_before_they_are_told() {
+        let name = "t".repeat(1 << 20);
+        let names = vec![
+            OffsetFetchTopic {
+                name: &name,
+                ..OffsetFetchTopic::default()
+            };
+            100
+        ];
+        let asked = |count: usize| wire::Array::from_slice(&names[..count]);
+        assert!(some(None, asked(60), &mut AnswerBudget::new()).is_ok());
+        let refused = some(None, asked(70), &mut AnswerBudget::new());
+        assert_eq!(refused, Err(Refused::AnswerTooLarge));
+        assert!(failed(asked(70), ErrorCode::NotCoordinator, &mut AnswerBudget::new()).is_err());
+
+        let committed = Committed {
+            offset: 1,
+            leader_epoch: 1,
+            metadata: Rc::from("m".repeat(4_096)),
+            commit_timestamp_ms: 0,
+            expire_timestamp_ms: -1,
+        };
+        let told = |count| {
+            let partitions = (0..count).map(|index| (index, Some(&committed)));
+            topic("t", partitions, &mut AnswerBudget::new())
+        };
+        assert!(told(16_000).is_ok());
+        assert_eq!(told(16_400), Err(Refused::AnswerTooLarge));
     }
 }

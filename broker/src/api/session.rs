@@ -2,7 +2,8 @@
 //!
 //! Pure: the clock and chance come in as arguments. Promises Kafka's rules: epochs count up from 1, a request that
 //! names a session and epoch 0 replaces it, an answer leaves out the partitions that have nothing new, and partitions
-//! that gave records go to the end of the line. Bounded twice: by sessions, and by the partitions of them all.
+//! that gave records go to the end of the line. Bounded twice: by sessions, and by the partitions of them all. A name
+//! that no topic can have is in no session: it may be long, and would be kept.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ pub(crate) const PARTITIONS_MAX: usize = 250_000;
 /// A session unused for so long makes room for any other, and one older makes room for a larger one (Kafka's
 /// `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const EVICTION_MS: i64 = 120_000;
+/// The longest name of a topic.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// How a request names a topic: by name up to version 12, by id from 13 on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +74,16 @@ pub(crate) enum Plan {
         epoch: i32,
         interests: Vec<Interest>,
     },
+}
+
+impl Interest {
+    /// Whether its topic's name is no longer than a topic's can be.
+    fn has_short_name(&self) -> bool {
+        match &self.topic {
+            TopicKey::Name(name) => name.len() <= TOPIC_NAME_BYTES_MAX,
+            TopicKey::Id(_) => true,
+        }
+    }
 }
 
 impl Plan {
@@ -154,11 +167,12 @@ impl SessionCache {
         forgotten: Vec<(TopicKey, i32)>,
         now_ms: i64,
     ) -> Result<Plan, ErrorCode> {
+        let are_short = interests.iter().all(Interest::has_short_name);
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             self.remove(session_id);
             return Ok(Plan::Full {
                 interests,
-                create: epoch == INITIAL_EPOCH,
+                create: epoch == INITIAL_EPOCH && are_short,
             });
         }
         let Some(session) = self.sessions.get_mut(&session_id) else {
@@ -169,6 +183,11 @@ impl SessionCache {
         }
         if session.uses_topic_ids != uses_topic_ids {
             return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        if !are_short {
+            // The consumer starts anew, and gets no session.
+            self.remove(session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
         }
         let before = session.line.len();
         for interest in &interests {
@@ -569,6 +588,30 @@ mod tests {
         let mut cache = SessionCache::new(2, 3);
         let id = create(&mut cache, 3, 0);
         let grown = cache.begin(id, 1, true, vec![interest(3)], vec![], 0);
+        assert_eq!(grown, Err(ErrorCode::FetchSessionIdNotFound));
+        assert_eq!((cache.len(), cache.partitions), (0, 0));
+    }
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_in_no_session() {
+        let named = |bytes: usize| Interest {
+            topic: TopicKey::Name("t".repeat(bytes).into()),
+            ..interest(0)
+        };
+        let mut cache = SessionCache::new(2, 10);
+        for (bytes, creates) in [(249, true), (250, false)] {
+            let plan = cache.begin(NO_SESSION, INITIAL_EPOCH, false, vec![named(bytes)], vec![], 0);
+            let interests = vec![named(bytes)];
+            assert_eq!(
+                plan,
+                Ok(Plan::Full {
+                    interests,
+                    create: creates
+                })
+            );
+        }
+        let id = create(&mut cache, 1, 0);
+        let grown = cache.begin(id, 1, true, vec![named(250)], vec![], 0);
         assert_eq!(grown, Err(ErrorCode::FetchSessionIdNotFound));
         assert_eq!((cache.len(), cache.partitions), (0, 0));
     }

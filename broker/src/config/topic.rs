@@ -140,7 +140,17 @@ pub(crate) fn synonyms(name: &str, configs: &BTreeMap<String, String>, settings:
 
 /// What holds for a topic with these configs, by name.
 pub fn effective(configs: &BTreeMap<String, String>, settings: &Settings) -> Vec<CreatedConfig> {
-    let all = TOPIC_CONFIGS.iter().map(|config| {
+    effective_of(|_| true, configs, settings).collect()
+}
+
+/// Likewise, of the configs that are asked for.
+pub(crate) fn effective_of(
+    is_asked: impl Fn(&str) -> bool,
+    configs: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> impl Iterator<Item = CreatedConfig> {
+    let asked = TOPIC_CONFIGS.iter().filter(move |config| is_asked(config.name));
+    asked.map(|config| {
         let own = configs.get(config.name);
         let own = own.map(|value| (value.clone(), Source::Topic));
         let (value, source) = own.unwrap_or_else(|| otherwise(config, settings));
@@ -151,8 +161,7 @@ pub fn effective(configs: &BTreeMap<String, String>, settings: &Settings) -> Vec
             read_only: false,
             sensitive: false,
         }
-    });
-    all.collect()
+    })
 }
 
 /// What holds when a topic does not say. What a broker says in another unit is a default, as in Kafka.

@@ -86,6 +86,11 @@ impl Shard {
         self.log.is_short_of_memory() || self.fetch_room.is_short()
     }
 
+    /// Waits until an answer of so many bytes may be made, for a request that may have waited behind others for long.
+    pub(crate) async fn room_for_answer(&self, bytes: usize) {
+        self.traffic.room_for(bytes).await;
+    }
+
     /// The host's data directory, in which every shard of it has its partitions.
     pub(crate) fn log_directory(&self) -> &Path {
         self.log.directory()

@@ -323,7 +323,8 @@ fn vectored_frames_are_the_flat_ones_in_pieces() {
         let flat = response.encode(version.number, CORRELATION_ID);
         let slices = response.topics.iter().flat_map(|topic| &topic.partitions);
         let slices: Vec<_> = slices.flat_map(|partition| partition.records.0.clone()).collect();
-        let pieces = response.encode_vectored(version.number, CORRELATION_ID);
+        let pieces = response.encode_vectored(usize::MAX, version.number, CORRELATION_ID);
+        let pieces = pieces.expect("a small frame");
         check_pieces(&pieces, &flat, &slices);
     });
     for_each_sample(ApiKey::Produce, |random, version, _| {

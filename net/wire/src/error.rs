@@ -1,4 +1,4 @@
-//! The one error of this room.
+//! The errors of this room.
 
 /// Why bytes from a peer could not be read. Nothing here is our fault, and nothing here is a reason to panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,11 @@ pub enum DecodeError {
         version: i16,
     },
 }
+
+/// A frame of ours would be larger than it may be. Whoever asks for it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a frame would be larger than it may be")]
+pub struct TooLarge;
 
 /// Shorthand for the readers of this room.
 #[inline]

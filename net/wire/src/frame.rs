@@ -3,9 +3,9 @@
 //! A frame with record data is a list of pieces: our own bytes, and handles to records that were never copied.
 
 use crate::api::ApiKey;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, TooLarge};
 use crate::header::{RequestHeader, write_request_header, write_response_header};
-use crate::primitive::{Reader, Writer};
+use crate::primitive::{FRAME_BYTES_MAX, Reader, Writer};
 use crate::schema::{Decode, DecodeNullable, Encode, EncodeNullable, Version};
 
 /// The bytes of a frame's length prefix, which does not count itself.
@@ -90,7 +90,7 @@ pub trait Request<'a>: Encode + Decode<'a> {
     fn encode(&self, api_version: i16, correlation_id: i32, client_id: Option<&str>) -> Vec<u8> {
         let mut writer = Writer::flat();
         write_request(self, &mut writer, api_version, correlation_id, client_id);
-        finish(writer)
+        finish(writer).expect("what we ask for is smaller than 2 GiB")
     }
 }
 
@@ -100,9 +100,27 @@ pub trait Response: Encode {
     const API_KEY: ApiKey;
 
     /// The whole frame, in one buffer. The version must be one that we speak.
+    ///
+    /// # Panics
+    /// If it has 2 GiB. A broker, which others make answer, has a bound: [`Response::encode_within`].
     #[inline]
     fn encode(&self, api_version: i16, correlation_id: i32) -> Vec<u8> {
-        let mut writer = Writer::flat();
+        let frame = self.encode_within(FRAME_BYTES_MAX, api_version, correlation_id);
+        frame.expect("an answer of less than 2 GiB")
+    }
+
+    /// The whole frame, in one buffer of at most `bytes_max` bytes: it does not grow beyond them.
+    ///
+    /// # Errors
+    /// If it would be larger.
+    #[inline]
+    fn encode_within(
+        &self,
+        bytes_max: usize,
+        api_version: i16,
+        correlation_id: i32,
+    ) -> Result<Vec<u8>, TooLarge> {
+        let mut writer = Writer::within(bytes_max);
         write_response(self, &mut writer, api_version, correlation_id);
         finish(writer)
     }
@@ -161,17 +179,29 @@ fn our_version(api_key: ApiKey, api_version: i16) -> Version {
 
 /// Patches the length of a flat frame.
 #[inline]
-fn finish(writer: Writer) -> Vec<u8> {
+fn finish(writer: Writer) -> Result<Vec<u8>, TooLarge> {
+    if writer.is_beyond() {
+        return Err(TooLarge);
+    }
     let mut bytes = writer.into_bytes();
-    put_length(&mut bytes, 0);
-    bytes
+    put_length(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// Cuts a vectored frame at its gaps and fills them with `records`, which yields one handle for each slice that was
 /// written and is not empty, in the same order.
-pub(crate) fn fill_gaps<R: AsRef<[u8]>>(writer: Writer, records: impl Iterator<Item = R>) -> Vec<Piece<R>> {
+///
+/// # Errors
+/// If there was more than the writer may have, or than a length can say.
+pub(crate) fn fill_gaps<R: AsRef<[u8]>>(
+    writer: Writer,
+    records: impl Iterator<Item = R>,
+) -> Result<Vec<Piece<R>>, TooLarge> {
+    if writer.is_beyond() {
+        return Err(TooLarge);
+    }
     let (mut bytes, gaps) = writer.into_parts();
-    put_length(&mut bytes, gaps.iter().map(|gap| gap.length).sum());
+    put_length(&mut bytes, gaps.iter().map(|gap| gap.length).sum())?;
     let mut records = records.filter(|slice| !slice.as_ref().is_empty());
     let mut pieces = Vec::with_capacity(2 * gaps.len() + 1);
     let mut start = 0;
@@ -194,12 +224,68 @@ pub(crate) fn fill_gaps<R: AsRef<[u8]>>(writer: Writer, records: impl Iterator<I
     } else if start < bytes.len() {
         pieces.push(Piece::Bytes(bytes[start..].to_vec()));
     }
-    pieces
+    Ok(pieces)
 }
 
 #[inline]
-fn put_length(bytes: &mut [u8], record_bytes: usize) {
-    let length = bytes.len() - LENGTH_PREFIX_BYTES + record_bytes;
-    let length = i32::try_from(length).expect("a frame is smaller than 2 GiB");
+fn put_length(bytes: &mut [u8], record_bytes: usize) -> Result<(), TooLarge> {
+    let length = (bytes.len() - LENGTH_PREFIX_BYTES).saturating_add(record_bytes);
+    let length = i32::try_from(length).map_err(|_| TooLarge)?;
     bytes[..LENGTH_PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::describe_groups::{DescribeGroupsResponse, DescribedGroup};
+    use crate::messages::fetch::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};
+
+    #[test]
+    fn an_answer_has_its_bound_to_the_byte_and_is_refused_beyond_it() {
+        let group = DescribedGroup {
+            group_id: "g".repeat(1_000),
+            ..DescribedGroup::default()
+        };
+        let response = DescribeGroupsResponse {
+            groups: vec![group; 100],
+            ..DescribeGroupsResponse::default()
+        };
+        for version in [0, 6] {
+            let whole = response.encode(version, 1);
+            assert!(whole.len() > 100_000);
+            assert_eq!(response.encode_within(whole.len(), version, 1), Ok(whole.clone()));
+            for bytes_max in [whole.len() - 1, whole.len() / 2, 4, 0] {
+                assert_eq!(response.encode_within(bytes_max, version, 1), Err(TooLarge));
+            }
+        }
+    }
+
+    #[test]
+    fn a_vectored_answer_has_a_bound_beside_its_records() {
+        let partition = FetchPartitionResponse {
+            records: vec![vec![7; 10_000]].into(),
+            ..FetchPartitionResponse::default()
+        };
+        let topic = FetchTopicResponse {
+            name: "t".repeat(100),
+            partitions: vec![partition],
+            ..FetchTopicResponse::default()
+        };
+        let response = FetchResponse {
+            topics: vec![topic; 3],
+            ..FetchResponse::default()
+        };
+        let pieces = |bytes_max| response.clone().encode_vectored(bytes_max, 12, 1);
+        assert!(pieces(1_000).is_ok(), "records do not count");
+        assert_eq!(pieces(200), Err(TooLarge));
+    }
+
+    #[test]
+    fn a_frame_of_more_bytes_than_a_length_can_say_is_refused() {
+        let mut bytes = vec![0; LENGTH_PREFIX_BYTES + 1];
+        assert_eq!(put_length(&mut bytes, FRAME_BYTES_MAX - 1), Ok(()));
+        assert_eq!(put_length(&mut bytes, FRAME_BYTES_MAX), Err(TooLarge));
+        assert_eq!(put_length(&mut bytes, usize::MAX), Err(TooLarge));
+    }
 }

@@ -42,9 +42,9 @@
 //! };
 //! let topic = FetchTopicResponse { name: "orders".into(), partitions: vec![partition], ..Default::default() };
 //! let response = FetchResponse { topics: vec![topic], ..Default::default() };
-//! let pieces = response.encode_vectored(11, header.correlation_id);
+//! let pieces = response.encode_vectored(1 << 20, 11, header.correlation_id)?;
 //! assert!(matches!(&pieces[..], [Piece::Bytes(_), Piece::Records(_), Piece::Records(_)]));
-//! # Ok::<(), wire::DecodeError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]
@@ -70,7 +70,7 @@ pub use api::{API_TABLE, ApiInfo, ApiKey};
 pub use array::Array;
 pub use batch_builder::BatchBuilder;
 pub use compression::{Compression, CompressionError, Decompressor};
-pub use error::DecodeError;
+pub use error::{DecodeError, TooLarge};
 pub use error_code::ErrorCode;
 pub use frame::{LENGTH_PREFIX_BYTES, Piece, Records, Request, Response};
 pub use header::{RequestHeader, decode_request_header, decode_response_header};

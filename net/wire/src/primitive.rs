@@ -9,5 +9,5 @@ mod writer;
 pub use byte_string::ByteString;
 pub use reader::{MAX_STRING_BYTES, MAX_TAGGED_FIELDS, Reader};
 pub use uuid::Uuid;
-pub(crate) use writer::TaggedFields;
 pub use writer::Writer;
+pub(crate) use writer::{FRAME_BYTES_MAX, TaggedFields};

@@ -319,7 +319,7 @@ macro_rules! message {
             fn write(&self, writer: &mut $crate::primitive::Writer, version: $crate::schema::Version) {
                 $($crate::schema::message!(@write_field [$($spec)*] self.$field, writer, version);)*
                 if version.flexible {
-                    let mut tags = $crate::primitive::TaggedFields::default();
+                    let mut tags = $crate::primitive::TaggedFields::of(writer);
                     $($crate::schema::message!(@write_tag [$($spec)*] self, $field, tags, version);)*
                     tags.finish(writer);
                 }

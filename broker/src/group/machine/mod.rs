@@ -62,6 +62,14 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// All of them, in their order.
+    pub(crate) const ALL: [State; 4] = [
+        State::Empty,
+        State::PreparingRebalance,
+        State::CompletingRebalance,
+        State::Stable,
+    ];
+
     /// Kafka's name for it.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@
 
 use crate::api::ApiKey;
 use crate::array::Array;
+use crate::error::TooLarge;
 use crate::error_code::ErrorCode;
 use crate::frame::{Piece, Records, Request, Response, fill_gaps, write_response};
 use crate::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
@@ -165,9 +166,18 @@ impl<R: AsRef<[u8]> + PartialEq> Response for FetchResponse<R> {
 }
 
 impl<R: AsRef<[u8]> + PartialEq> FetchResponse<R> {
-    /// The whole frame, length prefix included, with the record data as it was handed in.
-    pub fn encode_vectored(self, api_version: i16, correlation_id: i32) -> Vec<Piece<R>> {
-        let mut writer = Writer::vectored();
+    /// The whole frame, length prefix included, with the record data as it was handed in. Beside that it has at most
+    /// `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// If it would be larger.
+    pub fn encode_vectored(
+        self,
+        bytes_max: usize,
+        api_version: i16,
+        correlation_id: i32,
+    ) -> Result<Vec<Piece<R>>, TooLarge> {
+        let mut writer = Writer::vectored(bytes_max);
         write_response(&self, &mut writer, api_version, correlation_id);
         let partitions = self.topics.into_iter().flat_map(|topic| topic.partitions);
         fill_gaps(writer, partitions.flat_map(|partition| partition.records.0))

@@ -10,7 +10,7 @@ use crate::array::Array;
 use crate::error_code::ErrorCode;
 use crate::frame::{Piece, Request, Response, fill_gaps, write_request};
 use crate::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
-use crate::primitive::Writer;
+use crate::primitive::{FRAME_BYTES_MAX, Writer};
 use crate::schema::message;
 
 message! {
@@ -97,10 +97,11 @@ impl<'a> ProduceRequest<'a> {
         correlation_id: i32,
         client_id: Option<&str>,
     ) -> Vec<Piece<&'a [u8]>> {
-        let mut writer = Writer::vectored();
+        let mut writer = Writer::vectored(FRAME_BYTES_MAX);
         write_request(self, &mut writer, api_version, correlation_id, client_id);
         let partitions = self.topics.iter().flat_map(|topic| topic.partitions.iter());
-        fill_gaps(writer, partitions.filter_map(|partition| partition.records))
+        let pieces = fill_gaps(writer, partitions.filter_map(|partition| partition.records));
+        pieces.expect("what we ask for is smaller than 2 GiB")
     }
 }
 

@@ -1,12 +1,16 @@
 //! Writes Kafka's primitive types.
 //!
 //! Owns: the bytes of a frame that are ours. Promises: record data is never copied by a vectored writer; it leaves a
-//! gap, to be filled by [`crate::frame`] with a handle. Must never: write a length that differs from what follows it.
+//! gap, to be filled by [`crate::frame`] with a handle; and nothing grows beyond the writer's bound: what would is left
+//! out, and the writer says so. Must never: write a length that differs from what follows it in a frame that is sent.
 
 use crate::primitive::{MAX_STRING_BYTES, Uuid};
 
 /// Room for the head of a frame without growing: a response to a few partitions is smaller than this.
 const INITIAL_CAPACITY: usize = 256;
+
+/// The most that a length can say, in bytes.
+pub(crate) const FRAME_BYTES_MAX: usize = i32::MAX as usize;
 
 /// A place in a vectored frame where record data belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +27,47 @@ pub struct Writer {
     bytes: Vec<u8>,
     gaps: Vec<Gap>,
     vectored: bool,
+    /// Of its own bytes.
+    bytes_max: usize,
+    is_beyond: bool,
 }
 
 impl Writer {
     /// A writer that copies everything into one buffer.
     pub fn flat() -> Self {
+        Self::within(FRAME_BYTES_MAX)
+    }
+
+    /// The same, of at most so many bytes.
+    pub(crate) fn within(bytes_max: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(INITIAL_CAPACITY),
             gaps: Vec::new(),
             vectored: false,
+            bytes_max: bytes_max.min(FRAME_BYTES_MAX),
+            is_beyond: false,
         }
     }
 
-    /// A writer that leaves gaps for record data.
-    pub(crate) fn vectored() -> Self {
+    /// A writer that leaves gaps for record data, and has at most so many bytes beside them.
+    pub(crate) fn vectored(bytes_max: usize) -> Self {
         Self {
             vectored: true,
-            ..Self::flat()
+            ..Self::within(bytes_max)
         }
+    }
+
+    /// Whether there was more than it may have: then it does not have all, and is no frame.
+    #[inline]
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.is_beyond
+    }
+
+    /// Nothing more is taken: what is written from here on would only cost time and memory.
+    #[cold]
+    fn go_beyond(&mut self) {
+        self.is_beyond = true;
+        self.bytes_max = 0;
     }
 
     /// What was written so far.
@@ -81,13 +108,16 @@ impl Writer {
     /// Appends bytes as they are.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
+        if bytes.len() > self.bytes_max.saturating_sub(self.bytes.len()) {
+            return self.go_beyond();
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
     /// One byte.
     #[inline]
     pub fn u8(&mut self, value: u8) {
-        self.bytes.push(value);
+        self.raw(&[value]);
     }
 
     /// A big-endian `i8`.
@@ -163,7 +193,9 @@ impl Writer {
     /// `i32`. A frame cannot hold more than `i32::MAX` of anything.
     #[inline]
     pub fn length(&mut self, length: Option<usize>, flexible: bool) {
-        let length = length.map(|length| i32::try_from(length).expect("a frame is smaller than 2 GiB"));
+        let Ok(length) = length.map(i32::try_from).transpose() else {
+            return self.go_beyond();
+        };
         match (length, flexible) {
             (Some(length), true) => self.unsigned_varint(length as u32 + 1),
             (None, true) => self.unsigned_varint(0),
@@ -206,26 +238,34 @@ impl Writer {
 }
 
 /// Collects a struct's tagged fields, which are counted before they are written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TaggedFields {
     count: u32,
-    bytes: Vec<u8>,
+    fields: Option<Writer>,
+    bytes_max: usize,
 }
 
 impl TaggedFields {
+    /// Of a struct that `writer` writes, none yet: what it may not have they may not have either.
+    #[inline]
+    pub(crate) fn of(writer: &Writer) -> TaggedFields {
+        TaggedFields {
+            count: 0,
+            fields: None,
+            bytes_max: writer.bytes_max,
+        }
+    }
+
     /// Adds one field. Tags must be given in ascending order.
     pub(crate) fn put(&mut self, tag: u32, write: impl FnOnce(&mut Writer)) {
-        let mut value = Writer::flat();
+        let bytes_max = self.bytes_max;
+        let mut value = Writer::within(bytes_max);
         write(&mut value);
-        let mut field = Writer {
-            bytes: std::mem::take(&mut self.bytes),
-            gaps: Vec::new(),
-            vectored: false,
-        };
-        field.unsigned_varint(tag);
-        field.unsigned_varint(value.bytes.len() as u32);
-        field.raw(&value.bytes);
-        self.bytes = field.bytes;
+        let fields = self.fields.get_or_insert_with(|| Writer::within(bytes_max));
+        fields.unsigned_varint(tag);
+        fields.unsigned_varint(value.bytes.len() as u32);
+        fields.raw(&value.bytes);
+        fields.is_beyond |= value.is_beyond;
         self.count += 1;
     }
 
@@ -233,6 +273,56 @@ impl TaggedFields {
     #[inline]
     pub(crate) fn finish(self, writer: &mut Writer) {
         writer.unsigned_varint(self.count);
-        writer.raw(&self.bytes);
+        if let Some(fields) = self.fields {
+            writer.raw(&fields.bytes);
+            if fields.is_beyond {
+                writer.go_beyond();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_takes_its_bound_and_nothing_beyond_it() {
+        let mut writer = Writer::within(8);
+        writer.i64(7);
+        assert!(!writer.is_beyond());
+        writer.u8(1);
+        assert!(writer.is_beyond());
+        writer.raw(&[]);
+        assert_eq!(writer.len(), 8, "what is beyond is left out");
+        let mut writer = Writer::within(1_000_000);
+        writer.raw(&[0; 600_000]);
+        for _ in 0..1_000 {
+            writer.raw(&[0; 600_000]);
+            writer.u8(1);
+        }
+        assert_eq!(writer.len(), 600_000, "and so is all that follows it");
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_said_is_beyond_any_bound() {
+        for flexible in [false, true] {
+            let mut writer = Writer::flat();
+            writer.length(Some(FRAME_BYTES_MAX), flexible);
+            assert!(!writer.is_beyond());
+            writer.length(Some(FRAME_BYTES_MAX + 1), flexible);
+            assert!(writer.is_beyond());
+        }
+    }
+
+    #[test]
+    fn tagged_fields_have_the_bound_of_their_writer() {
+        for (length, is_beyond) in [(90, false), (98, true), (1_000, true)] {
+            let mut writer = Writer::within(100);
+            let mut tags = TaggedFields::of(&writer);
+            tags.put(0, |writer| writer.raw(&vec![1; length]));
+            tags.finish(&mut writer);
+            assert_eq!(writer.is_beyond(), is_beyond, "{length}");
+        }
     }
 }
