@@ -128,13 +128,23 @@ impl ProtocolsHeap {
             .clone()
             .map(|protocol| text_bytes(&protocol.name) + opaque_bytes(&protocol.metadata));
         ProtocolsHeap {
-            all: block_bytes(size_of_val(protocols)) + names_and_metadata.sum::<usize>(),
+            all: block_bytes(size_of_val(protocols))
+                + names_and_metadata.sum::<usize>()
+                + each
+                    .clone()
+                    .map(|protocol| known_bytes(&protocol.name))
+                    .sum::<usize>(),
             largest: each
                 .map(|protocol| opaque_bytes(&protocol.metadata))
                 .max()
                 .unwrap_or(0),
         }
     }
+}
+
+/// A protocol in the count of who knows what, as if no other member knew it.
+fn known_bytes(name: &str) -> usize {
+    entry_bytes::<String, usize>() + text_bytes(name)
 }
 
 /// What a member takes of the heap, in bytes.
@@ -190,6 +200,8 @@ impl MemberHeap {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Members {
     by_id: BTreeMap<String, Box<Member>>,
+    /// How many of them know each protocol: whoever wants to join must not make us look through all that all know.
+    knowing: BTreeMap<String, usize>,
     live_bytes: usize,
     generation_bytes: usize,
     assignment_bytes: usize,
@@ -211,6 +223,7 @@ impl Members {
     /// Adds one; there is none of that id.
     pub(crate) fn insert(&mut self, member_id: String, member: Member) {
         self.count(&member.heap(&member_id), true);
+        self.learn(member.protocols());
         let before = self.by_id.insert(member_id, Box::new(member));
         debug_assert!(before.is_none(), "an id is given once");
     }
@@ -219,12 +232,48 @@ impl Members {
     pub(crate) fn remove(&mut self, member_id: &str) -> Option<Member> {
         let member = self.by_id.remove(member_id)?;
         self.count(&member.heap(member_id), false);
+        self.unlearn(member.protocols());
         Some(*member)
     }
 
     /// What a member now says about itself.
     pub(crate) fn set_protocols(&mut self, member_id: &str, protocols: Vec<Protocol>) {
-        self.change(member_id, |member| member.protocols = protocols);
+        let Some((member_id, mut member)) = self.by_id.remove_entry(member_id) else {
+            return;
+        };
+        self.count(&member.heap(&member_id), false);
+        self.unlearn(&member.protocols);
+        member.protocols = protocols;
+        self.learn(&member.protocols);
+        self.count(&member.heap(&member_id), true);
+        self.by_id.insert(member_id, member);
+    }
+
+    /// Whether all of them know that protocol.
+    pub(crate) fn all_know(&self, protocol: &str) -> bool {
+        self.knowing.get(protocol) == Some(&self.by_id.len())
+    }
+
+    fn learn(&mut self, protocols: &[Protocol]) {
+        for Protocol { name, .. } in protocols {
+            match self.knowing.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.knowing.insert(name.clone(), 1);
+                }
+            }
+        }
+    }
+
+    fn unlearn(&mut self, protocols: &[Protocol]) {
+        for Protocol { name, .. } in protocols {
+            if let Some(count) = self.knowing.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.knowing.remove(name);
+                }
+            }
+        }
     }
 
     /// What everybody has now.
@@ -258,17 +307,6 @@ impl Members {
         self.assignment_bytes
     }
 
-    fn change(&mut self, member_id: &str, change: impl FnOnce(&mut Member)) {
-        let Some(member) = self.by_id.get_mut(member_id) else {
-            return;
-        };
-        let before = member.heap(member_id);
-        change(member);
-        let after = member.heap(member_id);
-        self.count(&after, true);
-        self.count(&before, false);
-    }
-
     fn count(&mut self, heap: &MemberHeap, comes: bool) {
         for (total, bytes) in [
             (&mut self.live_bytes, heap.live()),
@@ -282,6 +320,11 @@ impl Members {
     /// What they take, counted anew: in the state machine, in a generation, and of their assignments.
     #[cfg(test)]
     pub(crate) fn recount(&self) -> [usize; 3] {
+        let mut knowing = BTreeMap::new();
+        for protocol in self.by_id.values().flat_map(|member| member.protocols()) {
+            *knowing.entry(protocol.name.clone()).or_default() += 1;
+        }
+        assert_eq!(self.knowing, knowing, "who knows what, counted anew");
         let heaps = self
             .by_id
             .iter()

@@ -16,6 +16,7 @@ const EMPTY_BYTES: usize = block_bytes(size_of::<Group>())
     + map_bytes::<String, Box<Member>>()
     + map_bytes::<String, u64>()
     + map_bytes::<String, ()>()
+    + map_bytes::<String, usize>()
     + 8 * size_of::<Pending>();
 
 impl Group {

@@ -19,26 +19,21 @@ impl Group {
         if self.state == State::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
-        let common = self.common_protocols();
         self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols.iter().any(|protocol| common.contains(protocol.name.as_str()))
+            && protocols.iter().any(|protocol| self.members.all_know(&protocol.name))
             // Everybody has left before the first generation: whoever comes now begins anew.
             || self.members.is_empty() && !protocol_type.is_empty() && !protocols.is_empty()
     }
 
-    /// The protocols that all members know.
-    pub(super) fn common_protocols(&self) -> BTreeSet<&str> {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for protocol in self.members.values().flat_map(|member| member.protocols()) {
-            *counts.entry(&protocol.name).or_default() += 1;
-        }
-        counts.retain(|_, count| *count == self.members.len());
-        counts.into_keys().collect()
-    }
-
     /// The protocol with the most votes, of those that all know; of equals the first by name.
     pub(super) fn elect_protocol(&self) -> Option<String> {
-        let common = self.common_protocols();
+        // Whatever all know, the member with the fewest knows.
+        let fewest = self
+            .members
+            .values()
+            .min_by_key(|member| member.protocols().len())?;
+        let common = fewest.protocols().iter().map(|protocol| protocol.name.as_str());
+        let common: BTreeSet<&str> = common.filter(|name| self.members.all_know(name)).collect();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
             if let Some(name) = member.vote(|name| common.contains(name)) {

@@ -864,3 +864,30 @@ fn what_the_log_says_twice_counts_once_and_everybody_is_answered() {
     world.pass(DELAY_MS as u64);
     assert_eq!(world.joined[&waiter].error_code, ErrorCode::None);
 }
+
+#[test]
+fn protocols_are_known_to_all_until_one_comes_that_does_not_know_them() {
+    let mut world = World::stable(&["a", "b"]);
+    assert!(world.group.members.all_know("range") && world.group.members.all_know("sticky"));
+    let only = |id: &str, name: &str| JoinRequest {
+        protocols: protocols(&[name]),
+        ..again(id)
+    };
+    world.join(only("a", "sticky"));
+    assert!(!world.group.members.all_know("range"));
+    let mut other = new("c");
+    other.protocols = protocols(&["range"]);
+    let refused = world.join(other);
+    assert_eq!(
+        world.joined[&refused].error_code,
+        ErrorCode::InconsistentGroupProtocol
+    );
+    world.join(again("b"));
+    assert_eq!(world.group.protocol.as_deref(), Some("sticky"));
+    assert_eq!(world.leave(who("a")), ErrorCode::None);
+    assert!(
+        world.group.members.all_know("range"),
+        "whoever did not know it has left"
+    );
+    assert!(!world.group.members.all_know("nobody's"));
+}
