@@ -28,10 +28,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     };
     match coordinator {
         Ok(coordinator) => {
-            let joined = coordinator.join(request.group_id, join_request(&call, &request));
+            let join = join_request(&call, &request);
+            let waiting = coordinator.join(request.group_id, join);
             let caller = call.into_caller();
             long_poll(async move {
-                let joined = joined.await;
+                let joined = waiting.told(|bytes| shard.room_for_answer(bytes)).await;
                 let joined = joined.unwrap_or_else(|| Joined::refused(ErrorCode::NotCoordinator, ""));
                 caller.reply(&response(joined))
             })

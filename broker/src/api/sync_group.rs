@@ -43,10 +43,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
                 // The coordinator knows.
                 room_bytes: 0,
             };
-            let synced = coordinator.sync(request.group_id, sync);
+            let waiting = coordinator.sync(request.group_id, sync);
             let caller = call.into_caller();
             long_poll(async move {
-                let synced = synced.await;
+                let synced = waiting.told(|bytes| shard.room_for_answer(bytes)).await;
                 let synced = synced.unwrap_or_else(|| Synced::refused(ErrorCode::NotCoordinator));
                 caller.reply(&response(synced))
             })

@@ -505,7 +505,7 @@ async fn fill(model: Shared, coordinator: Rc<Coordinator>) {
                 // It leaves again, or its session ends, and what it has committed stays.
                 let joined = coordinator.join(&group, join);
                 if below(2) == 0 {
-                    let joined = joined.await;
+                    let joined = joined.told(|_| std::future::ready(())).await;
                     if joined.is_some_and(|joined| joined.error_code == ErrorCode::GroupMaxSizeReached) {
                         lock(&model).without_room += 1;
                     }
@@ -563,9 +563,23 @@ async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(
     leave_all(coordinator, group).ok()?;
     let member_id = format!("member-{life}-{}", ring::random::next_u64());
     let joined = coordinator.join(group, joining(&member_id));
+    let asked_bytes = Cell::new(0);
+    let has_room = |bytes| {
+        asked_bytes.set(bytes);
+        std::future::ready(())
+    };
     let joined = joined
+        .told(has_room)
         .await
         .filter(|joined| joined.error_code == ErrorCode::None)?;
+    let told_bytes = joined
+        .members
+        .iter()
+        .map(|(member_id, _, metadata)| member_id.len() + metadata.len());
+    assert!(
+        told_bytes.sum::<usize>() <= asked_bytes.get(),
+        "there was room for what was told"
+    );
     let identity = Identity {
         member_id: joined.member_id.clone(),
         group_instance_id: None,
@@ -582,6 +596,7 @@ async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(
         },
     );
     synced
+        .told(|_| std::future::ready(()))
         .await
         .filter(|synced| synced.error_code == ErrorCode::None && &*synced.assignment == b"all")?;
     Some((identity, joined.generation))

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod amplified;
 mod broker_configs;
 mod consuming;
 mod groups;

@@ -8,6 +8,7 @@ pub(in crate::group) mod groups;
 mod snapshot;
 mod survey;
 mod time;
+mod waiting;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,7 @@ pub(crate) use self::survey::CommitPosition;
 use self::writing::{Progress, Then, Write, batch_bytes};
 use crate::group::load::load;
 use crate::group::machine::{
-    Action, Event, Group, GroupRules, Identity, JoinRequest, Joined, Now, State, SyncRequest, Synced,
+    Action, Event, Group, GroupRules, Identity, JoinOutcome, Now, State, SyncOutcome, Token,
 };
 use crate::group::member::Waiter;
 use crate::group::memory::{Charge, GroupMemory};
@@ -81,8 +82,8 @@ enum Phase {
 }
 
 enum Reply {
-    Join(Giver<Joined>),
-    Sync(Giver<Synced>),
+    Join(Giver<JoinOutcome>),
+    Sync(Giver<SyncOutcome>),
 }
 
 fn now() -> Now {
@@ -149,52 +150,6 @@ impl Coordinator {
         drop(inner);
         self.work.notify_all();
         self.earlier.notify_all();
-    }
-
-    /// JoinGroup. The answer comes when the group's next generation begins, or at once.
-    pub(crate) fn join(&self, group: &str, mut join: JoinRequest) -> Taker<Joined> {
-        let (giver, taker) = oneshot();
-        let mut inner = self.inner.borrow_mut();
-        let is_new = !inner.groups.live().contains_key(group);
-        let refusal = match inner.ready_to_write() {
-            Err(error) => Some(error),
-            Ok(()) if is_new && !join.member_id.is_empty() && !inner.is_known(group) => {
-                Some(ErrorCode::UnknownMemberId)
-            }
-            Ok(()) => None,
-        };
-        if let Some(error_code) = refusal {
-            giver.give(Joined::refused(error_code, &join.member_id));
-            return taker;
-        }
-        let waiter = inner.park(Reply::Join(giver));
-        join.room_bytes = inner.groups.room();
-        if is_new {
-            let machine = inner.groups.growth_of_machine(group);
-            join.room_bytes = join.room_bytes.saturating_sub(machine);
-            inner.groups.begin(group, Group::new(self.rules, now()));
-        }
-        self.step(&mut inner, group, Event::Join(waiter, join));
-        taker
-    }
-
-    /// SyncGroup. The answer comes when the leader's assignment is durable, or at once.
-    pub(crate) fn sync(&self, group: &str, mut sync: SyncRequest) -> Taker<Synced> {
-        let (giver, taker) = oneshot();
-        let mut inner = self.inner.borrow_mut();
-        let refusal = match inner.ready_to_write() {
-            Err(error) => Some(error),
-            Ok(()) if !inner.groups.live().contains_key(group) => Some(ErrorCode::UnknownMemberId),
-            Ok(()) => None,
-        };
-        if let Some(error_code) = refusal {
-            giver.give(Synced::refused(error_code));
-            return taker;
-        }
-        let waiter = inner.park(Reply::Sync(giver));
-        sync.room_bytes = inner.groups.room();
-        self.step(&mut inner, group, Event::Sync(waiter, sync));
-        taker
     }
 
     /// Heartbeat.
@@ -454,19 +409,19 @@ impl Coordinator {
     fn perform(&self, inner: &mut Inner, group: &str, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Join(waiter, joined) => {
+                Action::Join(waiter, outcome) => {
                     if let Some(Reply::Join(giver)) = inner.waiting.remove(&waiter) {
-                        giver.give(joined);
+                        giver.give(outcome);
                     }
                 }
-                Action::Sync(waiter, synced) => {
+                Action::Sync(waiter, outcome) => {
                     if let Some(Reply::Sync(giver)) = inner.waiting.remove(&waiter) {
-                        giver.give(synced);
+                        giver.give(outcome);
                     }
                 }
                 Action::Write(generation) => {
                     let change = Change::Generation(Some(generation));
-                    if let Some(token) = inner.groups.live().get(group).map(|live| live.token().clone()) {
+                    if let Some(token) = inner.token_of(group) {
                         self.write(inner, group, vec![change], Then::Machine(token));
                     }
                 }
@@ -589,6 +544,12 @@ impl Inner {
         let waiter = Waiter(self.next_waiter);
         self.waiting.insert(waiter, reply);
         waiter
+    }
+
+    /// Which of the groups that have had the name it is now.
+    fn token_of(&self, group: &str) -> Option<Token> {
+        let live = self.groups.live().get(group);
+        live.map(|live| live.token().clone())
     }
 
     /// Whether anything of the group is in the log, or on its way there.

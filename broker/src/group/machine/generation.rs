@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wire::ErrorCode;
 
-use super::{Action, Group, Joined, Now, Pending, Replacement, State, SyncRequest, Synced, Timer};
+use super::{Action, Group, JoinOutcome, Now, Pending, Replacement, State, SyncOutcome, SyncRequest, Timer};
 use crate::group::member::{Member, Opaque, Waiter, after, no_bytes};
 use crate::group::stored::{Generation, StoredMember};
 
@@ -29,23 +29,14 @@ impl Group {
             },
         };
         if let Some(error_code) = refusal {
-            actions.push(Action::Sync(waiter, Synced::refused(error_code)));
+            actions.push(Action::Sync(waiter, SyncOutcome::refused(error_code)));
             return;
         }
         self.pending_sync.remove(member_id);
         let is_stable = self.state == State::Stable;
         if is_stable {
-            let assignment = self
-                .members
-                .get(member_id)
-                .map(|member| member.assignment().clone());
-            let synced = Synced {
-                error_code: ErrorCode::None,
-                protocol_type: self.protocol_type.clone(),
-                protocol: self.protocol.clone(),
-                assignment: assignment.unwrap_or_else(no_bytes),
-            };
-            actions.push(Action::Sync(waiter, synced));
+            let outcome = self.assigned(member_id);
+            actions.push(Action::Sync(waiter, outcome));
             return;
         }
         let is_written_already = self.writes.iter().any(
@@ -56,7 +47,7 @@ impl Group {
         assignments.retain(|member_id, _| self.members.contains_key(member_id));
         if decides && self.growth_of_assignments(&assignments) > sync.room_bytes {
             // The others are not at fault: they are asked to join again, and another may lead them.
-            let refused = Synced::refused(ErrorCode::GroupMaxSizeReached);
+            let refused = SyncOutcome::refused(ErrorCode::GroupMaxSizeReached);
             actions.push(Action::Sync(waiter, refused));
             return self.prepare_rebalance(now, actions);
         }
@@ -64,7 +55,7 @@ impl Group {
         if let Some(older) = member.and_then(|member| member.awaiting_sync.replace(waiter)) {
             actions.push(Action::Sync(
                 older,
-                Synced::refused(ErrorCode::RebalanceInProgress),
+                SyncOutcome::refused(ErrorCode::RebalanceInProgress),
             ));
         }
         if decides {
@@ -73,6 +64,14 @@ impl Group {
                 generation: self.generation,
                 assignments,
             });
+        }
+    }
+
+    fn assigned(&self, member_id: &str) -> SyncOutcome {
+        SyncOutcome {
+            error_code: ErrorCode::None,
+            member_id: member_id.to_owned(),
+            generation: self.generation,
         }
     }
 
@@ -127,16 +126,20 @@ impl Group {
         };
         match result {
             Ok(()) if replacement.can_skip_assignment => {
-                let is_leader = self.is_leader(new_id);
-                let members = if is_leader { self.roll() } else { Vec::new() };
-                let joined = self.joined(new_id, members, is_leader);
-                actions.push(Action::Join(waiter, joined));
+                let outcome = JoinOutcome {
+                    leads: self.is_leader(new_id),
+                    skips_assignment: true,
+                    ..JoinOutcome::in_generation(self.generation, new_id)
+                };
+                actions.push(Action::Join(waiter, outcome));
             }
             Ok(()) => {
-                let mut joined = self.joined(new_id, Vec::new(), false);
-                // A client that cannot skip the assignment must not take itself for the leader.
-                joined.leader = replacement.old_leader.unwrap_or_default();
-                actions.push(Action::Join(waiter, joined));
+                let outcome = JoinOutcome {
+                    // A client that cannot skip the assignment must not take itself for the leader.
+                    other_leader: replacement.old_leader,
+                    ..JoinOutcome::in_generation(self.generation, new_id)
+                };
+                actions.push(Action::Join(waiter, outcome));
             }
             Err(error_code) => {
                 self.members.remove(new_id);
@@ -147,7 +150,7 @@ impl Group {
                 }
                 self.members.insert(old_id, old_member);
                 self.leader = replacement.old_leader;
-                actions.push(Action::Join(waiter, Joined::refused(error_code, "")));
+                actions.push(Action::Join(waiter, JoinOutcome::refused(error_code, "")));
             }
         }
     }
@@ -228,19 +231,16 @@ impl Group {
         }
         self.protocol = self.elect_protocol();
         self.move_to(State::CompletingRebalance, now);
-        let roll = self.roll();
         for member_id in self.members.keys().cloned().collect::<Vec<_>>() {
-            let members = if self.is_leader(&member_id) {
-                roll.clone()
-            } else {
-                Vec::new()
+            let outcome = JoinOutcome {
+                leads: self.is_leader(&member_id),
+                ..JoinOutcome::in_generation(self.generation, &member_id)
             };
-            let joined = self.joined(&member_id, members, false);
             let Some(member) = self.members.get_mut(&member_id) else {
                 continue;
             };
             if let Some(waiter) = member.awaiting_join.take() {
-                actions.push(Action::Join(waiter, joined));
+                actions.push(Action::Join(waiter, outcome));
             }
             member.is_new = false;
             member.touch(now.monotonic_ms);
@@ -271,50 +271,17 @@ impl Group {
         if !is_good {
             self.members.assign(|_| no_bytes());
         }
-        for (_, member) in self.members.iter_mut() {
+        let generation = self.generation;
+        for (member_id, member) in self.members.iter_mut() {
             if let Some(waiter) = member.awaiting_sync.take() {
-                let synced = Synced {
+                let outcome = SyncOutcome {
                     error_code,
-                    protocol_type: self.protocol_type.clone().filter(|_| is_good),
-                    protocol: self.protocol.clone().filter(|_| is_good),
-                    assignment: member.assignment().clone(),
+                    member_id: member_id.clone(),
+                    generation,
                 };
-                actions.push(Action::Sync(waiter, synced));
+                actions.push(Action::Sync(waiter, outcome));
                 member.touch(now.monotonic_ms);
             }
-        }
-    }
-
-    /// Every member, for the leader.
-    pub(super) fn roll(&self) -> Vec<(String, Option<String>, Opaque)> {
-        let protocol = self.protocol.as_deref().unwrap_or_default();
-        let members = self.members.iter();
-        members
-            .map(|(id, member)| {
-                (
-                    id.clone(),
-                    member.client.group_instance_id.clone(),
-                    member.metadata(protocol),
-                )
-            })
-            .collect()
-    }
-
-    pub(super) fn joined(
-        &self,
-        member_id: &str,
-        members: Vec<(String, Option<String>, Opaque)>,
-        skip_assignment: bool,
-    ) -> Joined {
-        Joined {
-            error_code: ErrorCode::None,
-            member_id: member_id.to_owned(),
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone().unwrap_or_default(),
-            skip_assignment,
-            members,
         }
     }
 

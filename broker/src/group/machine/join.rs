@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::ErrorCode;
 
 use super::{
-    Action, Group, Identity, JoinRequest, Joined, Now, PENDING_MEMBERS_MAX, Pending, Replacement, State,
-    Synced,
+    Action, Group, Identity, JoinOutcome, JoinRequest, Now, PENDING_MEMBERS_MAX, Pending, Replacement, State,
+    SyncOutcome,
 };
 use crate::group::member::{Member, Protocol, Waiter, after, no_bytes};
 
@@ -62,7 +62,7 @@ impl Group {
 
     pub(super) fn join(&mut self, waiter: Waiter, join: JoinRequest, now: Now, actions: &mut Vec<Action>) {
         let mut refuse = |error_code, member_id: &str| {
-            actions.push(Action::Join(waiter, Joined::refused(error_code, member_id)));
+            actions.push(Action::Join(waiter, JoinOutcome::refused(error_code, member_id)));
         };
         if !self.has_room_for(&join.member_id) {
             refuse(ErrorCode::GroupMaxSizeReached, "");
@@ -123,7 +123,7 @@ impl Group {
         } else {
             ErrorCode::GroupMaxSizeReached
         };
-        actions.push(Action::Join(waiter, Joined::refused(error_code, &member_id)));
+        actions.push(Action::Join(waiter, JoinOutcome::refused(error_code, &member_id)));
     }
 
     /// A member that is in the group joins.
@@ -148,12 +148,11 @@ impl Group {
         };
         if !needs_rebalance {
             // It may have missed its answer: it gets the generation as it is.
-            let members = match self.state {
-                State::CompletingRebalance if self.is_leader(&member_id) => self.roll(),
-                _ => Vec::new(),
+            let outcome = JoinOutcome {
+                leads: self.state == State::CompletingRebalance && self.is_leader(&member_id),
+                ..JoinOutcome::in_generation(self.generation, &member_id)
             };
-            let joined = self.joined(&member_id, members, false);
-            actions.push(Action::Join(waiter, joined));
+            actions.push(Action::Join(waiter, outcome));
             return;
         }
         self.update(&member_id, waiter, join, actions);
@@ -177,7 +176,7 @@ impl Group {
         self.members.set_protocols(member_id, join.protocols);
         if let Some(older) = older {
             // The client has asked again: nobody may be left to hear this, but its connection must not be held up.
-            let joined = Joined::refused(ErrorCode::RebalanceInProgress, member_id);
+            let joined = JoinOutcome::refused(ErrorCode::RebalanceInProgress, member_id);
             actions.push(Action::Join(older, joined));
         }
     }
@@ -235,11 +234,14 @@ impl Group {
         if let Some(waiter) = member.awaiting_join.take() {
             actions.push(Action::Join(
                 waiter,
-                Joined::refused(ErrorCode::FencedInstanceId, old_id),
+                JoinOutcome::refused(ErrorCode::FencedInstanceId, old_id),
             ));
         }
         if let Some(waiter) = member.awaiting_sync.take() {
-            actions.push(Action::Sync(waiter, Synced::refused(ErrorCode::FencedInstanceId)));
+            actions.push(Action::Sync(
+                waiter,
+                SyncOutcome::refused(ErrorCode::FencedInstanceId),
+            ));
         }
         member.touch(now.monotonic_ms);
         self.members.insert(new_id.clone(), member);

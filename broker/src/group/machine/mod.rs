@@ -16,6 +16,7 @@ mod heap;
 mod join;
 mod pending;
 mod time;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -23,7 +24,8 @@ use std::rc::Rc;
 use wire::ErrorCode;
 
 use self::pending::PendingMembers;
-use crate::group::member::{Client, Member, Members, Opaque, Protocol, Waiter, no_bytes};
+pub(crate) use self::told::{JoinOutcome, Joined, SyncOutcome, Synced};
+use crate::group::member::{Client, Member, Members, Opaque, Protocol, Waiter};
 use crate::group::stored::Generation;
 
 /// Ids that were given out and not used yet, of one group: each is forgotten after the session timeout that its request
@@ -134,64 +136,13 @@ pub(crate) enum Event {
     Written(Result<(), ErrorCode>),
 }
 
-/// The answer to a JoinGroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Joined {
-    pub(crate) error_code: ErrorCode,
-    pub(crate) member_id: String,
-    pub(crate) generation: i32,
-    pub(crate) protocol_type: Option<String>,
-    pub(crate) protocol: Option<String>,
-    pub(crate) leader: String,
-    pub(crate) skip_assignment: bool,
-    /// For the leader: every member with its instance id and what it says about itself.
-    pub(crate) members: Vec<(String, Option<String>, Opaque)>,
-}
-
-impl Joined {
-    /// A refusal.
-    pub(crate) fn refused(error_code: ErrorCode, member_id: &str) -> Joined {
-        Joined {
-            error_code,
-            member_id: member_id.to_owned(),
-            generation: -1,
-            protocol_type: None,
-            protocol: None,
-            leader: String::new(),
-            skip_assignment: false,
-            members: Vec::new(),
-        }
-    }
-}
-
-/// The answer to a SyncGroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Synced {
-    pub(crate) error_code: ErrorCode,
-    pub(crate) protocol_type: Option<String>,
-    pub(crate) protocol: Option<String>,
-    pub(crate) assignment: Opaque,
-}
-
-impl Synced {
-    /// A refusal.
-    pub(crate) fn refused(error_code: ErrorCode) -> Synced {
-        Synced {
-            error_code,
-            protocol_type: None,
-            protocol: None,
-            assignment: no_bytes(),
-        }
-    }
-}
-
 /// What is to be done after a step, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Answer a JoinGroup.
-    Join(Waiter, Joined),
+    Join(Waiter, JoinOutcome),
     /// Answer a SyncGroup.
-    Sync(Waiter, Synced),
+    Sync(Waiter, SyncOutcome),
     /// Write this generation to the log, and tell when it is durable.
     Write(Generation),
 }
@@ -479,10 +430,10 @@ impl Group {
         let mut actions = Vec::new();
         for (member_id, member) in self.members.iter_mut() {
             if let Some(waiter) = member.awaiting_join.take() {
-                actions.push(Action::Join(waiter, Joined::refused(error_code, member_id)));
+                actions.push(Action::Join(waiter, JoinOutcome::refused(error_code, member_id)));
             }
             if let Some(waiter) = member.awaiting_sync.take() {
-                actions.push(Action::Sync(waiter, Synced::refused(error_code)));
+                actions.push(Action::Sync(waiter, SyncOutcome::refused(error_code)));
             }
         }
         actions
@@ -570,11 +521,14 @@ impl Group {
         if let Some(waiter) = member.awaiting_join {
             actions.push(Action::Join(
                 waiter,
-                Joined::refused(ErrorCode::UnknownMemberId, ""),
+                JoinOutcome::refused(ErrorCode::UnknownMemberId, ""),
             ));
         }
         if let Some(waiter) = member.awaiting_sync {
-            actions.push(Action::Sync(waiter, Synced::refused(ErrorCode::UnknownMemberId)));
+            actions.push(Action::Sync(
+                waiter,
+                SyncOutcome::refused(ErrorCode::UnknownMemberId),
+            ));
         }
         if let Some(instance_id) = &member.client.group_instance_id {
             self.static_members.remove(instance_id);

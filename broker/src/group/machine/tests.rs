@@ -1,4 +1,5 @@
 use super::*;
+use crate::group::member::no_bytes;
 
 const SESSION_MS: i32 = 10_000;
 const REBALANCE_MS: i32 = 60_000;
@@ -54,10 +55,12 @@ impl World {
     fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Join(waiter, joined) => {
+                Action::Join(waiter, outcome) => {
+                    let joined = self.group.joined(&outcome);
                     assert!(self.joined.insert(waiter, joined).is_none(), "answered twice");
                 }
-                Action::Sync(waiter, synced) => {
+                Action::Sync(waiter, outcome) => {
+                    let synced = self.group.synced(&outcome);
                     assert!(self.synced.insert(waiter, synced).is_none(), "answered twice");
                 }
                 Action::Write(generation) => {
@@ -863,6 +866,64 @@ fn what_the_log_says_twice_counts_once_and_everybody_is_answered() {
     world.pass(DELAY_MS as u64);
     world.pass(DELAY_MS as u64);
     assert_eq!(world.joined[&waiter].error_code, ErrorCode::None);
+}
+
+#[test]
+fn what_is_told_late_is_what_the_group_has_then_and_leads_nobody_in_what_is_over() {
+    let mut world = World::stable(&["a", "b"]);
+    world.join(again("a"));
+    world.join(again("b"));
+    let waiter = world.waiter();
+    let now = world.now();
+    let actions = world.group.step(Event::Join(waiter, again("a")), now);
+    let [Action::Join(_, outcome)] = &actions[..] else {
+        panic!("it is told at once: {actions:?}");
+    };
+    let in_time = world.group.joined(outcome);
+    assert_eq!((in_time.generation, in_time.members.len()), (2, 2));
+    assert_eq!(in_time.leader, "a");
+    assert!(world.group.joined_bytes(outcome) > 0);
+    let assigned = SyncOutcome {
+        error_code: ErrorCode::None,
+        member_id: "b".to_owned(),
+        generation: 2,
+    };
+    world.settle(&["a", "b"], 2);
+    assert_eq!(&*world.group.synced(&assigned).assignment, b"b");
+
+    // The next generation begins.
+    world.join(again("a"));
+    world.join(again("b"));
+    let late = world.group.joined(outcome);
+    assert_eq!((late.error_code, late.generation), (ErrorCode::None, 2));
+    assert_eq!((late.leader.as_str(), late.members.len()), ("", 0));
+    assert_eq!(
+        late.protocol.as_deref(),
+        Some("range"),
+        "the client compares it with its own"
+    );
+    let synced = world.group.synced(&assigned);
+    assert_eq!(synced.error_code, ErrorCode::RebalanceInProgress);
+
+    // And then it is not even there.
+    assert_eq!(world.leave(who("a")), ErrorCode::None);
+    assert_eq!(world.leave(who("b")), ErrorCode::None);
+    assert_eq!(world.group.joined(outcome).error_code, ErrorCode::UnknownMemberId);
+    assert_eq!(
+        world.group.synced(&assigned).error_code,
+        ErrorCode::UnknownMemberId
+    );
+}
+
+#[test]
+fn who_became_the_leader_meanwhile_is_not_told_so_without_the_others() {
+    let mut world = World::stable(&["a", "b"]);
+    let follower = JoinOutcome::in_generation(1, "b");
+    assert_eq!(world.group.joined(&follower).leader, "a");
+    assert_eq!(world.leave(who("a")), ErrorCode::None);
+    assert_eq!(world.group.leader.as_deref(), Some("b"));
+    let told = world.group.joined(&follower);
+    assert_eq!((told.error_code, told.leader.as_str()), (ErrorCode::None, ""));
 }
 
 #[test]
