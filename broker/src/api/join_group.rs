@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use wire::ErrorCode;
 use wire::messages::join_group::{JoinGroupMember, JoinGroupRequest, JoinGroupResponse};
+use wire::primitive::MAX_STRING_BYTES;
 
 use crate::api::{Call, Handled, bound_entries, long_poll};
 use crate::group::machine::{JoinRequest, Joined};
@@ -29,6 +30,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     match coordinator {
         Ok(coordinator) => {
             let join = join_request(&call, &request);
+            if join.member_id.is_empty() && join.new_member_id.len() > MAX_STRING_BYTES {
+                // Kafka fails inside when it is to tell such an id.
+                return call.ready(&response(Joined::refused(ErrorCode::UnknownServerError, "")));
+            }
             let waiting = coordinator.join(request.group_id, join);
             let caller = call.into_caller();
             long_poll(async move {

@@ -373,3 +373,36 @@ fn assignments_that_wait_for_their_turn_are_those_of_the_generation_or_none() {
     let late: SyncGroupResponse = parked[1].client.receive(3, 1).unwrap();
     assert_eq!(late.error_code, ErrorCode::RebalanceInProgress);
 }
+
+#[test]
+fn a_client_id_that_leaves_no_room_for_a_member_id_is_refused() {
+    let broker = Broker::foreign().unwrap_or_else(broker);
+    let group = format!("long-ids-{}", std::process::id());
+    for (bytes, error_code) in [
+        (32_730, ErrorCode::None),
+        (32_731, ErrorCode::UnknownServerError),
+        (32_767, ErrorCode::UnknownServerError),
+    ] {
+        let mut client = broker.coordinator(&group);
+        client.send_bytes(&join_frame(&group, "", &"c".repeat(bytes)));
+        let joined = joined(&mut client);
+        assert_eq!(joined.error_code, error_code, "{bytes}");
+        if error_code == ErrorCode::None {
+            let request = HeartbeatRequest {
+                group_id: &group,
+                generation_id: joined.generation_id,
+                member_id: &joined.member_id,
+                ..HeartbeatRequest::default()
+            };
+            let beat: HeartbeatResponse = client.call(3, &request).unwrap();
+            assert_eq!(beat.error_code, ErrorCode::None, "its id is known");
+            let request = LeaveGroupRequest {
+                group_id: &group,
+                member_id: &joined.member_id,
+                ..LeaveGroupRequest::default()
+            };
+            let left: LeaveGroupResponse = client.call(2, &request).unwrap();
+            assert_eq!(left.error_code, ErrorCode::None);
+        }
+    }
+}
