@@ -96,7 +96,11 @@ fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
             }
             let mut join = joining("member");
             join.protocols[0].metadata = Opaque::from(vec![1; largest - 2_000]);
-            let joined = coordinator.join("large", join).await.expect("answered");
+            let joined = coordinator
+                .join("large", join)
+                .told(async |_| ())
+                .await
+                .expect("answered");
             assert_eq!(joined.error_code, ErrorCode::None);
             let request = SyncRequest {
                 member: Identity {
@@ -109,7 +113,11 @@ fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
                 assignments: BTreeMap::new(),
                 room_bytes: 0,
             };
-            let synced = coordinator.sync("large", request).await.expect("answered");
+            let synced = coordinator
+                .sync("large", request)
+                .told(async |_| ())
+                .await
+                .expect("answered");
             assert_eq!(synced.error_code, ErrorCode::None);
             let start = coordinator.log_start_offset();
             for number in 0..1_000 {
@@ -216,7 +224,7 @@ fn a_group_that_is_too_large_after_a_restart_joins_again() {
             let joining = ["one", "two"].map(|member_id| coordinator.join("group", joining(member_id)));
             let mut leader = None;
             for joined in joining {
-                let joined = joined.await.expect("answered");
+                let joined = joined.told(async |_| ()).await.expect("answered");
                 assert_eq!(joined.error_code, ErrorCode::None);
                 if joined.member_id == joined.leader {
                     leader = Some(joined);
@@ -234,7 +242,11 @@ fn a_group_that_is_too_large_after_a_restart_joins_again() {
                 assignments: BTreeMap::new(),
                 room_bytes: 0,
             };
-            let synced = coordinator.sync("group", request).await.expect("answered");
+            let synced = coordinator
+                .sync("group", request)
+                .told(async |_| ())
+                .await
+                .expect("answered");
             assert_eq!(synced.error_code, ErrorCode::None);
         },
     );
