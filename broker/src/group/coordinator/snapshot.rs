@@ -34,10 +34,6 @@ impl Coordinator {
             Some(()) => self.log.delete_records(start).await.is_ok(),
             None => false,
         };
-        eprintln!(
-            "DBG snap {is_written} bytes {bytes} start {start} before {before} at {}",
-            ring::clock::now().0
-        );
         let mut inner = self.inner.borrow_mut();
         inner.log_bytes += bytes;
         if is_written {
