@@ -190,10 +190,11 @@ impl PartitionLog {
         let is_named =
             (direct.segment.borrow().as_ref()).is_some_and(|ready| ready.segment_base == segment_base);
         for directory in [&directory, &partition.shared.directory] {
-            if !is_named {
-                directory::sync(directory)
-                    .await
-                    .map_err(StorageError::io("flush", directory))?;
+            if !is_named && let Err(error) = directory::sync(directory).await {
+                // The next flush of the file system may say nothing of a name that this one has given up.
+                let error = StorageError::io("flush", directory)(error);
+                partition.committer().fence(&error);
+                return Err(error);
             }
         }
         let mut segment = direct.segment.borrow_mut();
