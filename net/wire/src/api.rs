@@ -3,41 +3,6 @@
 use crate::error::DecodeError;
 use crate::schema::Version;
 
-/// The APIs that this room can decode and encode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i16)]
-#[allow(missing_docs, reason = "Kafka's own names")]
-pub enum ApiKey {
-    Produce = 0,
-    Fetch = 1,
-    ListOffsets = 2,
-    Metadata = 3,
-    OffsetCommit = 8,
-    OffsetFetch = 9,
-    FindCoordinator = 10,
-    JoinGroup = 11,
-    Heartbeat = 12,
-    LeaveGroup = 13,
-    SyncGroup = 14,
-    DescribeGroups = 15,
-    ListGroups = 16,
-    ApiVersions = 18,
-    CreateTopics = 19,
-    DeleteTopics = 20,
-    DeleteRecords = 21,
-    InitProducerId = 22,
-    OffsetForLeaderEpoch = 23,
-    DescribeConfigs = 32,
-    AlterConfigs = 33,
-    DescribeLogDirs = 35,
-    CreatePartitions = 37,
-    DeleteGroups = 42,
-    IncrementalAlterConfigs = 44,
-    OffsetDelete = 47,
-    DescribeCluster = 60,
-    DescribeTopicPartitions = 75,
-}
-
 /// One API and the versions of it that we speak, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiInfo {
@@ -60,58 +25,59 @@ pub const PRODUCE_ADVERTISED_MIN_VERSION: i16 = 0;
 /// For an API that has no flexible version.
 const NEVER: i16 = i16::MAX;
 
-/// All that we speak, in the order of the keys.
-pub const API_TABLE: &[ApiInfo] = &[
-    api(ApiKey::Produce, "Produce", 3, 11, 9),
-    api(ApiKey::Fetch, "Fetch", 4, 17, 12),
-    api(ApiKey::ListOffsets, "ListOffsets", 1, 7, 6),
-    api(ApiKey::Metadata, "Metadata", 0, 12, 9),
-    api(ApiKey::OffsetCommit, "OffsetCommit", 2, 9, 8),
-    api(ApiKey::OffsetFetch, "OffsetFetch", 1, 9, 6),
-    api(ApiKey::FindCoordinator, "FindCoordinator", 0, 6, 3),
-    api(ApiKey::JoinGroup, "JoinGroup", 0, 9, 6),
-    api(ApiKey::Heartbeat, "Heartbeat", 0, 4, 4),
-    api(ApiKey::LeaveGroup, "LeaveGroup", 0, 5, 4),
-    api(ApiKey::SyncGroup, "SyncGroup", 0, 5, 4),
-    api(ApiKey::DescribeGroups, "DescribeGroups", 0, 6, 5),
-    api(ApiKey::ListGroups, "ListGroups", 0, 5, 3),
-    api(ApiKey::ApiVersions, "ApiVersions", 0, 4, 3),
-    api(ApiKey::CreateTopics, "CreateTopics", 2, 7, 5),
-    api(ApiKey::DeleteTopics, "DeleteTopics", 1, 6, 4),
-    api(ApiKey::DeleteRecords, "DeleteRecords", 0, 2, 2),
-    api(ApiKey::InitProducerId, "InitProducerId", 0, 4, 2),
-    api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", 2, 4, 4),
-    api(ApiKey::DescribeConfigs, "DescribeConfigs", 1, 4, 4),
-    api(ApiKey::AlterConfigs, "AlterConfigs", 0, 2, 2),
-    api(ApiKey::DescribeLogDirs, "DescribeLogDirs", 1, 4, 2),
-    api(ApiKey::CreatePartitions, "CreatePartitions", 0, 3, 2),
-    api(ApiKey::DeleteGroups, "DeleteGroups", 0, 2, 2),
-    api(
-        ApiKey::IncrementalAlterConfigs,
-        "IncrementalAlterConfigs",
-        0,
-        1,
-        1,
-    ),
-    api(ApiKey::OffsetDelete, "OffsetDelete", 0, 0, NEVER),
-    api(ApiKey::DescribeCluster, "DescribeCluster", 0, 2, 0),
-    api(
-        ApiKey::DescribeTopicPartitions,
-        "DescribeTopicPartitions",
-        0,
-        0,
-        0,
-    ),
-];
+/// Declares the APIs: a line for each, in the order of the keys.
+macro_rules! apis {
+    ($($name:ident = $key:literal, versions $min:literal to $max:literal, flexible from $flexible:expr;)*) => {
+        /// The APIs that this room can decode and encode.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i16)]
+        #[allow(missing_docs, reason = "Kafka's own names")]
+        pub enum ApiKey {
+            $($name = $key,)*
+        }
 
-const fn api(key: ApiKey, name: &'static str, min: i16, max: i16, flexible: i16) -> ApiInfo {
-    ApiInfo {
-        key,
-        name,
-        min_version: min,
-        max_version: max,
-        first_flexible_version: flexible,
-    }
+        /// All that we speak, in the order of the keys.
+        pub const API_TABLE: &[ApiInfo] = &[
+            $(ApiInfo {
+                key: ApiKey::$name,
+                name: stringify!($name),
+                min_version: $min,
+                max_version: $max,
+                first_flexible_version: $flexible,
+            },)*
+        ];
+    };
+}
+
+apis! {
+    Produce = 0, versions 3 to 11, flexible from 9;
+    Fetch = 1, versions 4 to 17, flexible from 12;
+    ListOffsets = 2, versions 1 to 7, flexible from 6;
+    Metadata = 3, versions 0 to 12, flexible from 9;
+    OffsetCommit = 8, versions 2 to 9, flexible from 8;
+    OffsetFetch = 9, versions 1 to 9, flexible from 6;
+    FindCoordinator = 10, versions 0 to 6, flexible from 3;
+    JoinGroup = 11, versions 0 to 9, flexible from 6;
+    Heartbeat = 12, versions 0 to 4, flexible from 4;
+    LeaveGroup = 13, versions 0 to 5, flexible from 4;
+    SyncGroup = 14, versions 0 to 5, flexible from 4;
+    DescribeGroups = 15, versions 0 to 6, flexible from 5;
+    ListGroups = 16, versions 0 to 5, flexible from 3;
+    ApiVersions = 18, versions 0 to 4, flexible from 3;
+    CreateTopics = 19, versions 2 to 7, flexible from 5;
+    DeleteTopics = 20, versions 1 to 6, flexible from 4;
+    DeleteRecords = 21, versions 0 to 2, flexible from 2;
+    InitProducerId = 22, versions 0 to 4, flexible from 2;
+    OffsetForLeaderEpoch = 23, versions 2 to 4, flexible from 4;
+    DescribeConfigs = 32, versions 1 to 4, flexible from 4;
+    AlterConfigs = 33, versions 0 to 2, flexible from 2;
+    DescribeLogDirs = 35, versions 1 to 4, flexible from 2;
+    CreatePartitions = 37, versions 0 to 3, flexible from 2;
+    DeleteGroups = 42, versions 0 to 2, flexible from 2;
+    IncrementalAlterConfigs = 44, versions 0 to 1, flexible from 1;
+    OffsetDelete = 47, versions 0 to 0, flexible from NEVER;
+    DescribeCluster = 60, versions 0 to 2, flexible from 0;
+    DescribeTopicPartitions = 75, versions 0 to 0, flexible from 0;
 }
 
 impl ApiKey {
