@@ -6,11 +6,12 @@ A list has one test a line: its name, what is expected of it, and the reason. A 
     fails      it is run, and it must not pass (a test that skips itself has not passed)
     slow       it must pass, and is not run in the short form
     one-shard  it must pass against a broker of one shard; what it takes for granted does not hold for several
+    races      it has a race of its own, and is run again, twice at most, if it loses it; then it must pass
 """
 
 from collections import namedtuple
 
-KINDS = ("out", "fails", "slow", "one-shard")
+KINDS = ("out", "fails", "slow", "one-shard", "races")
 
 Expectation = namedtuple("Expectation", "kind reason")
 # state is PASSED, FAILED or SKIPPED; detail is a line of the failure.

@@ -351,7 +351,13 @@ async fn properties(
     let file = path.join(PROPERTIES_FILE);
     if let Some(bytes) = read_if_there(&file, pool).await? {
         let ids = ids_in(&bytes);
-        return ids.map_err(|what| StorageError::refused(&file, format!("{what}. {RESTORE_PROPERTIES}")));
+        let ids =
+            ids.map_err(|what| StorageError::refused(&file, format!("{what}. {RESTORE_PROPERTIES}")))?;
+        // A start that was killed may have made it, and not come to this.
+        directory::sync(path)
+            .await
+            .map_err(StorageError::io("flush", path))?;
+        return Ok(ids);
     }
     // It is durable before anything else is made: beside any of that it was lost, and another id is another cluster.
     let names = directory::list(path)

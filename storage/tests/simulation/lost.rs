@@ -1,11 +1,12 @@
 //! Files that say what a directory is, lost or put back from an old copy: the start is refused, and nothing is changed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ring::buffer::Slice;
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
-use ring::simulator::{HostId, Simulator};
+use ring::simulator::{HostId, Simulator, for_each_seed};
 
 use crate::life::{DATA, Plan, Shared, live, lock};
 use crate::plain::{self, Place};
@@ -211,4 +212,27 @@ fn a_copy_of_a_journal_beside_the_others_is_refused_and_stays() {
             .expect("opened");
     });
     ended.expect("it ends");
+}
+
+#[test]
+fn a_first_start_that_is_killed_and_a_second_that_the_power_ends_leave_a_directory_that_opens() {
+    for_each_seed(0..200, |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(64 << 20);
+        let starting = || async {
+            let opened = plain::open(Place::default(), vec![plain::spec(7, "topic")]).await;
+            opened.expect("opened").shard.stop().await.expect("stopped");
+        };
+        for ends_with_power in [false, true] {
+            simulator.start(host, 64 << 20, starting);
+            let lived = Duration::from_micros(simulator.random_u64() % 4_000);
+            simulator.run_for(lived);
+            if ends_with_power {
+                simulator.power_cut(host);
+            } else {
+                simulator.kill(host);
+            }
+        }
+        simulator.run(host, 64 << 20, LIMIT, starting).expect("it ends");
+    });
 }
