@@ -300,10 +300,7 @@ impl ShardLog {
         // Nobody writes files of this partition any more, and the flush may take long.
         drop((no_preparing, no_migration));
         if let Some(path) = aside {
-            let data = &self.inner.shared.directory;
-            directory::sync(data)
-                .await
-                .map_err(StorageError::io("flush", data))?;
+            committer.flush_names(&self.inner.shared.directory).await?;
             let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;

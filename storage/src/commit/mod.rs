@@ -12,6 +12,7 @@ mod run;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -498,6 +499,17 @@ impl Committer {
     /// Ends all writing: everyone who waits, and everyone who comes, is told `error`.
     pub(crate) fn fence(&self, error: &StorageError) {
         self.shared.fence(error);
+    }
+
+    /// Flushes the names in a directory. If that fails the log ends: the next flush of the file system may say nothing of
+    /// names that this one has given up, and a checkpoint would rely on them.
+    ///
+    /// # Errors
+    /// If it cannot be flushed.
+    pub(crate) async fn flush_names(&self, directory: &Path) -> Result<(), StorageError> {
+        let flushed = ring::directory::sync(directory).await;
+        let flushed = flushed.map_err(StorageError::io("flush", directory));
+        flushed.inspect_err(|error| self.fence(error))
     }
 
     /// Waits until every record that is being written has ended.

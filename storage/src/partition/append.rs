@@ -138,12 +138,14 @@ impl PartitionLog {
                 record_batch::assign_offset(header, base_offset, leader_epoch);
             }
         };
+        let open_group = partition.committer().open_group();
         let target = self.direct_target(position, batch.len(), config.segment_bytes);
         let observer: Rc<dyn CommitObserver> = partition.clone();
         let Placed { group, place } =
             partition
                 .committer()
                 .append(entry, batch, patch, target.as_ref(), observer)?;
+        self.count_for_direct(open_group, batch.len());
         let stream_position = state.segments.stream_end();
         let jitter_ms = || config.draw_jitter_ms();
         (state.segments).append(position, &next, config.index_interval_bytes, jitter_ms);

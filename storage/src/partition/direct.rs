@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use ring::clock::Instant;
-use ring::directory;
 use ring::executor::{Class, spawn};
 use ring::file::{Allocate, File, OpenOptions};
 use ring::local::{Permit, Semaphore};
@@ -80,14 +79,24 @@ impl Direct {
         }
     }
 
-    /// Counts a batch that goes to `group`. Whether it should go to its segment at once: the partition has `min` bytes in
-    /// the group with it, or had as many in the group before.
-    fn counts(&self, group: u64, bytes: usize, min: usize) -> bool {
+    /// Whether a batch for `group` should go to its segment at once: the partition has `min` bytes in the group with it, or
+    /// had as many in the group before.
+    fn is_due(&self, group: u64, bytes: usize, min: usize) -> bool {
+        let before = self.bytes.get();
+        let (is_hot, bytes) = if self.group.get() == group {
+            (self.is_hot.get(), before + bytes)
+        } else {
+            (before >= min, bytes)
+        };
+        is_hot || bytes >= min
+    }
+
+    /// Counts a batch that went to `group`; not one that was refused, and will be tried again.
+    fn count(&self, group: u64, bytes: usize, min: usize) {
         if self.group.replace(group) != group {
             self.is_hot.set(self.bytes.replace(0) >= min);
         }
         self.bytes.set(self.bytes.get() + bytes);
-        self.is_hot.get() || self.bytes.get() >= min
     }
 }
 
@@ -102,7 +111,7 @@ impl PartitionLog {
         let partition = &self.partition;
         let direct = &partition.direct;
         let committer = partition.committer();
-        if !direct.counts(committer.open_group(), bytes, committer.direct_bytes_min()) {
+        if !direct.is_due(committer.open_group(), bytes, committer.direct_bytes_min()) {
             return None;
         }
         let end = u64::from(position.file_position) + bytes as u64;
@@ -120,6 +129,12 @@ impl PartitionLog {
         }
         direct.is_used.set(true);
         target
+    }
+
+    /// A batch of so many bytes went to `group`.
+    pub(super) fn count_for_direct(&self, group: u64, bytes: usize) {
+        let min = self.partition.committer().direct_bytes_min();
+        self.partition.direct.count(group, bytes, min);
     }
 
     /// Makes a segment, which has blocks up to `reserved`, ready for direct writes beyond `end`; unless that is being
@@ -190,11 +205,8 @@ impl PartitionLog {
         let is_named =
             (direct.segment.borrow().as_ref()).is_some_and(|ready| ready.segment_base == segment_base);
         for directory in [&directory, &partition.shared.directory] {
-            if !is_named && let Err(error) = directory::sync(directory).await {
-                // The next flush of the file system may say nothing of a name that this one has given up.
-                let error = StorageError::io("flush", directory)(error);
-                partition.committer().fence(&error);
-                return Err(error);
+            if !is_named {
+                partition.committer().flush_names(directory).await?;
             }
         }
         let mut segment = direct.segment.borrow_mut();
@@ -323,12 +335,23 @@ mod tests {
     #[test]
     fn what_a_partition_has_pending_decides_and_a_hot_one_begins_at_once() {
         let direct = Direct::new();
-        assert!(!direct.counts(1, 40, 100));
-        assert!(!direct.counts(1, 40, 100));
-        assert!(direct.counts(1, 20, 100));
-        assert!(direct.counts(2, 1, 100), "the group before had enough");
-        assert!(direct.counts(2, 1, 100));
-        assert!(!direct.counts(3, 1, 100), "and this one had not");
-        assert!(direct.counts(4, 100, 100));
+        let goes = |group, bytes| {
+            let is_due = direct.is_due(group, bytes, 100);
+            direct.count(group, bytes, 100);
+            is_due
+        };
+        assert!(!goes(1, 40));
+        assert!(!goes(1, 40));
+        assert!(goes(1, 20));
+        assert!(goes(2, 1), "the group before had enough");
+        assert!(goes(2, 1));
+        assert!(!goes(3, 1), "and this one had not");
+        assert!(goes(4, 100));
+        for _ in 0..10 {
+            assert!(
+                !direct.is_due(6, 50, 101),
+                "what is refused each time was counted"
+            );
+        }
     }
 }
