@@ -310,15 +310,10 @@ impl Recovery<'_> {
                                 });
                                 match entry.goes_on {
                                     true => Ok(()),
-                                    false => self
-                                        .apply_batch(&std::mem::take(&mut parts), header.time_ms)
-                                        .map(|is_within| {
-                                            if is_within {
-                                                within_blocks.insert(entry.id);
-                                            } else {
-                                                within_blocks.remove(&entry.id);
-                                            }
-                                        }),
+                                    false => {
+                                        let batch = std::mem::take(&mut parts);
+                                        self.apply_batch(&batch, header.time_ms, &mut within_blocks)
+                                    }
                                 }
                             }
                             _ => self.apply(entry, payload),
@@ -438,17 +433,27 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Whether it ends within a block of its segment that the next batch has to share.
-    fn apply_batch(&mut self, parts: &[Part<'_>], time_ms: i64) -> Result<bool, String> {
+    /// `within_blocks` are partitions whose last batch ends within a block that their next one has to share.
+    fn apply_batch(
+        &mut self,
+        parts: &[Part<'_>],
+        time_ms: i64,
+        within_blocks: &mut BTreeSet<TopicPartition>,
+    ) -> Result<(), String> {
         let id = parts.first().map(|part| part.entry.id);
         let id = id.ok_or("a batch without an entry")?;
         if self.dropped.contains(&id) {
-            return Ok(false);
+            return Ok(());
         }
         let log = self.partitions.get(&id);
         let log = log.ok_or("a batch of a partition that was never opened")?;
         self.report.batches += 1;
-        log.replay(parts, time_ms)
+        if log.replay(parts, time_ms)? {
+            within_blocks.insert(id);
+        } else {
+            within_blocks.remove(&id);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, entry: &Entry, bytes: &[u8]) -> Result<(), String> {
