@@ -1,4 +1,5 @@
-//! What goes through a listener, counted: plain numbers of its thread, which it shares with whoever started it.
+//! What goes through a listener, counted: plain numbers of its thread, which it shares with whoever started it; and what
+//! of that has not gone yet, which whoever makes large answers waits for.
 
 use std::cell::{Cell, OnceCell};
 

@@ -20,7 +20,7 @@ use storage::{
 use wire::ErrorCode;
 
 use crate::group::coordinator::{CommitPosition, Coordinator};
-use crate::group::machine::{Identity, JoinRequest, State, SyncRequest};
+use crate::group::machine::{Identity, JoinRequest, Joined, State, SyncRequest};
 use crate::group::member::{Client, Opaque, Protocol};
 use crate::group::memory::GroupMemory;
 use crate::group::stored::Committed;
@@ -390,10 +390,7 @@ async fn client(model: Shared, coordinator: Rc<Coordinator>, group: i32, life: i
     let mut older = None;
     loop {
         let (identity, generation) = if group % 2 == 1 {
-            let nobody = Identity {
-                member_id: String::new(),
-                group_instance_id: None,
-            };
+            let nobody = who("");
             (nobody, -1)
         } else {
             match join(&coordinator, &group_name, life).await {
@@ -490,10 +487,7 @@ async fn fill(model: Shared, coordinator: Rc<Coordinator>) {
     let partition = coordinator.partition();
     loop {
         let group = format!("{FILLER}{partition}-{}", below(8));
-        let nobody = Identity {
-            member_id: String::new(),
-            group_instance_id: None,
-        };
+        let nobody = who("");
         let mut offset = one(below(4) as i32, 1);
         offset[0].2.metadata = Rc::from("x".repeat(below(3_000) as usize));
         let done = match below(8) {
@@ -541,10 +535,7 @@ fn leave_all(coordinator: &Coordinator, group: &str) -> Result<(), ErrorCode> {
         let members = live.into_iter().flat_map(|live| live.members().keys());
         members.cloned().collect::<Vec<String>>()
     });
-    let leaving = members?.into_iter().map(|member_id| Identity {
-        member_id,
-        group_instance_id: None,
-    });
+    let leaving = members?.into_iter().map(|member_id| who(&member_id));
     coordinator.leave(group, &leaving.collect::<Vec<_>>()).map(drop)
 }
 
@@ -584,26 +575,32 @@ async fn join(coordinator: &Rc<Coordinator>, group: &str, life: i32) -> Option<(
         told_bytes.sum::<usize>() <= asked_bytes.get(),
         "there was room for what was told"
     );
-    let identity = Identity {
-        member_id: joined.member_id.clone(),
-        group_instance_id: None,
-    };
-    let synced = coordinator.sync(
-        group,
-        SyncRequest {
-            member: identity.clone(),
-            generation: joined.generation,
-            protocol_type: None,
-            protocol: None,
-            assignments: BTreeMap::from([(joined.member_id, Opaque::from(&b"all"[..]))]),
-            room_bytes: 0,
-        },
-    );
+    let identity = who(&joined.member_id);
+    let synced = coordinator.sync(group, syncing(&joined, b"all"));
     synced
         .told(|_| std::future::ready(()))
         .await
         .filter(|synced| synced.error_code == ErrorCode::None && &*synced.assignment == b"all")?;
     Some((identity, joined.generation))
+}
+
+/// The member of that id; nobody, if it has none.
+fn who(member_id: &str) -> Identity {
+    Identity {
+        member_id: member_id.to_owned(),
+        group_instance_id: None,
+    }
+}
+
+fn syncing(joined: &Joined, assignment: &[u8]) -> SyncRequest {
+    SyncRequest {
+        member: who(&joined.member_id),
+        generation: joined.generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: BTreeMap::from([(joined.member_id.clone(), Opaque::from(assignment))]),
+        room_bytes: 0,
+    }
 }
 
 fn joining(new_member_id: &str) -> JoinRequest {

@@ -108,6 +108,12 @@ impl Broker {
         &self.own.as_ref().expect("a broker of our own").directory
     }
 
+    /// Its process has no more memory than so many bytes.
+    pub fn has_at_most(&self, bytes: u64, what: &str) {
+        let resident = self.resident_bytes();
+        assert!(resident < bytes, "{what}: {} MiB", resident >> 20);
+    }
+
     /// Memory that its process has, in bytes (VmRSS of proc(5)).
     pub fn resident_bytes(&self) -> u64 {
         let id = self.own.as_ref().expect("a broker of our own").process.child.id();

@@ -20,6 +20,7 @@ use crate::support::{Broker, Client};
 const MEMORY_BYTES: u64 = 256 << 20;
 /// Of the program itself, its threads and the control thread's log; and of answers that are being sent.
 const OUTSIDE_BYTES: u64 = 160 << 20;
+const BYTES_MAX: u64 = MEMORY_BYTES + OUTSIDE_BYTES;
 /// What an answer may have.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The last version whose clients join once.
@@ -41,15 +42,6 @@ fn node_of(broker: &Broker, group: &str) -> i32 {
     let found: FindCoordinatorResponse = broker.client().call(3, &request).unwrap();
     assert_eq!(found.error_code, ErrorCode::None);
     found.node_id
-}
-
-fn is_bounded(broker: &Broker, what: &str) {
-    let resident = broker.resident_bytes();
-    assert!(
-        resident < MEMORY_BYTES + OUTSIDE_BYTES,
-        "{what}: {} MiB",
-        resident >> 20
-    );
 }
 
 fn join_frame(group: &str, member_id: &str, client_id: &str) -> Vec<u8> {
@@ -128,7 +120,7 @@ fn a_group_that_is_named_again_and_again_makes_no_answer_beyond_the_bound() {
     // 256 MB, and more than a frame's length can say.
     for repeats in [400, 3_600, 90_000] {
         assert!(ask(&mut client, repeats).is_err(), "{repeats}");
-        is_bounded(&broker, "groups that are described");
+        broker.has_at_most(BYTES_MAX, "groups that are described");
         client = broker.coordinator("large");
     }
     // Those that are not there are named again in the message.
@@ -201,7 +193,7 @@ fn offsets_that_are_asked_for_again_and_again_make_no_answer_beyond_the_bound() 
     assert_eq!(ask(&mut client, 10).unwrap().groups.len(), 10);
     for repeats in [200, 50_000] {
         assert!(ask(&mut client, repeats).is_err(), "{repeats}");
-        is_bounded(&broker, "offsets that are asked for");
+        broker.has_at_most(BYTES_MAX, "offsets that are asked for");
         client = broker.coordinator("offsets");
     }
 }
@@ -265,14 +257,14 @@ fn joins_that_wait_for_their_turn_hold_nothing_of_the_group() {
     let leader_id = leader.member_id;
     let again = join_frame("large", &leader_id, "again");
     let mut parked = park(&broker, 6, "large", &again.repeat(250));
-    is_bounded(&broker, "answers that wait");
+    broker.has_at_most(BYTES_MAX, "answers that wait");
     parked[0].release();
     for _ in 0..250 {
         let joined = joined(&mut parked[0].client);
         assert_eq!((joined.error_code, joined.members.len()), (ErrorCode::None, 11));
         assert_eq!((&joined.leader, &joined.member_id), (&leader_id, &leader_id));
     }
-    is_bounded(&broker, "answers that were told");
+    broker.has_at_most(BYTES_MAX, "answers that were told");
 
     // A member leaves, and the others begin anew: what is told then leads nobody.
     let (mut client, gone) = members.pop().unwrap();
@@ -322,7 +314,7 @@ fn long_names_that_wait_for_their_turn_have_a_bound() {
         joined(&mut members[1].0).error_code,
         ErrorCode::CoordinatorNotAvailable
     );
-    is_bounded(&broker, "names that wait");
+    broker.has_at_most(BYTES_MAX, "names that wait");
     drop(parked);
     loop {
         members[1].0.send_bytes(&again);

@@ -13,6 +13,7 @@ use crate::support::{ASK, Broker, Client, batch, fetch};
 const MEMORY_BYTES: u64 = 256 << 20;
 /// Of the program itself, its threads and the control thread's log.
 const OUTSIDE_BYTES: u64 = 96 << 20;
+const BYTES_MAX: u64 = MEMORY_BYTES + OUTSIDE_BYTES;
 
 /// Produces and fetches on a topic of its own.
 struct Bystander {
@@ -46,15 +47,6 @@ impl Bystander {
     }
 }
 
-fn is_bounded(broker: &Broker, what: &str) {
-    let resident = broker.resident_bytes();
-    assert!(
-        resident < MEMORY_BYTES + OUTSIDE_BYTES,
-        "{what}: {} MiB",
-        resident >> 20
-    );
-}
-
 #[test]
 fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
     if Broker::foreign().is_some() {
@@ -78,7 +70,7 @@ fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
         client.send_bytes(&[0; 100_000]);
     }
     bystander.is_served();
-    is_bounded(&broker, "long frames");
+    broker.has_at_most(BYTES_MAX, "long frames");
 
     // Answers of 6 GB in all, which nobody reads.
     let mut deaf: Vec<Client> = (0..20).map(|_| broker.leader(&topic, 0)).collect();
@@ -103,7 +95,7 @@ fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
         client.send_bytes(&fetches);
     }
     bystander.is_served();
-    is_bounded(&broker, "answers that nobody reads");
+    broker.has_at_most(BYTES_MAX, "answers that nobody reads");
 
     // Small requests whose answers are large, as many as the sockets take.
     let requests = MetadataRequest::default()
@@ -114,7 +106,7 @@ fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
         client.send_bytes(&requests);
     }
     bystander.is_served();
-    is_bounded(&broker, "requests without end");
+    broker.has_at_most(BYTES_MAX, "requests without end");
     drop((promising, deaf, chatty));
     bystander.is_served();
 }
@@ -196,7 +188,7 @@ fn long_polls_keep_no_other_request_waiting_and_name_a_partition_once() {
         assert_eq!(answer.error_code, ErrorCode::None);
     }
     bystander.is_served();
-    is_bounded(&broker, "long polls");
+    broker.has_at_most(BYTES_MAX, "long polls");
     // All still wait, and are then told of the partition once.
     for client in &mut patient {
         assert!(client.is_silent(Duration::from_millis(1)));
@@ -240,5 +232,5 @@ fn long_polls_for_many_partitions_make_room_for_others() {
         part.error_code == ErrorCode::None && part.records.byte_count() == 0
     };
     assert!(partitions.iter().all(is_empty));
-    is_bounded(&broker, "long polls for many partitions");
+    broker.has_at_most(BYTES_MAX, "long polls for many partitions");
 }

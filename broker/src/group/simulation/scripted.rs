@@ -32,18 +32,20 @@ fn life<T: Send + 'static, L: Future<Output = T> + 'static>(
     ended.expect("it ends")
 }
 
-fn nobody() -> Identity {
-    Identity {
-        member_id: String::new(),
-        group_instance_id: None,
-    }
+/// The same, with the usual settings, where every topic is there.
+fn plain_life<T: Send + 'static, L: Future<Output = T> + 'static>(
+    simulator: &mut Simulator,
+    host: HostId,
+    live: impl FnOnce(Rc<Coordinator>) -> L + Send + 'static,
+) -> T {
+    life(simulator, host, settings(), |_| true, live)
 }
 
 /// A commit of `topic`, which is durable when this ends.
 async fn commit(coordinator: &Coordinator, group: &str, offset: i64, metadata: &str) {
     let mut offsets = one(0, offset);
     offsets[0].2.metadata = Rc::from(metadata);
-    let committed = coordinator.commit(group, &nobody(), -1, offsets);
+    let committed = coordinator.commit(group, &who(""), -1, offsets);
     let committed = committed.expect("taken").expect("something to write");
     assert_eq!(committed.await, Some(Ok(())));
 }
@@ -57,89 +59,61 @@ fn offset(coordinator: &Coordinator, group: &str) -> Option<i64> {
 fn who_reads_sees_what_was_begun_before() {
     let mut simulator = Simulator::new(1);
     let host = simulator.host(1 << 30);
-    life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            assert!(coordinator.written_before().is_none(), "nothing is on its way");
-            for number in 1..100 {
-                let committing = coordinator.commit("group", &nobody(), -1, one(0, number));
-                assert!(committing.expect("taken").is_some());
-                assert_ne!(
-                    offset(&coordinator, "group"),
-                    Some(number),
-                    "it is not durable yet"
-                );
-                let waited = Coordinators::written_before([&coordinator, &coordinator].into_iter()).await;
-                assert_eq!((waited, offset(&coordinator, "group")), (Ok(()), Some(number)));
-            }
-        },
-    );
+    plain_life(&mut simulator, host, async |coordinator| {
+        assert!(coordinator.written_before().is_none(), "nothing is on its way");
+        for number in 1..100 {
+            let committing = coordinator.commit("group", &who(""), -1, one(0, number));
+            assert!(committing.expect("taken").is_some());
+            assert_ne!(
+                offset(&coordinator, "group"),
+                Some(number),
+                "it is not durable yet"
+            );
+            let waited = Coordinators::written_before([&coordinator, &coordinator].into_iter()).await;
+            assert_eq!((waited, offset(&coordinator, "group")), (Ok(()), Some(number)));
+        }
+    });
 }
 
 #[test]
 fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
     let mut simulator = Simulator::new(2);
     let host = simulator.host(1 << 30);
-    let moved = life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            let largest = coordinator.largest_batch();
-            // Others, before and behind it in a snapshot.
-            for group in ["a", "z"] {
-                commit(&coordinator, group, 1, &"m".repeat(4_000)).await;
-            }
-            let mut join = joining("member");
-            join.protocols[0].metadata = Opaque::from(vec![1; largest - 2_000]);
-            let joined = coordinator
-                .join("large", join)
-                .told(async |_| ())
-                .await
-                .expect("answered");
-            assert_eq!(joined.error_code, ErrorCode::None);
-            let request = SyncRequest {
-                member: Identity {
-                    member_id: joined.member_id.clone(),
-                    group_instance_id: None,
-                },
-                generation: joined.generation,
-                protocol_type: None,
-                protocol: None,
-                assignments: BTreeMap::new(),
-                room_bytes: 0,
-            };
-            let synced = coordinator
-                .sync("large", request)
-                .told(async |_| ())
-                .await
-                .expect("answered");
-            assert_eq!(synced.error_code, ErrorCode::None);
-            let start = coordinator.log_start_offset();
-            for number in 0..1_000 {
-                commit(&coordinator, "a", number, &"m".repeat(4_000)).await;
-            }
-            coordinator.log_start_offset() - start
-        },
-    );
+    let moved = plain_life(&mut simulator, host, async |coordinator| {
+        let largest = coordinator.largest_batch();
+        // Others, before and behind it in a snapshot.
+        for group in ["a", "z"] {
+            commit(&coordinator, group, 1, &"m".repeat(4_000)).await;
+        }
+        let mut join = joining("member");
+        join.protocols[0].metadata = Opaque::from(vec![1; largest - 2_000]);
+        let joined = coordinator
+            .join("large", join)
+            .told(async |_| ())
+            .await
+            .expect("answered");
+        assert_eq!(joined.error_code, ErrorCode::None);
+        let request = syncing(&joined, b"");
+        let synced = coordinator
+            .sync("large", request)
+            .told(async |_| ())
+            .await
+            .expect("answered");
+        assert_eq!(synced.error_code, ErrorCode::None);
+        let start = coordinator.log_start_offset();
+        for number in 0..1_000 {
+            commit(&coordinator, "a", number, &"m".repeat(4_000)).await;
+        }
+        coordinator.log_start_offset() - start
+    });
     assert!(
         moved > 500,
         "the log's start has moved by {moved} of 1,000 records"
     );
-    let kept = life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            let members = coordinator.look("large", |live, _| live.map(|live| live.members().len()));
-            (members, offset(&coordinator, "a"), offset(&coordinator, "z"))
-        },
-    );
+    let kept = plain_life(&mut simulator, host, async |coordinator| {
+        let members = coordinator.look("large", |live, _| live.map(|live| live.members().len()));
+        (members, offset(&coordinator, "a"), offset(&coordinator, "z"))
+    });
     assert_eq!(kept, (Ok(Some(1)), Some(999), Some(1)), "and nothing is lost");
 }
 
@@ -147,15 +121,9 @@ fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
 fn offsets_of_a_topic_that_was_deleted_before_a_crash_are_not_found_by_another_of_its_name() {
     let mut simulator = Simulator::new(3);
     let host = simulator.host(1 << 30);
-    life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            commit(&coordinator, "group", 7, "").await;
-        },
-    );
+    plain_life(&mut simulator, host, async |coordinator| {
+        commit(&coordinator, "group", 7, "").await;
+    });
     let found = life(
         &mut simulator,
         host,
@@ -168,13 +136,9 @@ fn offsets_of_a_topic_that_was_deleted_before_a_crash_are_not_found_by_another_o
         },
     );
     assert_eq!(found, None, "in the life that finds its topic gone");
-    let found = life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| offset(&coordinator, "group"),
-    );
+    let found = plain_life(&mut simulator, host, async |coordinator| {
+        offset(&coordinator, "group")
+    });
     assert_eq!(found, None, "when there is a topic of that name again");
 }
 
@@ -182,32 +146,20 @@ fn offsets_of_a_topic_that_was_deleted_before_a_crash_are_not_found_by_another_o
 fn when_an_offset_expires_is_known_after_a_restart() {
     let mut simulator = Simulator::new(4);
     let host = simulator.host(1 << 30);
-    let expires_ms = life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            let expires_ms = ring::clock::wall_clock_ms() + 3_600_000;
-            let mut offsets = one(0, 7);
-            offsets[0].2.expire_timestamp_ms = expires_ms;
-            let committed = coordinator.commit("group", &nobody(), -1, offsets);
-            let committed = committed.expect("taken").expect("something to write");
-            assert_eq!(committed.await, Some(Ok(())));
-            expires_ms
-        },
-    );
-    let known = life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            coordinator.look("group", |_, stored| {
-                Some(stored?.committed("topic", 0)?.expire_timestamp_ms)
-            })
-        },
-    );
+    let expires_ms = plain_life(&mut simulator, host, async |coordinator| {
+        let expires_ms = ring::clock::wall_clock_ms() + 3_600_000;
+        let mut offsets = one(0, 7);
+        offsets[0].2.expire_timestamp_ms = expires_ms;
+        let committed = coordinator.commit("group", &who(""), -1, offsets);
+        let committed = committed.expect("taken").expect("something to write");
+        assert_eq!(committed.await, Some(Ok(())));
+        expires_ms
+    });
+    let known = plain_life(&mut simulator, host, async |coordinator| {
+        coordinator.look("group", |_, stored| {
+            Some(stored?.committed("topic", 0)?.expire_timestamp_ms)
+        })
+    });
     assert_eq!(known, Ok(Some(expires_ms)));
 }
 
@@ -215,41 +167,25 @@ fn when_an_offset_expires_is_known_after_a_restart() {
 fn a_group_that_is_too_large_after_a_restart_joins_again() {
     let mut simulator = Simulator::new(5);
     let host = simulator.host(1 << 30);
-    life(
-        &mut simulator,
-        host,
-        settings(),
-        |_| true,
-        async |coordinator| {
-            let joining = ["one", "two"].map(|member_id| coordinator.join("group", joining(member_id)));
-            let mut leader = None;
-            for joined in joining {
-                let joined = joined.told(async |_| ()).await.expect("answered");
-                assert_eq!(joined.error_code, ErrorCode::None);
-                if joined.member_id == joined.leader {
-                    leader = Some(joined);
-                }
+    plain_life(&mut simulator, host, async |coordinator| {
+        let joining = ["one", "two"].map(|member_id| coordinator.join("group", joining(member_id)));
+        let mut leader = None;
+        for joined in joining {
+            let joined = joined.told(async |_| ()).await.expect("answered");
+            assert_eq!(joined.error_code, ErrorCode::None);
+            if joined.member_id == joined.leader {
+                leader = Some(joined);
             }
-            let leader = leader.expect("one leads");
-            let request = SyncRequest {
-                member: Identity {
-                    member_id: leader.member_id.clone(),
-                    group_instance_id: None,
-                },
-                generation: leader.generation,
-                protocol_type: None,
-                protocol: None,
-                assignments: BTreeMap::new(),
-                room_bytes: 0,
-            };
-            let synced = coordinator
-                .sync("group", request)
-                .told(async |_| ())
-                .await
-                .expect("answered");
-            assert_eq!(synced.error_code, ErrorCode::None);
-        },
-    );
+        }
+        let leader = leader.expect("one leads");
+        let request = syncing(&leader, b"");
+        let synced = coordinator
+            .sync("group", request)
+            .told(async |_| ())
+            .await
+            .expect("answered");
+        assert_eq!(synced.error_code, ErrorCode::None);
+    });
     for (max_size, state) in [(2, State::Stable), (1, State::PreparingRebalance)] {
         let settings = GroupSettings {
             max_size,
