@@ -3,18 +3,14 @@
 //! Promises: decompression stops at the caller's limit, and the memory that it takes follows the bytes that really
 //! come out, whatever the input claims. Must never: size a buffer by a number from the input.
 
+mod compressor;
 mod decompressor;
 mod snappy;
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 
+pub use compressor::Compressor;
 pub use decompressor::Decompressor;
-
-/// zlib's own default, and Kafka's.
-const GZIP_LEVEL: u32 = 6;
-/// zstd's own default, and Kafka's.
-const ZSTD_LEVEL: i32 = 3;
 
 /// How a batch's records are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -93,32 +89,10 @@ impl Compression {
 
     /// Compresses `input` as Kafka's own clients do, at the codec's default level.
     pub fn compress(self, input: &[u8]) -> Vec<u8> {
-        let compressed = match self {
-            Self::None => Ok(input.to_vec()),
-            Self::Gzip => gzip(input),
-            Self::Snappy => Ok(snappy::compress(input)),
-            Self::Lz4 => lz4(input),
-            Self::Zstd => zstd::stream::encode_all(input, ZSTD_LEVEL),
-        };
-        compressed.expect("writing to memory does not fail")
+        let mut compressor = Compressor::new(self);
+        compressor.write(input);
+        compressor.finish()
     }
-}
-
-fn gzip(input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-    encoder.write_all(input)?;
-    encoder.finish()
-}
-
-/// Independent blocks of 64 KiB, as Kafka's readers expect.
-fn lz4(input: &[u8]) -> io::Result<Vec<u8>> {
-    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-    let info = FrameInfo::new()
-        .block_mode(BlockMode::Independent)
-        .block_size(BlockSize::Max64KB);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-    encoder.write_all(input)?;
-    encoder.finish().map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -149,6 +123,22 @@ mod tests {
             }
             assert_eq!(Compression::from_name(codec.name()), Some(codec));
             assert_eq!(Compression::from_code(codec as i16), Some(codec));
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_make_a_whole() {
+        let input = text(200_000);
+        for codec in Compression::ALL {
+            for piece in [7, 1_000, 32 << 10, (32 << 10) + 1, 150_000] {
+                let mut compressor = Compressor::new(codec);
+                for bytes in input.chunks(piece) {
+                    compressor.write(bytes);
+                }
+                let compressed = compressor.finish();
+                let again = codec.decompress(&compressed, input.len());
+                assert_eq!(again.as_deref(), Ok(&input[..]), "{codec:?} {piece}");
+            }
         }
     }
 

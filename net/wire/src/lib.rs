@@ -52,6 +52,7 @@
 pub mod api;
 pub mod array;
 pub mod batch_builder;
+pub mod batch_filter;
 pub mod compression;
 #[cfg(test)]
 mod differential;
@@ -69,7 +70,7 @@ pub mod schema;
 pub use api::{API_TABLE, ApiInfo, ApiKey};
 pub use array::Array;
 pub use batch_builder::BatchBuilder;
-pub use compression::{Compression, CompressionError, Decompressor};
+pub use compression::{Compression, CompressionError, Compressor, Decompressor};
 pub use error::{DecodeError, TooLarge};
 pub use error_code::ErrorCode;
 pub use frame::{LENGTH_PREFIX_BYTES, Piece, Records, Request, Response};

@@ -104,6 +104,18 @@ impl Attributes {
         Self(self.0 | LOG_APPEND_TIME)
     }
 
+    /// With the bit that says that the base timestamp is a delete horizon (KIP-534).
+    #[must_use]
+    pub const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | DELETE_HORIZON)
+    }
+
+    /// Of a batch without records: no codec, and no delete horizon.
+    #[must_use]
+    pub(crate) const fn emptied(self) -> Self {
+        Self(self.0 & !(CODEC_MASK | DELETE_HORIZON))
+    }
+
     /// The codec, `None` for a number that Kafka has not given out.
     #[inline]
     pub const fn compression(self) -> Option<Compression> {

@@ -81,17 +81,48 @@ fn append_block(block: &[u8], output: &mut Vec<u8>, limit_bytes: usize) -> Resul
     Ok(())
 }
 
-pub(super) fn compress(input: &[u8]) -> Vec<u8> {
-    let mut output = [JAVA_MAGIC, JAVA_VERSIONS].concat();
-    let mut encoder = Encoder::new();
-    for chunk in input.chunks(JAVA_BLOCK_BYTES) {
-        let block = encoder
-            .compress_vec(chunk)
-            .expect("a block of 32 KiB can be compressed");
-        output.extend_from_slice(&(block.len() as u32).to_be_bytes());
-        output.extend_from_slice(&block);
+/// Writes the Java library's blocks.
+pub(super) struct Framer {
+    output: Vec<u8>,
+    encoder: Encoder,
+    /// The next block, as far as it has come.
+    block: Vec<u8>,
+}
+
+impl Framer {
+    pub(super) fn new() -> Framer {
+        Framer {
+            output: [JAVA_MAGIC, JAVA_VERSIONS].concat(),
+            encoder: Encoder::new(),
+            block: Vec::new(),
+        }
     }
-    output
+
+    pub(super) fn write(&mut self, mut input: &[u8]) {
+        while !input.is_empty() {
+            let (now, later) = input.split_at(input.len().min(JAVA_BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            input = later;
+            if self.block.len() == JAVA_BLOCK_BYTES {
+                self.close_block();
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if !self.block.is_empty() {
+            self.close_block();
+        }
+        self.output
+    }
+
+    fn close_block(&mut self) {
+        let block = self.encoder.compress_vec(&self.block);
+        let block = block.expect("a block of 32 KiB can be compressed");
+        self.output.extend_from_slice(&(block.len() as u32).to_be_bytes());
+        self.output.extend_from_slice(&block);
+        self.block.clear();
+    }
 }
 
 #[cfg(test)]
