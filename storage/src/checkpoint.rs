@@ -13,9 +13,11 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::{ProducerBatch, SavedProducer};
 
 const MAGIC: u32 = 0x4d4c_4350; // "MLCP"
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 72;
-/// Without times: of the checkpoint, and of segments. It is still read.
+/// Without what compaction needs: generations of segments, and how far logs are clean. It is still read.
+const VERSION_WITHOUT_GENERATIONS: u32 = 2;
+/// Without times, too: of the checkpoint, and of segments. It is still read.
 const VERSION_WITHOUT_TIMES: u32 = 1;
 /// The largest checkpoint that is read, in bytes: a million partitions with a partial block each are 4 GiB.
 const CHECKPOINT_BYTES_MAX: u64 = 8 << 30;
@@ -48,6 +50,8 @@ pub(crate) struct PartitionCheckpoint {
     pub(crate) partial: Vec<u8>,
     pub(crate) leader_epochs: LeaderEpochs,
     pub(crate) producers: Vec<SavedProducer>,
+    /// Compaction is done up to here.
+    pub(crate) cleaned_to: i64,
 }
 
 /// One segment.
@@ -68,6 +72,8 @@ pub(crate) struct SegmentCheckpoint {
     pub(crate) begun_ms: i64,
     /// When its newest batch was appended, in milliseconds since 1970; 0 if that is not known.
     pub(crate) appended_ms: i64,
+    /// How often it was compacted: which file it is.
+    pub(crate) generation: u32,
 }
 
 /// The file that a generation is in.
@@ -208,6 +214,7 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
         to.put(&segment.first_timestamp_ms.to_le_bytes());
         to.put(&segment.begun_ms.to_le_bytes());
         to.put(&segment.appended_ms.to_le_bytes());
+        to.put(&segment.generation.to_le_bytes());
     }
     to.bytes(&partition.partial);
     to.length(partition.leader_epochs.starts.len());
@@ -228,6 +235,7 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
             to.put(&batch.timestamp_ms.to_le_bytes());
         }
     }
+    to.put(&partition.cleaned_to.to_le_bytes());
 }
 
 /// `None` for anything that was not written by [`encode`].
@@ -240,11 +248,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     if from.u32()? != MAGIC {
         return None;
     }
-    let has_times = match from.u32()? {
-        VERSION => true,
-        VERSION_WITHOUT_TIMES => false,
-        _ => return None,
-    };
+    let version = from.u32()?;
+    if !(VERSION_WITHOUT_TIMES..=VERSION).contains(&version) {
+        return None;
+    }
     let previous_crc = from.u32()?;
     let generation = from.u64()?;
     let journal_id = from.u128()?;
@@ -253,11 +260,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         position: from.u64()?,
         previous_crc,
     };
-    let time_ms = if has_times { from.i64()? } else { 0 };
+    let time_ms = match version {
+        VERSION_WITHOUT_TIMES => 0,
+        _ => from.i64()?,
+    };
     if from.u64()? != from.0.len() as u64 {
         return None;
     }
-    let partitions = from.list(|from| decode_partition(from, has_times))?;
+    let partitions = from.list(|from| decode_partition(from, version))?;
     from.0.is_empty().then_some(Checkpoint {
         generation,
         journal_id,
@@ -267,7 +277,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     })
 }
 
-fn decode_partition(from: &mut Reader<'_>, has_times: bool) -> Option<PartitionCheckpoint> {
+fn decode_partition(from: &mut Reader<'_>, version: u32) -> Option<PartitionCheckpoint> {
     Some(PartitionCheckpoint {
         id: TopicPartition {
             topic_id: from.u128()?,
@@ -277,16 +287,20 @@ fn decode_partition(from: &mut Reader<'_>, has_times: bool) -> Option<PartitionC
         owner_epoch: from.u32()?,
         log_start_offset: from.i64()?,
         next_offset: from.i64()?,
-        segments: from.list(|from| decode_segment(from, has_times))?,
+        segments: from.list(|from| decode_segment(from, version))?,
         partial: from.bytes()?.to_vec(),
         leader_epochs: LeaderEpochs {
             starts: from.list(|from| Some((from.i32()?, from.i64()?)))?,
         },
         producers: from.list(decode_producer)?,
+        cleaned_to: match version {
+            VERSION => from.i64()?,
+            _ => 0,
+        },
     })
 }
 
-fn decode_segment(from: &mut Reader<'_>, has_times: bool) -> Option<SegmentCheckpoint> {
+fn decode_segment(from: &mut Reader<'_>, version: u32) -> Option<SegmentCheckpoint> {
     let mut segment = SegmentCheckpoint {
         base_offset: from.i64()?,
         length: from.u32()?,
@@ -298,12 +312,15 @@ fn decode_segment(from: &mut Reader<'_>, has_times: bool) -> Option<SegmentCheck
         bytes_since_entry: from.u32()?,
         ..SegmentCheckpoint::default()
     };
-    if has_times {
+    if version > VERSION_WITHOUT_TIMES {
         segment.first_timestamp_ms = from.i64()?;
         segment.begun_ms = from.i64()?;
         segment.appended_ms = from.i64()?;
     } else {
         segment.first_timestamp_ms = segment.max_timestamp_ms;
+    }
+    if version > VERSION_WITHOUT_GENERATIONS {
+        segment.generation = from.u32()?;
     }
     Some(segment)
 }
@@ -435,12 +452,14 @@ mod tests {
                 first_timestamp_ms: 4,
                 begun_ms: 1_700_000_000_000,
                 appended_ms: 1_700_000_000_500,
+                generation: 8,
             }],
             partial: vec![1, 2, 3],
             leader_epochs: LeaderEpochs {
                 starts: vec![(0, 3), (4, 50)],
             },
             producers: vec![producer],
+            cleaned_to: 60,
         };
         Checkpoint {
             generation: 12,
@@ -462,32 +481,51 @@ mod tests {
         assert_eq!(decode(&encode(&empty)), Some(empty));
     }
 
-    /// The bytes that the version before wrote.
-    fn encode_without_times(checkpoint: &Checkpoint) -> Vec<u8> {
+    /// The bytes that an older version wrote.
+    fn encode_as(version: u32, checkpoint: &Checkpoint) -> Vec<u8> {
         let bytes = encode(checkpoint);
-        let (header, body) = (&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]);
+        let (header, mut body) = (&bytes[..HEADER_BYTES], bytes[HEADER_BYTES..].to_vec());
+        // Each partition ends with how far it is clean. The second one has nothing else that is not a field or an empty list.
+        let second = 16 + 4 + 8 + 4 + 8 + 8 + 4 * 8;
+        body.truncate(body.len() - 8);
+        let end = body.len() - second;
+        body.drain(end - 8..end);
         // A count of partitions, then of each what is before its segments; only the first has one.
         let segments = 8 + 16 + 4 + (8 + "orders".len()) + 4 + 8 + 8 + 8;
-        let (without, with) = (8 + 4 * 4 + 8 + 4 + 4, 24);
-        let body = [&body[..segments + without], &body[segments + without + with..]].concat();
-        let mut old = header[..56].to_vec();
+        let (without, times, generation) = (8 + 4 * 4 + 8 + 4 + 4, 24, 4);
+        let from = segments
+            + without
+            + if version == VERSION_WITHOUT_TIMES {
+                0
+            } else {
+                times
+            };
+        body.drain(from..segments + without + times + generation);
+        let mut old = match version {
+            VERSION_WITHOUT_TIMES => header[..56].to_vec(),
+            _ => header[..64].to_vec(),
+        };
         old.extend((body.len() as u64).to_le_bytes());
         old.extend(body);
-        old[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        old[8..12].copy_from_slice(&version.to_le_bytes());
         let crc = crc32c::crc32c(&old[4..]);
         old[..4].copy_from_slice(&crc.to_le_bytes());
         old
     }
 
     #[test]
-    fn a_checkpoint_of_the_version_before_is_read_and_its_times_are_not_known() {
+    fn checkpoints_of_versions_before_are_read_and_what_they_do_not_say_is_not_known() {
         let mut expected = checkpoint();
-        let old = encode_without_times(&expected);
+        let old = encode_as(VERSION_WITHOUT_GENERATIONS, &expected);
+        let oldest = encode_as(VERSION_WITHOUT_TIMES, &expected);
+        expected.partitions[0].cleaned_to = 0;
+        expected.partitions[0].segments[0].generation = 0;
+        assert_eq!(decode(&old), Some(expected.clone()));
         expected.time_ms = 0;
         let segment = &mut expected.partitions[0].segments[0];
         (segment.begun_ms, segment.appended_ms) = (0, 0);
         segment.first_timestamp_ms = segment.max_timestamp_ms;
-        assert_eq!(decode(&old), Some(expected));
+        assert_eq!(decode(&oldest), Some(expected));
     }
 
     #[test]

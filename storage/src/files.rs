@@ -14,7 +14,7 @@ use ring::file::{Durability, File, OpenOptions};
 use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::index::{self, IndexEntry, TimeEntry};
-use crate::segment::file_stem;
+use crate::segment::{SegmentName, aside_name, file_stem};
 
 /// Files that a shard holds open: far below the usual limit of 1,024 descriptors for 2 shards with their clients.
 const FILES_MAX: usize = 128;
@@ -23,8 +23,11 @@ const INDEXES_MAX: usize = 16;
 /// The largest index file that is believed, in bytes: a segment of 4 GiB with an entry each 4 KiB has 12 MiB.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
-/// A segment of a partition.
-type Key = (TopicPartition, i64);
+/// The files of a segment: their extensions.
+pub(crate) const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
+
+/// A segment of a partition. A compacted one is another than it was before: what was opened or read of that is not of it.
+type Key = (TopicPartition, SegmentName);
 
 /// Both indexes of a sealed segment, as its files have them.
 pub(crate) struct SealedIndex {
@@ -48,15 +51,20 @@ impl Files {
         &self,
         directory: &Path,
         id: TopicPartition,
-        base_offset: i64,
+        name: SegmentName,
         create: bool,
     ) -> Result<File, StorageError> {
-        let key = (id, base_offset);
+        let key = (id, name);
         if let Some(file) = self.files.borrow_mut().get(key) {
             return Ok(file);
         }
-        let path = log_path(directory, base_offset);
+        let path = log_path(directory, name.base_offset);
         let forgotten = self.forgotten.get();
+        // It may come to its place at any time.
+        let aside = match name.generation {
+            0 => None,
+            _ => open_if_there(&aside_path(directory, name, "log"), true).await?,
+        };
         let options = OpenOptions {
             read: true,
             write: true,
@@ -64,9 +72,12 @@ impl Files {
             direct: true,
             ..OpenOptions::default()
         };
-        let file = File::open(&path, options)
-            .await
-            .map_err(StorageError::io("open", &path))?;
+        let file = match aside {
+            Some(file) => file,
+            None => File::open(&path, options)
+                .await
+                .map_err(StorageError::io("open", &path))?,
+        };
         if self.forgotten.get() == forgotten {
             self.files.borrow_mut().put(key, file.clone(), FILES_MAX);
         }
@@ -78,17 +89,27 @@ impl Files {
         &self,
         directory: &Path,
         id: TopicPartition,
-        base_offset: i64,
+        name: SegmentName,
         segment_bytes: u32,
         pool: &Pool,
     ) -> Result<Rc<SealedIndex>, StorageError> {
-        let key = (id, base_offset);
+        let key = (id, name);
         if let Some(index) = self.indexes.borrow_mut().get(key) {
             return Ok(index);
         }
-        let stem = directory.join(file_stem(base_offset));
-        let offsets = read_index(&stem.with_extension("index"), pool).await;
-        let times = read_index(&stem.with_extension("timeindex"), pool).await;
+        let read = async |extension: &str| {
+            let aside = aside_path(directory, name, extension);
+            let found = match name.generation {
+                0 => Vec::new(),
+                _ => read_index(&aside, pool).await,
+            };
+            if found.is_empty() {
+                read_index(&final_path(directory, name.base_offset, extension), pool).await
+            } else {
+                found
+            }
+        };
+        let (offsets, times) = (read("index").await, read("timeindex").await);
         let index = Rc::new(SealedIndex {
             offsets: index::decode_offsets(&offsets, segment_bytes).unwrap_or_default(),
             times: index::decode_times(&times).unwrap_or_default(),
@@ -98,10 +119,15 @@ impl Files {
     }
 
     /// Forgets the files of a segment.
-    pub(crate) fn forget_segment(&self, id: TopicPartition, base_offset: i64) {
+    pub(crate) fn forget_segment(&self, id: TopicPartition, name: SegmentName) {
         self.forgotten.set(self.forgotten.get() + 1);
-        self.files.borrow_mut().values.remove(&(id, base_offset));
-        self.indexes.borrow_mut().values.remove(&(id, base_offset));
+        self.files.borrow_mut().values.remove(&(id, name));
+        self.indexes.borrow_mut().values.remove(&(id, name));
+    }
+
+    /// Forgets the indexes of a segment.
+    pub(crate) fn forget_index(&self, id: TopicPartition, name: SegmentName) {
+        self.indexes.borrow_mut().values.remove(&(id, name));
     }
 
     /// Forgets all files of a partition.
@@ -114,7 +140,17 @@ impl Files {
 
 /// The path of a segment's `.log`.
 pub(crate) fn log_path(directory: &Path, base_offset: i64) -> PathBuf {
-    directory.join(file_stem(base_offset)).with_extension("log")
+    final_path(directory, base_offset, "log")
+}
+
+/// Where one of a segment's files is, or will be at last.
+pub(crate) fn final_path(directory: &Path, base_offset: i64, extension: &str) -> PathBuf {
+    directory.join(file_stem(base_offset)).with_extension(extension)
+}
+
+/// Where one of a compacted segment's files is before that.
+pub(crate) fn aside_path(directory: &Path, name: SegmentName, extension: &str) -> PathBuf {
+    directory.join(aside_name(name, extension))
 }
 
 /// An index file; empty if it cannot be read, because everything is found without it, only later.
@@ -254,16 +290,19 @@ mod tests {
         let host = simulator.host(1 << 20);
         let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
             let (files, id) = (Files::default(), TopicPartition::default());
-            files.log(Path::new("/"), id, 0, true).await.expect("opened");
+            files
+                .log(Path::new("/"), id, SegmentName::first(0), true)
+                .await
+                .expect("opened");
             assert_eq!(files.files.borrow().values.len(), 1);
-            files.forget_segment(id, 0);
-            let mut opening = std::pin::pin!(files.log(Path::new("/"), id, 0, true));
+            files.forget_segment(id, SegmentName::first(0));
+            let mut opening = std::pin::pin!(files.log(Path::new("/"), id, SegmentName::first(0), true));
             std::future::poll_fn(|context| {
                 assert!(opening.as_mut().poll(context).is_pending());
                 std::task::Poll::Ready(())
             })
             .await;
-            files.forget_segment(id, 0);
+            files.forget_segment(id, SegmentName::first(0));
             opening.await.expect("opened");
             assert!(files.files.borrow().values.is_empty(), "it would hold its space");
         });
@@ -273,14 +312,15 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first() {
         let id = TopicPartition::default();
+        let name = SegmentName::first;
         let mut recent = Recent::default();
         for base in 0..3 {
-            recent.put((id, base), base, 3);
+            recent.put((id, name(base)), base, 3);
         }
-        assert_eq!(recent.get((id, 0)), Some(0));
-        recent.put((id, 3), 3, 3);
-        assert_eq!(recent.get((id, 1)), None);
-        assert_eq!(recent.get((id, 0)), Some(0));
+        assert_eq!(recent.get((id, name(0))), Some(0));
+        recent.put((id, name(3)), 3, 3);
+        assert_eq!(recent.get((id, name(1))), None);
+        assert_eq!(recent.get((id, name(0))), Some(0));
         recent.forget(id);
         assert_eq!(recent.values.len(), 0);
     }

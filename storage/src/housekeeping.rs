@@ -102,14 +102,14 @@ impl Inner {
 
 /// A walk over all partitions of a shard, some at a step. Those that come or go meanwhile may be missed.
 #[derive(Default)]
-struct Walk {
+pub(crate) struct Walk {
     after: Option<TopicPartition>,
     step: Vec<PartitionLog>,
 }
 
 impl Walk {
     /// The next partitions; `None` when there are no more.
-    fn next_step(
+    pub(crate) fn next_step(
         &mut self,
         partitions: &RefCell<BTreeMap<TopicPartition, PartitionLog>>,
     ) -> Option<&mut Vec<PartitionLog>> {

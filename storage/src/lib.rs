@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod commit;
+mod compaction;
 mod directory;
 mod error;
 mod files;
@@ -36,11 +37,14 @@ mod steady_clock;
 mod unproven;
 
 pub use commit::{CommitTicket, ROOM_RETRY};
+pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
 pub use directory::{DirectoryOptions, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;
 pub use opening::{OPENED_BYTES_MAX, OpenError, Opened, OpeningBudget};
-pub use partition::{Appended, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck};
+pub use partition::{
+    Appended, CompactionConfig, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
+};
 pub use recovery::{RecoveryReport, log_memory_bytes_min};
 pub use shard_log::{ShardLog, ShardOptions, ShardStatistics};

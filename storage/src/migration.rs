@@ -96,6 +96,24 @@ impl Migration {
         self.inner.committer.bytes_since(self.inner.newest.get())
     }
 
+    /// Migrates what is durable and writes a checkpoint, due or not.
+    pub(crate) async fn checkpoint(&self) -> Result<(), StorageError> {
+        let _one = self.inner.one.acquire(1).await;
+        if let Some(error) = self.inner.committer.failure() {
+            return Err(error);
+        }
+        let migrated = self.inner.migrate(false).await;
+        if let Err(error) = &migrated {
+            self.inner.committer.fence(error);
+        }
+        migrated
+    }
+
+    /// Whether a compacted segment is not at its place yet, or something that it replaces is not gone.
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.inner.is_replacing()
+    }
+
     /// While the permit is held no migration runs.
     pub(crate) async fn pause(&self) -> Permit {
         self.inner.one.acquire(1).await
@@ -119,7 +137,12 @@ impl Migration {
     pub(crate) async fn finish(&self) -> Result<(), StorageError> {
         let _one = self.inner.one.acquire(1).await;
         drop(self.inner.task.borrow_mut().take());
-        self.inner.migrate(true).await
+        self.inner.migrate(true).await?;
+        // Compacted segments come to their place when both checkpoints say so: other tools know no other names.
+        while self.inner.is_replacing() {
+            self.inner.migrate(true).await?;
+        }
+        Ok(())
     }
 }
 
@@ -146,6 +169,11 @@ impl Inner {
             }
             progress.await;
         }
+    }
+
+    fn is_replacing(&self) -> bool {
+        let partitions = self.partitions.borrow();
+        partitions.values().any(PartitionLog::is_replacing)
     }
 
     fn is_due(&self) -> bool {
@@ -255,6 +283,9 @@ impl Inner {
         self.next_generation.set(generation + 1);
         self.checkpoints.set(self.checkpoints.get() + 1);
         phase::say("checkpoint end");
+        for log in &logs {
+            log.finish_replacements(self.checkpoints.get()).await?;
+        }
         Ok(())
     }
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use ring::executor::yield_now;
 use ring::local::{Permit, Semaphore};
 use ring::timer;
-use wire::record::{Record, records};
+use wire::record::{Record, RecordIter, records};
 use wire::{Compression, CompressionError, DecodeError, Decompressor, RecordBatch};
 
 /// The most bytes that the records of one batch may have when it is open.
 pub const OPENED_BYTES_MAX: usize = 64 << 20;
 /// What is inflated in one step, in bytes: about 3 ms of the slowest codec. What is no more is opened at once.
-const STEP_BYTES: usize = 1 << 20;
+pub(crate) const STEP_BYTES: usize = 1 << 20;
 /// Records that are looked at in one step: a millisecond.
 const STEP_RECORDS: usize = 1 << 16;
 
@@ -96,9 +96,7 @@ impl Turns {
         }
         let turn = timer::timeout(patience, self.next()).await;
         let turn = turn.map_err(|_| OpenError::Busy)?;
-        let mut opened = Opened::in_steps(batch, budget, &turn).await?;
-        opened.turn = Some(turn);
-        Ok(opened)
+        Opened::in_turn(batch, budget, turn).await
     }
 }
 
@@ -160,6 +158,17 @@ impl<'a> Opened<'a> {
         }
     }
 
+    /// The same, and it is its turn as long as it is open.
+    pub(crate) async fn in_turn(
+        batch: &RecordBatch<'a>,
+        budget: &OpeningBudget,
+        turn: Turn,
+    ) -> Result<Opened<'a>, OpenError> {
+        let mut opened = Opened::in_steps(batch, budget, &turn).await?;
+        opened.turn = Some(turn);
+        Ok(opened)
+    }
+
     fn new(batch: &RecordBatch<'_>, section: Cow<'a, [u8]>, budget: &OpeningBudget) -> Opened<'a> {
         let opened = Opened {
             section,
@@ -178,12 +187,17 @@ impl<'a> Opened<'a> {
         }
     }
 
+    /// The records, for whoever stands aside between them.
+    pub(crate) fn records(&self) -> RecordIter<'_> {
+        records(&self.section, self.record_count)
+    }
+
     /// Shows the records, in order, until `visit` breaks or one is none, which is the last. In steps.
     pub async fn each_record<T>(
         &self,
         mut visit: impl FnMut(Result<Record<'_>, DecodeError>) -> ControlFlow<T>,
     ) -> Option<T> {
-        for (at, record) in (1..).zip(records(&self.section, self.record_count)) {
+        for (at, record) in (1..).zip(self.records()) {
             if let ControlFlow::Break(found) = visit(record) {
                 return Some(found);
             }

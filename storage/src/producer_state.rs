@@ -125,6 +125,12 @@ impl ProducerState {
         self.producers.len()
     }
 
+    /// The last offset of the newest batch of a producer that is known.
+    pub(crate) fn newest_offset(&self, producer_id: i64) -> Option<i64> {
+        let producer = self.producers.get(&producer_id)?;
+        producer.batches.back().map(|batch| batch.last_offset)
+    }
+
     /// Judges a batch that has a producer id. Any sequence is taken from a producer that is not known, as Kafka does.
     pub(crate) fn check(&self, header: &BatchHeader) -> Verdict {
         let Some(producer) = self.producers.get(&header.producer_id) else {

@@ -37,6 +37,8 @@ pub(crate) struct Memory {
     pub(crate) staging: usize,
     /// On the heap: what is known of idempotent producers.
     pub(crate) producers: usize,
+    /// Where compaction remembers keys.
+    pub(crate) compaction: usize,
 }
 
 /// The least memory with which a log opens whose journal has so many bytes: its parts hold several of its largest
@@ -48,14 +50,15 @@ pub fn log_memory_bytes_min(journal_bytes: u64) -> usize {
 }
 
 impl Memory {
-    /// Divides `bytes`: the tail has half, reads a quarter.
+    /// Divides `bytes`: the tail has half, reads three sixteenths.
     pub(crate) fn of(bytes: usize) -> Memory {
-        let (reading, staging, producers) = (bytes / 4, bytes / 8, bytes / 8);
+        let (reading, compaction, staging, producers) = (bytes / 16 * 3, bytes / 16, bytes / 8, bytes / 8);
         Memory {
-            tail: bytes - reading - staging - producers,
+            tail: bytes - reading - compaction - staging - producers,
             reading,
             staging,
             producers,
+            compaction,
         }
     }
 }
@@ -65,6 +68,7 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) shared: Rc<LogShared>,
     pub(crate) tail: Pool,
+    pub(crate) compaction: Pool,
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// Groups that are in memory, oldest first.
     pub(crate) resident: VecDeque<Rc<Group>>,
@@ -199,6 +203,7 @@ pub(crate) async fn recover(
         journal,
         shared,
         tail: recovery.tail,
+        compaction: pool("compaction", memory.compaction)?,
         partitions: recovery.partitions,
         resident: recovery.resident,
         end,

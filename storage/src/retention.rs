@@ -23,14 +23,19 @@ pub(crate) struct KeptSegment {
 }
 
 impl KeptSegment {
-    /// From when on it grows old: its largest timestamp, as in Kafka. A timestamp that is in the future keeps it no longer
-    /// than one of its newest append would; one that is not is believed, even if the clock was behind at the append.
+    /// From when on it grows old.
     fn age_from_ms(&self, now_ms: i64) -> i64 {
-        match self.max_timestamp_ms {
-            ..0 => self.appended_ms,
-            timestamp_ms if timestamp_ms <= now_ms => timestamp_ms,
-            timestamp_ms => timestamp_ms.min(self.appended_ms),
-        }
+        age_from_ms(self.max_timestamp_ms, self.appended_ms, now_ms)
+    }
+}
+
+/// From when on something grows old: its timestamp, as in Kafka. One that is in the future keeps it no longer than the time of its
+/// append would; one that is not is believed, even if the clock was behind at the append.
+pub(crate) fn age_from_ms(timestamp_ms: i64, appended_ms: i64, now_ms: i64) -> i64 {
+    match timestamp_ms {
+        ..0 => appended_ms,
+        timestamp_ms if timestamp_ms <= now_ms => timestamp_ms,
+        timestamp_ms => timestamp_ms.min(appended_ms),
     }
 }
 

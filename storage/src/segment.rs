@@ -33,6 +33,10 @@ pub(crate) struct Segment {
     pub(crate) index_count: IndexCount,
     /// So much earlier than others it ends by its age, in milliseconds.
     pub(crate) jitter_ms: u64,
+    /// How often it was compacted. From 1 on its offsets have holes.
+    pub(crate) generation: u32,
+    /// Its files have the names that a compacted segment has until both checkpoints say that it is the one.
+    pub(crate) is_aside: bool,
 }
 
 /// Of which times a segment's batches are, and when they were appended; in milliseconds since 1970. They decide when it
@@ -74,6 +78,23 @@ impl SegmentTimes {
     }
 }
 
+/// Which file a segment is: what tells it from all others of its partition, before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SegmentName {
+    pub(crate) base_offset: i64,
+    pub(crate) generation: u32,
+}
+
+impl SegmentName {
+    /// Of a segment as migration writes it.
+    pub(crate) fn first(base_offset: i64) -> SegmentName {
+        SegmentName {
+            base_offset,
+            generation: 0,
+        }
+    }
+}
+
 impl Segment {
     pub(crate) fn new(base_offset: i64, stream_start: u64, times: SegmentTimes, jitter_ms: u64) -> Segment {
         Segment {
@@ -90,6 +111,15 @@ impl Segment {
             times,
             index_count: IndexCount::NONE,
             jitter_ms,
+            generation: 0,
+            is_aside: false,
+        }
+    }
+
+    pub(crate) fn name(&self) -> SegmentName {
+        SegmentName {
+            base_offset: self.base_offset,
+            generation: self.generation,
         }
     }
 
@@ -186,6 +216,19 @@ impl Segments {
             .add(largest_ms, batch.bytes, index_interval_bytes);
     }
 
+    /// Segments before the last have fewer bytes than they had: those that follow stay where they are in the stream.
+    pub(crate) fn close_gaps(&mut self) {
+        let Some((last, before)) = self.all.split_last_mut() else {
+            return;
+        };
+        let mut next_start = last.stream_start;
+        for segment in before.iter_mut().rev() {
+            // Never before 0, unless compaction made something larger: then distances are too short, which only delays.
+            next_start = next_start.saturating_sub(u64::from(segment.appended));
+            segment.stream_start = next_start;
+        }
+    }
+
     /// Bytes of the whole log.
     pub(crate) fn stream_end(&self) -> u64 {
         self.all
@@ -210,6 +253,19 @@ impl Segments {
 pub(crate) fn file_stem(base_offset: i64) -> String {
     format!("{base_offset:020}")
 }
+
+/// The name of one of a segment's files as long as it is not at its place: `<stem>.log.<generation>.cleaned`.
+pub(crate) fn aside_name(name: SegmentName, extension: &str) -> String {
+    let stem = file_stem(name.base_offset);
+    format!("{stem}.{extension}.{}.{ASIDE_EXTENSION}", name.generation)
+}
+
+/// Whether a file's name is such a one.
+pub(crate) fn is_aside_name(name: &str) -> bool {
+    name.ends_with(&format!(".{ASIDE_EXTENSION}"))
+}
+
+const ASIDE_EXTENSION: &str = "cleaned";
 
 #[cfg(test)]
 mod tests {
@@ -250,6 +306,23 @@ mod tests {
         assert_eq!(segments.stream_end(), 2_000);
         assert_eq!(segments.index_of(25), Some(1));
         assert_eq!(segments.index_of(-1), None);
+    }
+
+    #[test]
+    fn a_segment_that_shrinks_leaves_no_gap_in_the_stream() {
+        let mut segments = Segments::default();
+        let one = SegmentLimits {
+            bytes: 400,
+            ..NO_LIMITS
+        };
+        for offset in 0..4 {
+            append(&mut segments, &next(offset, offset, 400), &one);
+        }
+        segments.all[1].appended = 100;
+        segments.close_gaps();
+        let starts: Vec<u64> = segments.all.iter().map(|segment| segment.stream_start).collect();
+        assert_eq!(starts, [300, 700, 800, 1_200]);
+        assert_eq!(segments.stream_end(), 1_600);
     }
 
     #[test]

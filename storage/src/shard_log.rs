@@ -17,6 +17,7 @@ use ring::local::Signal;
 
 use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
+use crate::compaction::{CleanerConfig, Compaction, CompactionReport, CompactionStatistics};
 use crate::directory::{journal_place, topic_id_of};
 use crate::error::{AppendError, StorageError};
 use crate::housekeeping::Housekeeping;
@@ -76,8 +77,10 @@ pub struct ShardStatistics {
     pub removed_bytes: u64,
     /// By how much the wall clock is ahead of what the age of records goes by, in milliseconds: 0 while it is believed.
     pub wall_clock_ahead_ms: i64,
+    /// What compaction has done.
+    pub compaction: CompactionStatistics,
     /// The log's memory.
-    pub memory: [PoolUsage; 3],
+    pub memory: [PoolUsage; 4],
 }
 
 /// What is done with a directory that says of no topic that it is its.
@@ -101,6 +104,7 @@ struct Inner {
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
     migration: Migration,
     housekeeping: Housekeeping,
+    compaction: Compaction,
     file_delete_delay: Cell<Duration>,
 }
 
@@ -141,6 +145,7 @@ impl ShardLog {
             journal,
             shared,
             tail,
+            compaction,
             partitions,
             resident,
             end,
@@ -167,6 +172,13 @@ impl ShardLog {
             replay,
             next_generation,
         );
+        let compaction = Compaction::start(
+            shared.clone(),
+            committer.clone(),
+            migration.clone(),
+            partitions.clone(),
+            compaction,
+        );
         let log = ShardLog {
             inner: Rc::new(Inner {
                 housekeeping: Housekeeping::new(shared.clone(), partitions.clone()),
@@ -174,6 +186,7 @@ impl ShardLog {
                 committer,
                 partitions,
                 migration,
+                compaction,
                 file_delete_delay: Cell::new(options.file_delete_delay),
             }),
         };
@@ -278,6 +291,9 @@ impl ShardLog {
             return Ok(());
         };
         log.close();
+        // Nor may a compacted segment be written there. The cleaner waits for migrations while it has the partition, so this
+        // comes first.
+        let _no_cleaning = log.cleaning().await;
         let committer = &self.inner.committer;
         // No migration may be writing its files while they get another name. But only a migration makes room in the
         // journal: nobody waits for room who keeps it from running.
@@ -317,6 +333,16 @@ impl ShardLog {
         self.inner.file_delete_delay.set(delay);
     }
 
+    /// How logs are compacted from now on.
+    pub fn set_cleaner(&self, config: CleanerConfig) {
+        self.inner.compaction.set_config(config);
+    }
+
+    /// Waits until a log could not be compacted, and says why.
+    pub async fn compaction_report(&self) -> CompactionReport {
+        self.inner.compaction.report().await
+    }
+
     /// Notified when a batch that was refused with `JournalFull` may fit.
     pub fn room(&self) -> Signal {
         self.inner.committer.room().clone()
@@ -338,6 +364,7 @@ impl ShardLog {
             committer,
             partitions,
             migration,
+            compaction,
             ..
         } = &*self.inner;
         let (records, journal_bytes) = committer.written();
@@ -357,10 +384,12 @@ impl ShardLog {
             removed_segments: shared.removed_segments.get(),
             removed_bytes: shared.removed_bytes.get(),
             wall_clock_ahead_ms: shared.clock.wall_clock_ahead_ms(),
+            compaction: compaction.statistics(),
             memory: [
                 committer.memory_usage(),
                 shared.reading.usage(),
                 shared.staging.usage(),
+                compaction.memory().usage(),
             ],
         }
     }
@@ -401,9 +430,11 @@ impl ShardLog {
             committer,
             migration,
             housekeeping,
+            compaction,
             ..
         } = &*self.inner;
         housekeeping.stop();
+        compaction.stop().await;
         committer.stop().await?;
         migration.finish().await
     }

@@ -294,6 +294,38 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_cleanings_total",
+            Kind::Counter,
+            "Compactions of a log that came to their end.",
+        ),
+        |shard| shard.log.compaction.cleanings,
+    ),
+    (
+        family(
+            "millstream_cleaner_read_bytes_total",
+            Kind::Counter,
+            "Bytes that compaction has read.",
+        ),
+        |shard| shard.log.compaction.bytes_read,
+    ),
+    (
+        family(
+            "millstream_cleaner_written_bytes_total",
+            Kind::Counter,
+            "Bytes that compaction has written.",
+        ),
+        |shard| shard.log.compaction.bytes_written,
+    ),
+    (
+        family(
+            "millstream_uncleanable_partitions",
+            Kind::Gauge,
+            "Partitions that are not compacted until the next start, because of what was found in them.",
+        ),
+        |shard| shard.log.compaction.uncleanable_partitions as u64,
+    ),
+    (
+        family(
             "millstream_wall_clock_ahead_seconds",
             Kind::Gauge,
             "By how much the wall clock is ahead of the time that retention.ms goes by: 0 unless it has jumped, or the broker has started, within the last hour.",

@@ -261,26 +261,10 @@ kept! {
         "Which security protocol each listener speaks. There is only PLAINTEXT here yet.";
     "listeners", LIST, PerBroker, "PLAINTEXT://:9092",
         "Where the broker listens. Here host and the ports say it.";
-    "log.cleaner.backoff.ms", LONG_FROM_0, ClusterWide, "15000",
-        "How long the cleaner rests when there is nothing to compact, in milliseconds.";
-    "log.cleaner.dedupe.buffer.size", Long(1_048_576..=i64::MAX), ClusterWide, "134217728",
-        "Memory in which the cleaner remembers keys, in bytes.";
-    "log.cleaner.delete.retention.ms", LONG_FROM_0, ClusterWide, "86400000",
-        "How long a compacted log keeps the marks of deletions, in milliseconds.";
-    "log.cleaner.enable", Boolean, ReadOnly, "true",
-        "Whether logs are compacted.";
     "log.cleaner.io.buffer.load.factor", Double, ClusterWide, "0.9",
         "How full the cleaner's memory may get, from 0 to 1.";
     "log.cleaner.io.buffer.size", INT_FROM_0, ClusterWide, "524288",
         "Memory that the cleaner reads and writes with, in bytes.";
-    "log.cleaner.io.max.bytes.per.second", Double, ClusterWide, "1.7976931348623157E308",
-        "What the cleaner reads and writes in a second at most, in bytes.";
-    "log.cleaner.max.compaction.lag.ms", LONG_FROM_1, ClusterWide, "9223372036854775807",
-        "The longest that a record stays out of compaction, in milliseconds.";
-    "log.cleaner.min.cleanable.ratio", Fraction, ClusterWide, "0.5",
-        "The part of a log that is not compacted yet, from which on it is.";
-    "log.cleaner.min.compaction.lag.ms", LONG_FROM_0, ClusterWide, "0",
-        "The shortest that a record stays out of compaction, in milliseconds.";
     "log.cleaner.threads", INT_FROM_1, ClusterWide, "1",
         "Threads that compact logs.";
     "log.dir", LIST, ReadOnly, "/tmp/kafka-logs",

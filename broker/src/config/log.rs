@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use storage::{CleanerConfig, CompactionConfig};
+
 use crate::config::Settings;
 use crate::config::table::{self, Setting};
 
@@ -38,6 +40,36 @@ impl Settings {
         Duration::from_millis(interval_ms.unsigned_abs())
     }
 
+    /// How a shard compacts its logs.
+    pub(crate) fn cleaner(&self) -> CleanerConfig {
+        let dedupe_bytes = self.integer(&table::LOG_CLEANER_DEDUPE_BUFFER_SIZE);
+        let backoff_ms = self.integer(&table::LOG_CLEANER_BACKOFF_MS);
+        let rate: f64 = self.number(&table::LOG_CLEANER_IO_MAX_BYTES_PER_SECOND);
+        CleanerConfig {
+            is_enabled: self.boolean(&table::LOG_CLEANER_ENABLE),
+            dedupe_buffer_bytes: usize::try_from(dedupe_bytes).unwrap_or(usize::MAX),
+            // Saturates; less than a byte is a byte.
+            io_bytes_per_second: (rate as u64).max(1),
+            backoff: Duration::from_millis(backoff_ms.unsigned_abs()),
+        }
+    }
+
+    /// How a log is compacted whose topic does not say otherwise.
+    pub(crate) fn compaction(&self) -> CompactionConfig {
+        CompactionConfig {
+            min_cleanable_dirty_ppm: millionths(self.number(&table::LOG_CLEANER_MIN_CLEANABLE_RATIO)),
+            min_compaction_lag_ms: self.integer(&table::LOG_CLEANER_MIN_COMPACTION_LAG_MS),
+            max_compaction_lag_ms: self.integer(&table::LOG_CLEANER_MAX_COMPACTION_LAG_MS),
+            delete_retention_ms: self.integer(&table::LOG_CLEANER_DELETE_RETENTION_MS),
+        }
+    }
+
+    /// A setting that is a number with a fraction.
+    fn number(&self, setting: &'static Setting) -> f64 {
+        let number = self.text(setting).parse();
+        number.expect("a number was checked when it was taken")
+    }
+
     /// Whether what the settings say of logs goes together.
     ///
     /// # Errors
@@ -50,6 +82,17 @@ impl Settings {
                         log.retention.hours"
                     .to_owned(),
             );
+        }
+        let CompactionConfig {
+            min_compaction_lag_ms,
+            max_compaction_lag_ms,
+            ..
+        } = self.compaction();
+        if min_compaction_lag_ms > max_compaction_lag_ms {
+            return Err(format!(
+                "log.cleaner.min.compaction.lag.ms={min_compaction_lag_ms} must not be more than \
+                 log.cleaner.max.compaction.lag.ms={max_compaction_lag_ms}"
+            ));
         }
         Ok(())
     }
@@ -64,9 +107,58 @@ impl Settings {
     }
 }
 
+/// A part, from 0 to 1, in millionths.
+pub(crate) fn millionths(part: f64) -> u32 {
+    (part * 1_000_000.0).round() as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cleaner_is_set_by_kafkas_names() {
+        let mut settings = Settings::default();
+        assert_eq!(
+            settings.cleaner(),
+            CleanerConfig {
+                is_enabled: true,
+                ..CleanerConfig::default()
+            }
+        );
+        assert_eq!(settings.compaction(), CompactionConfig::default());
+        for assignment in [
+            "log.cleaner.enable=false",
+            "log.cleaner.backoff.ms=7",
+            "log.cleaner.dedupe.buffer.size=2000000",
+            "log.cleaner.io.max.bytes.per.second=1.5e6",
+            "log.cleaner.min.cleanable.ratio=0.01",
+            "log.cleaner.min.compaction.lag.ms=3",
+            "log.cleaner.max.compaction.lag.ms=4",
+            "log.cleaner.delete.retention.ms=5",
+        ] {
+            settings.take_assignment(assignment).expect("a good setting");
+        }
+        let cleaner = CleanerConfig {
+            is_enabled: false,
+            dedupe_buffer_bytes: 2_000_000,
+            io_bytes_per_second: 1_500_000,
+            backoff: Duration::from_millis(7),
+        };
+        assert_eq!(settings.cleaner(), cleaner);
+        let compaction = CompactionConfig {
+            min_cleanable_dirty_ppm: 10_000,
+            min_compaction_lag_ms: 3,
+            max_compaction_lag_ms: 4,
+            delete_retention_ms: 5,
+        };
+        assert_eq!(settings.compaction(), compaction);
+        assert_eq!(settings.check_logs(), Ok(()));
+        settings
+            .take_assignment("log.cleaner.min.compaction.lag.ms=5")
+            .expect("a good setting");
+        assert!(settings.check_logs().is_err());
+    }
 
     #[test]
     fn nothing_can_be_kept_for_no_time() {

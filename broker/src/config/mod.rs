@@ -7,7 +7,7 @@
 pub mod broker;
 mod file;
 mod kept;
-mod log;
+pub(crate) mod log;
 mod nearest;
 pub mod table;
 pub mod topic;

@@ -266,7 +266,23 @@ settings! {
     LOG_ROLL_JITTER_HOURS: Kafka "log.roll.jitter.hours", INT_FROM_0, ReadOnly, "0",
         "By how much log.roll.ms differs from segment to segment, in hours, if log.roll.jitter.ms is not set.";
     LOG_CLEANUP_POLICY: Kafka "log.cleanup.policy", Kind::List(&["compact", "delete"]), ClusterWide, "delete",
-        "What becomes of old records: delete, compact, or both. Compaction is not there yet: what it would remove stays.";
+        "What becomes of old records: delete, compact, or both.";
+    LOG_CLEANER_ENABLE: Kafka "log.cleaner.enable", Kind::Boolean, ReadOnly, "true",
+        "Whether logs are compacted whose topics say so.";
+    LOG_CLEANER_BACKOFF_MS: Kafka "log.cleaner.backoff.ms", LONG_FROM_0, ClusterWide, "15000",
+        "How long the cleaner rests when there is nothing to compact, in milliseconds.";
+    LOG_CLEANER_DEDUPE_BUFFER_SIZE: Kafka "log.cleaner.dedupe.buffer.size", Kind::Long(1_048_576..=i64::MAX), ClusterWide, "134217728",
+        "Memory in which a shard's cleaner remembers keys, 24 bytes each, in bytes. It has a sixteenth of the log's memory at most.";
+    LOG_CLEANER_IO_MAX_BYTES_PER_SECOND: Kafka "log.cleaner.io.max.bytes.per.second", Kind::Double, ClusterWide, "1.7976931348623157E308",
+        "What a shard's cleaner reads and writes in a second at most, in bytes.";
+    LOG_CLEANER_MIN_CLEANABLE_RATIO: Kafka "log.cleaner.min.cleanable.ratio", Kind::Fraction, ClusterWide, "0.5",
+        "The part of a log that is not compacted yet, above which it is.";
+    LOG_CLEANER_MIN_COMPACTION_LAG_MS: Kafka "log.cleaner.min.compaction.lag.ms", LONG_FROM_0, ClusterWide, "0",
+        "The shortest that a record stays out of compaction, in milliseconds.";
+    LOG_CLEANER_MAX_COMPACTION_LAG_MS: Kafka "log.cleaner.max.compaction.lag.ms", LONG_FROM_1, ClusterWide, "9223372036854775807",
+        "The longest that a record stays out of compaction, in milliseconds.";
+    LOG_CLEANER_DELETE_RETENTION_MS: Kafka "log.cleaner.delete.retention.ms", LONG_FROM_0, ClusterWide, "86400000",
+        "How long a compacted log keeps the marks of deletions, in milliseconds.";
     LOG_RETENTION_MS: Kafka "log.retention.ms", LONG_OR_NONE, ClusterWide, none,
         "The age above which old segments are deleted, in milliseconds; -1: never. Not set: log.retention.minutes.";
     LOG_RETENTION_MINUTES: Kafka "log.retention.minutes", INT, ReadOnly, none,

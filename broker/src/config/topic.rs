@@ -102,6 +102,26 @@ pub(crate) fn check_internal(configs: &BTreeMap<String, String>) -> Result<(), S
     }
 }
 
+/// Whether the configs of a topic go together, each of which it may have.
+///
+/// # Errors
+/// Why not.
+pub fn check_together(configs: &BTreeMap<String, String>, settings: &Settings) -> Result<(), String> {
+    let brokers = settings.compaction();
+    let of = |name: &str, otherwise: i64| -> i64 {
+        let own = configs.get(name).and_then(|value| value.parse().ok());
+        own.unwrap_or(otherwise)
+    };
+    let shortest = of("min.compaction.lag.ms", brokers.min_compaction_lag_ms);
+    let longest = of("max.compaction.lag.ms", brokers.max_compaction_lag_ms);
+    if shortest > longest {
+        return Err(format!(
+            "min.compaction.lag.ms={shortest} must not be more than max.compaction.lag.ms={longest}"
+        ));
+    }
+    Ok(())
+}
+
 /// Whether the config is a list of values.
 pub(crate) fn is_list(name: &str) -> bool {
     config(name).is_some_and(|config| config.kind.is_list())
@@ -202,6 +222,27 @@ mod tests {
         assert!(error.contains("journal.bytes"), "{error}");
         let error = ok("max.message.bytes", "100000000").expect_err("refused");
         assert!(error.contains("16777228"), "{error}");
+    }
+
+    #[test]
+    fn a_record_cannot_wait_for_longer_than_it_may() {
+        let settings = Settings::default();
+        let lags = |min: &str, max: &str| {
+            let configs = [("min.compaction.lag.ms", min), ("max.compaction.lag.ms", max)];
+            let set = configs.into_iter().filter(|(_, value)| !value.is_empty());
+            let configs = set
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            check_together(&configs, &settings)
+        };
+        assert_eq!(lags("", ""), Ok(()));
+        assert_eq!(lags("5", ""), Ok(()));
+        assert_eq!(lags("5", "5"), Ok(()));
+        assert!(
+            lags("6", "5")
+                .expect_err("refused")
+                .contains("max.compaction.lag.ms=5")
+        );
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn of_topic(
     if topic.is_internal {
         topic::check_internal(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     }
+    topic::check_together(&configs, settings).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     let (before, after) = (topic::bytes(&topic.configs), topic::bytes(&configs));
     let others = all_bytes.saturating_sub(before);
     if after > before {

@@ -274,6 +274,7 @@ fn configs(
     if is_internal(&wanted.name) {
         topic_config::check_internal(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     }
+    topic_config::check_together(&configs, settings).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     topic_config::check_bytes(&configs, others).map_err(|why| (ErrorCode::PolicyViolation, why))?;
     Ok(configs)
 }

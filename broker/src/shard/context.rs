@@ -13,6 +13,7 @@ use std::time::Duration;
 use ring::channel::{Answer, Receiver, Sender};
 
 use crate::config::broker::BrokerConfigs;
+use crate::config::log::millionths;
 use crate::config::{self, Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
@@ -126,6 +127,8 @@ pub struct Cleanup {
     pub retention_ms: i64,
     /// `retention.bytes`; negative: they stay.
     pub retention_bytes: i64,
+    /// How it is compacted, if `cleanup.policy` has `compact`.
+    pub compaction: storage::CompactionConfig,
 }
 
 impl TopicSettings {
@@ -144,11 +147,13 @@ impl TopicSettings {
                 // Of a topic alone: see `of`.
                 retention_ms: None,
                 retention_bytes: None,
+                compaction: None,
             },
             cleanup: Cleanup {
                 is_deleting: is_deleting(settings.text(&table::LOG_CLEANUP_POLICY)),
                 retention_ms: settings.log_retention_ms(),
                 retention_bytes: settings.integer(&table::LOG_RETENTION_BYTES),
+                compaction: settings.compaction(),
             },
         }
     }
@@ -197,6 +202,26 @@ impl TopicSettings {
         partition.segment_index_bytes = number(topic, "segment.index.bytes", partition.segment_index_bytes);
         partition.index_interval_bytes =
             number(topic, "index.interval.bytes", partition.index_interval_bytes);
+        let compaction = &mut cleanup.compaction;
+        let ratio = topic.configs.get("min.cleanable.dirty.ratio");
+        if let Some(ratio) = ratio.and_then(|ratio| ratio.parse().ok()) {
+            compaction.min_cleanable_dirty_ppm = millionths(ratio);
+        }
+        for (name, value) in [
+            ("min.compaction.lag.ms", &mut compaction.min_compaction_lag_ms),
+            ("max.compaction.lag.ms", &mut compaction.max_compaction_lag_ms),
+            ("delete.retention.ms", &mut compaction.delete_retention_ms),
+        ] {
+            *value = number(topic, name, *value);
+        }
+        // An internal topic bounds itself.
+        if append.is_compacted && !topic.is_internal {
+            partition.compaction = Some(*compaction);
+            // What may not wait for longer has to leave the active segment, as in Kafka.
+            partition.segment_ms = partition
+                .segment_ms
+                .min(compaction.max_compaction_lag_ms.unsigned_abs());
+        }
         partition.retention_ms = kept(cleanup.retention_ms);
         partition.retention_bytes = kept(cleanup.retention_bytes);
         settings

@@ -405,7 +405,9 @@ async fn batch_time_ms(
     let slices = log.load_at_once(extent).await.ok()?;
     let header: &[u8; BATCH_HEADER_BYTES] = slices.first()?.first_chunk()?;
     let header = BatchHeader::decode(header);
-    let time_ms = if header.attributes.is_log_append_time() {
+    // What compaction has looked through may have another time there.
+    let has_other_base = header.attributes.has_delete_horizon() || header.record_count == 0;
+    let time_ms = if header.attributes.is_log_append_time() || has_other_base {
         header.max_timestamp_ms
     } else {
         header.base_timestamp_ms

@@ -77,6 +77,7 @@ pub async fn run(context: ShardContext) {
     )
     .detach();
     spawn(Class::Background, report_clock(shard.log.clone(), number)).detach();
+    spawn(Class::Background, report_compaction(shard.log.clone(), number)).detach();
 
     let mut listener = Some(listener);
     let mut serving = None;
@@ -117,6 +118,22 @@ async fn report_failure(log: ShardLog, shard: u32, controller: Sender<Controller
     let _stopping = controller
         .send(ControllerRequest::ShardFailed { shard, reason })
         .await;
+}
+
+/// Tells the operator which logs cannot be compacted.
+async fn report_compaction(log: ShardLog, shard: u32) {
+    loop {
+        let report = log.compaction_report().await;
+        let again = if report.is_final {
+            "It is not tried again until the next start"
+        } else {
+            "It is tried again"
+        };
+        eprintln!(
+            "millstream: shard {shard}: partition {} was not compacted: {}. {again}",
+            report.partition, report.error
+        );
+    }
 }
 
 /// Tells the operator when the wall clock jumps: what is removed by its age is not removed by that, at first.
@@ -318,6 +335,7 @@ fn take_settings(settings: &Settings, connections: &ConnectionLimits, log: &Shar
         settings.usize(&table::MAX_CONNECTIONS_PER_IP),
     );
     log.set_file_delete_delay(settings.file_delete_delay());
+    log.set_cleaner(settings.cleaner());
 }
 
 /// The partitions of `topic` that the node leads, as the log opens them.

@@ -46,6 +46,11 @@ impl Broker {
 
     /// Starts one of our own that can be restarted: on ports that it finds free again, most likely.
     pub fn start_restartable() -> Broker {
+        Broker::start_restartable_with(&[])
+    }
+
+    /// The same with further arguments of `millstream start`.
+    pub fn start_restartable_with(arguments: &[&str]) -> Broker {
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         let first = 20_000 + (std::process::id() % 10_000) as u16;
         // The shards after the first listen 10,001 above it, and on.
@@ -54,7 +59,7 @@ impl Broker {
         static OFFERED: AtomicU32 = AtomicU32::new(0);
         let offered = || first + 4 * OFFERED.fetch_add(1, Ordering::Relaxed) as u16;
         let port = std::iter::repeat_with(offered).take(250).find(are_free);
-        Broker::start_on(&port.expect("a free port").to_string(), &[])
+        Broker::start_on(&port.expect("a free port").to_string(), arguments)
     }
 
     fn start_on(port: &str, arguments: &[&str]) -> Broker {

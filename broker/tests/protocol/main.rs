@@ -10,6 +10,7 @@
 mod admin;
 mod amplified;
 mod broker_configs;
+mod compaction;
 mod consuming;
 mod groups;
 mod hostile;

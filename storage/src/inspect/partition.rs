@@ -1,6 +1,7 @@
 //! The check of one partition's files.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use ring::directory;
 
@@ -9,9 +10,10 @@ use super::segment::{Flaw, Judge, Part, Step};
 use super::source::Source;
 use crate::checkpoint::SegmentCheckpoint;
 use crate::error::StorageError;
-use crate::files::{log_path, read_small};
+use crate::files::{EXTENSIONS, aside_path, final_path, read_small};
 use crate::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
-use crate::partition::{EXTENSIONS, METADATA_FILE, directory_name, metadata_text};
+use crate::partition::{METADATA_FILE, directory_name, metadata_text};
+use crate::segment::{SegmentName, is_aside_name};
 
 const RESTORE: &str = "restore the file from a copy that was made while the broker was stopped; until then whoever reads \
                        there gets an error";
@@ -34,6 +36,8 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
         Err(error) => return checking.unreadable(StorageError::io("list", &path)(error)),
     };
     metadata(checking, &path, saved.id.topic_id).await?;
+    // Those of compacted segments that are not at their place yet.
+    let mut aside = BTreeSet::new();
     for (at, segment) in saved.segments.iter().enumerate() {
         let next = saved.segments.get(at + 1);
         let next_offset = next.map_or(saved.next_offset, |next| next.base_offset);
@@ -41,11 +45,28 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
             None if !segment.is_sealed => saved.partial.clone(),
             _ => Vec::new(),
         };
-        check_segment(checking, held, &path, segment, next_offset, partial).await?;
+        let files = SegmentFiles::of(&path, segment);
+        let name = files.aside[0].file_name().unwrap_or_default();
+        let is_aside = segment.generation > 0 && names.iter().any(|entry| *entry.name == *name);
+        let files = if is_aside {
+            aside.extend(files.aside.iter().cloned());
+            files.aside
+        } else {
+            files.at_their_place
+        };
+        check_segment(checking, held, &files, segment, next_offset, partial).await?;
     }
     let first = held.segments.first().copied().unwrap_or(saved.log_start_offset);
     for entry in names.iter().filter(|entry| entry.name != METADATA_FILE) {
         let file = path.join(&entry.name);
+        if is_aside_name(&entry.name) {
+            if !aside.contains(&file) {
+                let what = "a compacted segment that this checkpoint does not know";
+                let next = "it is removed when the broker has run for two checkpoints, unless the other checkpoint is used";
+                checking.find(Severity::Note, &file, None, what, next);
+            }
+            continue;
+        }
         let base_offset = entry.name.split_once('.').and_then(|(stem, extension)| {
             let base_offset = stem.parse::<i64>().ok().filter(|_| stem.len() == 20)?;
             EXTENSIONS.contains(&extension).then_some(base_offset)
@@ -70,6 +91,25 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The three files of a segment: log, index, time index.
+struct SegmentFiles {
+    at_their_place: [PathBuf; 3],
+    aside: [PathBuf; 3],
+}
+
+impl SegmentFiles {
+    fn of(directory: &Path, segment: &SegmentCheckpoint) -> SegmentFiles {
+        let name = SegmentName {
+            base_offset: segment.base_offset,
+            generation: segment.generation,
+        };
+        SegmentFiles {
+            at_their_place: EXTENSIONS.map(|extension| final_path(directory, name.base_offset, extension)),
+            aside: EXTENSIONS.map(|extension| aside_path(directory, name, extension)),
+        }
+    }
 }
 
 /// Whether the directory says whose it is.
@@ -99,24 +139,24 @@ async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> R
 async fn check_segment(
     checking: &mut Checking<'_>,
     held: &Held,
-    directory: &Path,
+    files: &[PathBuf; 3],
     segment: &SegmentCheckpoint,
     next_offset: i64,
     partial: Vec<u8>,
 ) -> Result<(), StorageError> {
     checking.summary.segments += 1;
-    let path = log_path(directory, segment.base_offset);
+    let [path, index, timeindex] = files;
     let length = u64::from(segment.length);
     let on_disk = match segment.is_sealed {
         true => length,
         false => length - length % u64::from(held.block_bytes),
     };
-    let mut source = match Source::open(&path, &checking.pool).await {
+    let mut source = match Source::open(path, &checking.pool).await {
         Ok(Some(source)) => source,
         Ok(None) if on_disk == 0 => return Ok(()),
         Ok(None) => {
             let what = format!("it is missing, and {on_disk} bytes were written to it");
-            checking.find(Severity::Damage, &path, None, what, RESTORE);
+            checking.find(Severity::Damage, path, None, what, RESTORE);
             return Ok(());
         }
         Err(error) => return checking.unreadable(error),
@@ -124,32 +164,23 @@ async fn check_segment(
     let found = source.len();
     if found < on_disk || (segment.is_sealed && found != on_disk) {
         let what = format!("it has {found} bytes, and {on_disk} were written to it");
-        checking.find(Severity::Damage, &path, Some(found.min(on_disk)), what, RESTORE);
+        checking.find(Severity::Damage, path, Some(found.min(on_disk)), what, RESTORE);
     }
     if !segment.is_sealed && found == length {
-        unread_end(checking, &mut source, &path, on_disk, &partial).await?;
+        unread_end(checking, &mut source, path, on_disk, &partial).await?;
     }
-    let index = path.with_extension("index");
-    let offsets = read_entries(
-        checking,
-        segment,
-        &index,
-        segment.index_entries,
-        INDEX_ENTRY_BYTES,
-    )
-    .await?;
-    let timeindex = path.with_extension("timeindex");
+    let offsets = read_entries(checking, segment, index, segment.index_entries, INDEX_ENTRY_BYTES).await?;
     let times = read_entries(
         checking,
         segment,
-        &timeindex,
+        timeindex,
         segment.time_entries,
         TIME_ENTRY_BYTES,
     )
     .await?;
     source.limit(on_disk, partial);
-    // No segment of this version was compacted: none lacks an offset.
-    let is_dense = true;
+    // Only compaction takes offsets out.
+    let is_dense = segment.generation == 0;
     let mut judge = Judge::new(segment.base_offset, is_dense, held.saved.leader_epochs.clone());
     judge.indexes(
         index::offset_entries(&offsets).collect(),
@@ -174,22 +205,22 @@ async fn check_segment(
         }
     };
     for flaw in flaws {
-        tell(checking, &path, flaw);
+        tell(checking, files, flaw);
     }
     if untold > 0 {
         let what = format!("{untold} findings more in this segment and its indexes");
-        checking.find(Severity::Damage, &path, None, what, RESTORE);
+        checking.find(Severity::Damage, path, None, what, RESTORE);
     }
     Ok(())
 }
 
-fn tell(checking: &mut Checking<'_>, log: &Path, flaw: Flaw) {
+fn tell(checking: &mut Checking<'_>, [log, index, timeindex]: &[PathBuf; 3], flaw: Flaw) {
     let (severity, path, next) = match flaw.part {
-        Part::Log => (Severity::Damage, log.to_path_buf(), RESTORE),
-        Part::Index => (Severity::Warning, log.with_extension("index"), REBUILD),
-        Part::TimeIndex => (Severity::Warning, log.with_extension("timeindex"), REBUILD),
+        Part::Log => (Severity::Damage, log, RESTORE),
+        Part::Index => (Severity::Warning, index, REBUILD),
+        Part::TimeIndex => (Severity::Warning, timeindex, REBUILD),
     };
-    checking.find(severity, &path, Some(flaw.position), flaw.what, next);
+    checking.find(severity, path, Some(flaw.position), flaw.what, next);
 }
 
 /// After a clean stop the file has the bytes, too, that the broker keeps in its checkpoint: for other tools.

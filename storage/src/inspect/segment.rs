@@ -147,7 +147,10 @@ impl Judge {
             self.flaw(Part::Log, seen.position, what);
         }
         self.next_offset = header.next_offset().max(self.next_offset);
-        self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp_ms);
+        // A batch that compaction has emptied has no record of its time.
+        if header.record_count > 0 {
+            self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp_ms);
+        }
         let relative = header.last_offset().saturating_sub(self.base_offset);
         self.compare_offset(seen.position, relative);
         self.compare_time(relative);

@@ -148,6 +148,7 @@ fn memory_for(superblock: &Superblock) -> Memory {
         reading: 4 * largest + (8 << 20),
         staging: 4 * largest + (8 << 20),
         producers: ring + (8 << 20),
+        compaction: 0,
     }
 }
 

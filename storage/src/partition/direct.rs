@@ -16,7 +16,7 @@ use super::PartitionLog;
 use crate::commit::Target;
 use crate::error::StorageError;
 use crate::files::log_path;
-use crate::segment::Position;
+use crate::segment::{Position, SegmentName};
 
 /// Segments of a shard that take direct writes at a time: each has a descriptor.
 pub(crate) const DIRECT_SEGMENTS_MAX: usize = 256;
@@ -196,7 +196,7 @@ impl PartitionLog {
         let file = partition
             .shared
             .files
-            .log(&directory, partition.id, segment_base, true)
+            .log(&directory, partition.id, SegmentName::first(segment_base), true)
             .await?;
         file.allocate(0..to, Allocate::Extend)
             .await

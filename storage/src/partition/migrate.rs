@@ -13,11 +13,11 @@ use wire::BatchHeader;
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
 use crate::error::StorageError;
-use crate::files::{log_path, put_whole, read_index};
+use crate::files::{aside_path, log_path, put_whole, read_index};
 use crate::id::{TopicPartition, to_base64};
 use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
-use crate::segment::file_stem;
+use crate::segment::{SegmentName, file_stem};
 
 /// Written at a time, in bytes; more only for a larger batch.
 const RUN_BYTES: usize = 512 << 10;
@@ -142,7 +142,12 @@ impl PartitionLog {
         }
         let file = shared
             .files
-            .log(&directory, self.partition.id, run.segment_base, true)
+            .log(
+                &directory,
+                self.partition.id,
+                SegmentName::first(run.segment_base),
+                true,
+            )
             .await?;
         let path = log_path(&directory, run.segment_base);
         let mut staging = take(&shared.staging, bytes.next_multiple_of(block).max(block)).await?;
@@ -313,7 +318,12 @@ impl PartitionLog {
         let path = log_path(&directory, segment_base);
         let file = shared
             .files
-            .log(&directory, self.partition.id, segment_base, true)
+            .log(
+                &directory,
+                self.partition.id,
+                SegmentName::first(segment_base),
+                true,
+            )
             .await?;
         if !partial.is_empty() {
             let mut padded = take(&shared.staging, block).await?;
@@ -380,7 +390,13 @@ impl PartitionLog {
     pub(crate) async fn check_files(&self, start: i64) -> Result<(), StorageError> {
         let shared = &self.partition.shared;
         let directory = self.directory();
-        let expected: Vec<(i64, u32, bool)> = {
+        let names = match directory::list(&directory).await {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(StorageError::io("list", &directory)(error)),
+        };
+        self.find_replaced(&names);
+        let expected: Vec<(PathBuf, u32, bool)> = {
             let state = self.partition.state.borrow();
             let all = &state.segments.all;
             let ends = all.iter().skip(1).map(|next| next.base_offset);
@@ -390,24 +406,16 @@ impl PartitionLog {
                 .filter(|(segment, end)| segment.migrated > 0 && *end > start);
             on_disk
                 .map(|(segment, _)| {
-                    (
-                        segment.base_offset,
-                        segment.on_disk(shared.block_bytes),
-                        segment.is_sealed,
-                    )
+                    let path = if segment.is_aside {
+                        aside_path(&directory, segment.name(), "log")
+                    } else {
+                        log_path(&directory, segment.base_offset)
+                    };
+                    (path, segment.on_disk(shared.block_bytes), segment.is_sealed)
                 })
                 .collect()
         };
-        if expected.is_empty() {
-            return Ok(());
-        }
-        let names = match directory::list(&directory).await {
-            Ok(names) => names,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(StorageError::io("list", &directory)(error)),
-        };
-        for (base_offset, bytes, is_sealed) in expected {
-            let path = log_path(&directory, base_offset);
+        for (path, bytes, is_sealed) in expected {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let found = names.binary_search_by(|entry| entry.name.as_str().cmp(&name));
             let found = found.map_or(0, |at| names[at].bytes);
@@ -536,7 +544,8 @@ async fn rename_aside(
     Ok(Some(to))
 }
 
-fn index_batch(
+/// Takes a batch into its segment's index.
+pub(crate) fn index_batch(
     index: &mut SegmentIndex,
     segment_base: i64,
     position: u32,
@@ -548,7 +557,13 @@ fn index_batch(
         position,
     };
     let bytes = u32::try_from(header.batch_bytes()).unwrap_or(u32::MAX);
-    index.add(entry, header.max_timestamp_ms, bytes, interval_bytes);
+    // Of a batch that compaction has emptied there is no record that could be found by its time.
+    let max_timestamp_ms = if header.record_count == 0 {
+        -1
+    } else {
+        header.max_timestamp_ms
+    };
+    index.add(entry, max_timestamp_ms, bytes, interval_bytes);
 }
 
 /// Writes `bytes` at `at`, and ends the file there.

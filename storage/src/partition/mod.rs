@@ -11,6 +11,7 @@ mod migrate;
 mod piece;
 mod producers;
 mod read;
+mod replace;
 mod replay;
 mod timestamps;
 mod trim;
@@ -29,13 +30,14 @@ use wire::RecordBatch;
 pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
 use self::direct::Direct;
-pub(crate) use self::migrate::{METADATA_FILE, metadata_text, set_aside};
+pub(crate) use self::migrate::{METADATA_FILE, index_batch, metadata_text, set_aside};
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
 pub use self::read::Extent;
+use self::replace::Replacing;
+pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};
 pub(crate) use self::replay::Part;
-pub(crate) use self::trim::EXTENSIONS;
 use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;
@@ -65,6 +67,33 @@ pub struct PartitionConfig {
     pub retention_ms: Option<u64>,
     /// `retention.bytes` of such a topic; none: all.
     pub retention_bytes: Option<u64>,
+    /// `cleanup.policy` has `compact`: how.
+    pub compaction: Option<CompactionConfig>,
+}
+
+/// How a log is compacted: Kafka's topic settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// `min.cleanable.dirty.ratio`, in millionths.
+    pub min_cleanable_dirty_ppm: u32,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+}
+
+impl Default for CompactionConfig {
+    /// Kafka's defaults.
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            min_cleanable_dirty_ppm: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 86_400_000,
+        }
+    }
 }
 
 impl Default for PartitionConfig {
@@ -79,6 +108,7 @@ impl Default for PartitionConfig {
             is_log_append_time: false,
             retention_ms: None,
             retention_bytes: None,
+            compaction: None,
         }
     }
 }
@@ -166,6 +196,8 @@ struct Partition {
     /// What of the shard's producers are its.
     producers: Share,
     direct: Direct,
+    /// Whose is the partition's directory to write compacted segments into.
+    cleaning: Semaphore,
     state: RefCell<State>,
 }
 
@@ -179,6 +211,12 @@ struct State {
     producers: ProducerState,
     leader_epochs: LeaderEpochs,
     migrated: Migrated,
+    /// Compaction is done up to here.
+    cleaned_to: i64,
+    /// Compacted segments that are not at their place yet, and what they replace.
+    replacing: Vec<Replacing>,
+    /// How often a compacted segment took its place in the list.
+    replaced: u64,
 }
 
 /// The state as of the last migrated batch: what a checkpoint says.
@@ -277,7 +315,10 @@ impl PartitionLog {
     /// Whether nothing of it was written to a segment yet.
     pub(crate) fn is_only_in_memory(&self) -> bool {
         let state = self.partition.state.borrow();
-        let is_written = state.segments.all.iter().any(|segment| segment.migrated > 0);
+        let segments = &state.segments.all;
+        let is_written = segments
+            .iter()
+            .any(|segment| segment.migrated > 0 || segment.is_sealed);
         !is_written && !state.tail.iter().any(Piece::is_split)
     }
 
@@ -286,10 +327,16 @@ impl PartitionLog {
     }
 
     pub(crate) fn directory(&self) -> PathBuf {
-        let Partition {
-            shared, topic, id, ..
-        } = &*self.partition;
-        shared.directory.join(directory_name(topic, id.partition))
+        self.partition.shared.directory.join(self.directory_name())
+    }
+
+    /// The name of its directory: its topic and its number.
+    pub(crate) fn directory_name(&self) -> String {
+        directory_name(&self.partition.topic, self.partition.id.partition)
+    }
+
+    pub(crate) fn config(&self) -> PartitionConfig {
+        self.partition.config.get()
     }
 }
 

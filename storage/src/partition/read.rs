@@ -13,6 +13,7 @@ use super::PartitionLog;
 use crate::error::{ReadError, StorageError};
 use crate::files::log_path;
 use crate::index::{self, IndexEntry};
+use crate::segment::SegmentName;
 
 /// The most that one read takes from a segment, in bytes, apart from one larger batch.
 const COLD_READ_BYTES: usize = 1 << 20;
@@ -53,31 +54,45 @@ struct Window {
 /// What is known of the batch that comes next in a segment.
 #[derive(Debug, Clone, Copy)]
 struct Chain {
-    /// Its first offset.
+    /// Its first offset, or the least that it can be where compaction has left holes.
     next_offset: Option<i64>,
     /// Its last one, by the index.
     last_offset: Option<i64>,
+    has_holes: bool,
 }
 
 impl Chain {
     /// Behind this batch.
-    fn after(header: &BatchHeader) -> Chain {
+    fn after(self, header: &BatchHeader) -> Chain {
         Chain {
             next_offset: Some(header.next_offset()),
             last_offset: None,
+            ..self
         }
     }
 
     fn goes_on_with(&self, header: &BatchHeader) -> bool {
-        self.next_offset.is_none_or(|first| header.base_offset == first)
+        let follows = |first: i64| match self.has_holes {
+            false => header.base_offset == first,
+            true => header.base_offset >= first,
+        };
+        self.next_offset.is_none_or(follows)
             && self.last_offset.is_none_or(|last| header.last_offset() == last)
     }
+}
+
+/// What was in a segment.
+enum Loaded {
+    /// Whole batches; none if there was no memory for them, or they are not to be read.
+    Batches(Vec<Slice>),
+    /// Nothing from the offset on: compaction has removed it. The next segment begins here.
+    Hole(i64),
 }
 
 /// What a segment was when a read of it began.
 #[derive(Debug, Clone, Copy)]
 struct SegmentView {
-    base_offset: i64,
+    name: SegmentName,
     migrated: u32,
     on_disk: u32,
     is_sealed: bool,
@@ -146,19 +161,32 @@ impl PartitionLog {
     /// # Errors
     /// If the segment cannot be read, or does not hold what was written to it.
     pub async fn load(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
-        match extent.0 {
-            Found::Tail(slices) => Ok(slices),
-            Found::Cold(cold) => {
-                let loaded = self.load_cold(&cold).await;
-                // Its segment may have been removed meanwhile: the next read says that the log begins later.
-                if cold.offset < self.log_start_offset() {
-                    return Ok(Vec::new());
+        let mut cold = match extent.0 {
+            Found::Tail(slices) => return Ok(slices),
+            Found::Cold(cold) => cold,
+        };
+        loop {
+            let loaded = self.load_cold(&cold).await;
+            // Its segment may have been removed meanwhile: the next read says that the log begins later.
+            if cold.offset < self.log_start_offset() {
+                return Ok(Vec::new());
+            }
+            // Its files' names may be those of another incarnation of the topic by now.
+            if self.partition.is_dropped.get() {
+                return Err(StorageError::Dropped);
+            }
+            let next = match loaded? {
+                Loaded::Batches(slices) => return Ok(slices),
+                Loaded::Hole(next) => next,
+            };
+            match self.read(next, cold.max_bytes, cold.at_least_one, cold.up_to_offset) {
+                Ok(Extent(Found::Tail(slices))) => return Ok(slices),
+                Ok(Extent(Found::Cold(after))) => {
+                    let waits = cold.waits;
+                    cold = Cold { waits, ..after };
                 }
-                // Its files' names may be those of another incarnation of the topic by now.
-                if self.partition.is_dropped.get() {
-                    return Err(StorageError::Dropped);
-                }
-                loaded
+                // What comes next is not to be read yet.
+                Err(_) => return Ok(Vec::new()),
             }
         }
     }
@@ -204,21 +232,33 @@ impl PartitionLog {
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
     }
 
-    async fn load_cold(&self, cold: &Cold) -> Result<Vec<Slice>, StorageError> {
-        let Some(view) = self.segment_of(cold.offset) else {
-            return Ok(Vec::new());
-        };
-        let entry = self.floor(&view, cold.offset).await?;
-        match self.walk(cold, &view, entry).await {
+    async fn load_cold(&self, cold: &Cold) -> Result<Loaded, StorageError> {
+        loop {
+            let Some(view) = self.segment_of(cold.offset) else {
+                return Ok(Loaded::Batches(Vec::new()));
+            };
+            let loaded = self.load_from(cold, &view).await;
+            // If the segment was compacted meanwhile, what was read may be of either file.
+            let now = self.segment_of(cold.offset);
+            if now.is_none_or(|now| now.name == view.name) {
+                return loaded;
+            }
+        }
+    }
+
+    async fn load_from(&self, cold: &Cold, view: &SegmentView) -> Result<Loaded, StorageError> {
+        let entry = self.floor(view, cold.offset).await?;
+        match self.walk(cold, view, entry).await {
             // The index may be what is wrong.
-            Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, &view, None).await,
+            Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, view, None).await,
             walked => walked,
         }
     }
 
     /// Where in the segment to begin to look, if not at its first byte.
     async fn floor(&self, view: &SegmentView, offset: i64) -> Result<Option<IndexEntry>, StorageError> {
-        let relative = u32::try_from(offset - view.base_offset).unwrap_or(u32::MAX);
+        let base_offset = view.name.base_offset;
+        let relative = u32::try_from(offset - base_offset).unwrap_or(u32::MAX);
         if view.is_sealed {
             let Self { partition } = self;
             let index = partition
@@ -227,7 +267,7 @@ impl PartitionLog {
                 .sealed_index(
                     &self.directory(),
                     partition.id,
-                    view.base_offset,
+                    view.name,
                     view.migrated,
                     &partition.shared.staging,
                 )
@@ -237,33 +277,47 @@ impl PartitionLog {
         let state = self.partition.state.borrow();
         let segment = state
             .segments
-            .index_of(view.base_offset)
+            .index_of(base_offset)
             .map(|at| &state.segments.all[at]);
         Ok(segment.and_then(|segment| index::floor(&segment.index.offsets, relative)))
     }
 
-    /// Collects whole batches from the one that holds the offset on, looking from where an index's entry says. No CRC
-    /// covers a batch's offset: that it is the one which must come here is what vouches for it.
+    /// Collects whole batches from the one that holds the offset on, or from the next one if compaction has removed that;
+    /// looking from where an index's entry says. No CRC covers a batch's offset: that it is the one which must come here is
+    /// what vouches for it, where there are no holes.
     async fn walk(
         &self,
         cold: &Cold,
         view: &SegmentView,
         entry: Option<IndexEntry>,
-    ) -> Result<Vec<Slice>, StorageError> {
+    ) -> Result<Loaded, StorageError> {
         let max_bytes = cold.max_bytes.min(COLD_READ_BYTES);
+        let is_compacted = view.name.generation > 0;
+        let nothing = Ok(Loaded::Batches(Vec::new()));
+        let base_offset = view.name.base_offset;
         let mut position = entry.map_or(0, |entry| entry.position);
         let mut chain = Chain {
-            next_offset: entry.is_none().then_some(view.base_offset),
-            last_offset: entry.map(|entry| view.base_offset + i64::from(entry.relative_offset)),
+            next_offset: entry.is_none().then_some(base_offset),
+            last_offset: entry.map(|entry| base_offset + i64::from(entry.relative_offset)),
+            has_holes: is_compacted,
         };
         let mut wanted = max_bytes + INDEX_SLACK_BYTES;
         loop {
+            if position >= view.migrated {
+                return match self.segment_after(view).filter(|_| is_compacted) {
+                    Some(next) => Ok(Loaded::Hole(next)),
+                    None => Err(self.corrupt(view, position, "the batch that holds an offset is not there")),
+                };
+            }
             let Some(window) = self.window(view, position, wanted, cold.waits).await? else {
-                return Ok(Vec::new());
+                return nothing;
             };
             let bytes = &window.buffer[window.bytes.clone()];
             let mut at = 0;
             let mut found: Option<std::ops::Range<usize>> = None;
+            // What ends the look at this window: a batch that is not to be read, or one that the window does not hold.
+            let mut is_over = false;
+            let mut longer = 0;
             while let Some(header) = bytes
                 .get(at..)
                 .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>())
@@ -274,58 +328,58 @@ impl PartitionLog {
                 if !chain.goes_on_with(&header) {
                     return Err(self.corrupt(view, here, "another batch begins here than should"));
                 }
-                if header.next_offset() > cold.up_to_offset {
+                let is_before = header.next_offset() <= cold.offset;
+                if !is_before && header.next_offset() > cold.up_to_offset {
+                    is_over = true;
                     break;
                 }
-                if header.next_offset() <= cold.offset {
-                    at += length;
-                    chain = Chain::after(&header);
-                    continue;
-                }
-                if found.is_none() && header.base_offset > cold.offset {
+                if !is_before && !is_compacted && found.is_none() && header.base_offset > cold.offset {
                     return Err(self.corrupt(view, here, "the batch that holds an offset is not there"));
                 }
                 let collected = found.as_ref().map_or(0, ExactSizeIterator::len);
                 let may_be_larger = found.is_none() && cold.at_least_one;
-                if collected + length > max_bytes && !may_be_larger {
+                if !is_before && collected + length > max_bytes && !may_be_larger {
+                    is_over = true;
                     break;
                 }
-                let Some(batch) = bytes.get(at..at + length) else {
-                    break;
-                };
-                if !RecordBatch::parse(batch).is_ok_and(|(batch, _)| batch.verify_crc().is_ok()) {
-                    return Err(self.corrupt(view, here, "a batch's CRC does not match its bytes"));
+                // Where offsets may be missing, only the CRC tells that a batch which is passed over is as long as it says.
+                if !is_before || is_compacted {
+                    let Some(batch) = bytes.get(at..at + length) else {
+                        longer = length;
+                        break;
+                    };
+                    if !RecordBatch::parse(batch).is_ok_and(|(batch, _)| batch.verify_crc().is_ok()) {
+                        return Err(self.corrupt(view, here, "a batch's CRC does not match its bytes"));
+                    }
                 }
-                found = Some(found.map_or(at, |found| found.start)..at + length);
+                if !is_before {
+                    found = Some(found.map_or(at, |found| found.start)..at + length);
+                }
+                chain = chain.after(&header);
                 at += length;
-                chain = Chain::after(&header);
             }
             if let Some(found) = found {
                 let start = window.bytes.start;
-                return Ok(vec![window.buffer.freeze(start + found.start..start + found.end)]);
+                let batches = window.buffer.freeze(start + found.start..start + found.end);
+                return Ok(Loaded::Batches(vec![batches]));
+            }
+            if is_over {
+                return nothing;
             }
             // Nothing collected: the batch is further on, or larger than the window.
-            let next = position + at as u32;
-            if next >= view.migrated {
-                return Err(self.corrupt(view, next, "the batch that holds an offset is not there"));
+            if at == 0 && longer == 0 {
+                return Err(self.corrupt(view, position, "it ends within a batch"));
             }
-            let header = bytes
-                .get(at..)
-                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>());
-            let Some(header) = header.map(BatchHeader::decode) else {
-                if at == 0 {
-                    return Err(self.corrupt(view, next, "it ends within a batch"));
-                }
-                position = next;
-                continue;
-            };
-            let length = self.batch_bytes(view, &header, next)?;
-            if header.next_offset() > cold.up_to_offset || (length > max_bytes && !cold.at_least_one) {
-                return Ok(Vec::new());
-            }
-            position = next;
-            wanted = wanted.max(length);
+            position += at as u32;
+            wanted = wanted.max(longer);
         }
+    }
+
+    /// Where the segment after this one begins.
+    fn segment_after(&self, view: &SegmentView) -> Option<i64> {
+        let state = self.partition.state.borrow();
+        let at = state.segments.index_of(view.name.base_offset)?;
+        Some(state.segments.all.get(at + 1)?.base_offset)
     }
 
     /// Shows every batch of a segment that is migrated, with its position.
@@ -370,7 +424,7 @@ impl PartitionLog {
         let left = (view.migrated - at) as usize;
         let plausible = header.magic == 2
             && (BATCH_HEADER_BYTES..=left).contains(&length)
-            && header.base_offset >= view.base_offset
+            && header.base_offset >= view.name.base_offset
             && header.last_offset_delta >= 0
             && header.base_offset < i64::MAX - i64::from(i32::MAX);
         if plausible {
@@ -417,7 +471,9 @@ impl PartitionLog {
                     buffer[at..at + bytes].copy_from_slice(&partial[..bytes]);
                 }
                 None => {
-                    let Some(newer) = self.segment_of(view.base_offset) else {
+                    let newer = self.segment_of(view.name.base_offset);
+                    // One that was compacted since is another file: the read begins anew.
+                    let Some(newer) = newer.filter(|newer| newer.name == view.name) else {
                         return Ok(None);
                     };
                     return Box::pin(self.window(&newer, from, to - from as usize, waits)).await;
@@ -428,7 +484,7 @@ impl PartitionLog {
             let directory = self.directory();
             let file = shared
                 .files
-                .log(&directory, self.partition.id, view.base_offset, false)
+                .log(&directory, self.partition.id, view.name, false)
                 .await?;
             let end = to
                 .min(on_disk)
@@ -436,7 +492,7 @@ impl PartitionLog {
                 .min(on_disk.next_multiple_of(block));
             let (result, returned) = file.read_exact_at(buffer, 0..end - start, start as u64).await;
             buffer = returned;
-            let path = log_path(&directory, view.base_offset);
+            let path = log_path(&directory, view.name.base_offset);
             let count = result.map_err(StorageError::io("read", &path))?;
             if count < to.min(on_disk) - start {
                 return Err(self.corrupt(
@@ -458,9 +514,9 @@ impl PartitionLog {
         let state = self.partition.state.borrow();
         let segment = state
             .segments
-            .index_of(view.base_offset)
+            .index_of(view.name.base_offset)
             .map(|at| &state.segments.all[at])?;
-        let same = segment.base_offset == view.base_offset
+        let same = segment.base_offset == view.name.base_offset
             && segment.on_disk(self.partition.shared.block_bytes) == view.on_disk
             && !segment.is_sealed
             && segment.migrated >= view.migrated;
@@ -471,7 +527,7 @@ impl PartitionLog {
         let state = self.partition.state.borrow();
         let segment = &state.segments.all[state.segments.index_of(offset)?];
         Some(SegmentView {
-            base_offset: segment.base_offset,
+            name: segment.name(),
             migrated: segment.migrated,
             on_disk: segment.on_disk(self.partition.shared.block_bytes),
             is_sealed: segment.is_sealed,
@@ -479,7 +535,7 @@ impl PartitionLog {
     }
 
     fn corrupt(&self, view: &SegmentView, at: u32, what: &str) -> StorageError {
-        let path = log_path(&self.directory(), view.base_offset);
+        let path = log_path(&self.directory(), view.name.base_offset);
         StorageError::corrupt(&path, u64::from(at), what)
     }
 }

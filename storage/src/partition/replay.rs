@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use ring::local::Signal;
+use ring::local::{Semaphore, Signal};
 use wire::{BatchHeader, RecordBatch};
 
 use super::direct::Direct;
@@ -52,6 +52,7 @@ impl PartitionLog {
                 is_sealed: segment.is_sealed,
                 index_entries: segment.index_entries,
                 time_entries: segment.time_entries,
+                generation: segment.generation,
                 index: SegmentIndex {
                     max_timestamp_ms: segment.max_timestamp_ms,
                     max_timestamp_offset: segment.max_timestamp_offset,
@@ -84,6 +85,9 @@ impl PartitionLog {
                 next_offset: saved.next_offset,
                 partial: saved.partial,
             },
+            cleaned_to: saved.cleaned_to,
+            replacing: Vec::new(),
+            replaced: 0,
         };
         let producers = state.producers.len();
         let partition = Rc::new_cyclic(|partition| Partition {
@@ -100,6 +104,7 @@ impl PartitionLog {
             high_watermark: Cell::new(saved.next_offset),
             moved: Signal::new(),
             is_dropped: Cell::new(false),
+            cleaning: Semaphore::new(1),
             state: RefCell::new(state),
         });
         partition.producers.set(producers);
@@ -216,7 +221,9 @@ impl PartitionLog {
         let partition = &self.partition;
         let state = partition.state.borrow();
         let next_offset = state.migrated.next_offset;
-        let migrated = state.segments.all.iter().filter(|segment| segment.migrated > 0);
+        let segments = state.segments.all.iter();
+        // Of a compacted one nothing may be left, and it is there all the same.
+        let migrated = segments.filter(|segment| segment.migrated > 0 || segment.is_sealed);
         let starts = state.leader_epochs.starts.iter().copied();
         PartitionCheckpoint {
             id: partition.id,
@@ -237,6 +244,7 @@ impl PartitionLog {
                     first_timestamp_ms: segment.times.first_timestamp_ms,
                     begun_ms: segment.times.begun_ms,
                     appended_ms: segment.times.appended_ms,
+                    generation: segment.generation,
                 })
                 .collect(),
             partial: state.migrated.partial.clone(),
@@ -244,6 +252,7 @@ impl PartitionLog {
                 starts: starts.filter(|(_, start)| *start < next_offset).collect(),
             },
             producers: state.producers.save(next_offset),
+            cleaned_to: state.cleaned_to,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{PartitionLog, State};
 use crate::error::StorageError;
 use crate::index;
 use crate::opening::{OpenError, Opened, OpeningBudget, Turn};
-use crate::segment::Segment;
+use crate::segment::{Segment, SegmentName};
 
 /// Looked at in one step, in bytes.
 const STEP_BYTES: usize = 256 << 10;
@@ -34,8 +34,8 @@ enum Look {
 
 /// A part of the log that is looked through at a time: what is migrated of a segment, or a batch that is not.
 struct Stretch {
-    /// Of its segment.
-    base_offset: i64,
+    /// Its segment's.
+    name: SegmentName,
     /// Where to begin to look, as far as it is known without a file.
     begin: i64,
     /// The offset after its last.
@@ -92,7 +92,9 @@ impl PartitionLog {
                 return Ok(None);
             }
             let max_bytes = if turn.is_some() { 1 } else { STEP_BYTES };
-            let Ok(extent) = self.read(offset, max_bytes, true, offsets.end) else {
+            // Of a compacted segment the last offsets may be gone: what comes next is the end then.
+            let replaced = self.partition.state.borrow().replaced;
+            let Ok(extent) = self.read(offset, max_bytes, true, self.high_watermark()) else {
                 return Ok(None);
             };
             let slices = self.load(extent).await?;
@@ -100,6 +102,9 @@ impl PartitionLog {
             let mut needs_turn = false;
             for batch in slices.iter().flat_map(|slice| record_batch::batches(slice)) {
                 let Ok(batch) = batch else { break };
+                if batch.header().base_offset >= offsets.end {
+                    return Ok(None);
+                }
                 let look = visit(&batch, offset, turn.as_ref()).await;
                 if let Look::NeedsTurn = look {
                     needs_turn = true;
@@ -117,6 +122,8 @@ impl PartitionLog {
             turn = None;
             if needs_turn {
                 turn = Some(self.partition.shared.turns.next().await);
+            } else if next == offset && self.partition.state.borrow().replaced != replaced {
+                // What was there has newer records, beyond what was the end, and is gone.
             } else if next == offset && self.log_start_offset() <= offset {
                 return Err(StorageError::OutOfMemory {
                     bytes: STEP_BYTES,
@@ -134,6 +141,17 @@ impl PartitionLog {
     /// # Errors
     /// If a segment cannot be read.
     pub async fn max_timestamp_offset(&self, budget: &OpeningBudget) -> Result<Option<Found>, StorageError> {
+        loop {
+            let replaced = self.partition.state.borrow().replaced;
+            let found = self.find_max_timestamp(budget).await?;
+            // A segment that was compacted meanwhile may have the record no more.
+            if self.partition.state.borrow().replaced == replaced {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn find_max_timestamp(&self, budget: &OpeningBudget) -> Result<Option<Found>, StorageError> {
         let start = self.log_start_offset();
         let Some(largest) = self.largest_timestamp(start) else {
             return Ok(None);
@@ -158,7 +176,9 @@ impl PartitionLog {
                 };
                 return first_record(batch, from, turn, budget, look_on).await;
             }
-            look(header.max_timestamp_ms);
+            if header.record_count > 0 {
+                look(header.max_timestamp_ms);
+            }
             Look::Passed
         });
         walked.await?;
@@ -223,7 +243,7 @@ impl PartitionLog {
         if let Some((segment, end)) = part {
             let known = index::first_possible(&segment.index.times, timestamp_ms);
             return Some(Stretch {
-                base_offset: segment.base_offset,
+                name: segment.name(),
                 begin: segment.base_offset + i64::from(known),
                 end,
                 sealed_bytes: segment.is_sealed.then_some(segment.migrated),
@@ -232,7 +252,7 @@ impl PartitionLog {
         let mut pieces = unmigrated_pieces(&state, from, self.high_watermark());
         let piece = pieces.find(|piece| piece.max_timestamp_ms >= timestamp_ms)?;
         Some(Stretch {
-            base_offset: piece.segment_base,
+            name: SegmentName::first(piece.segment_base),
             begin: piece.base_offset,
             end: piece.next_offset,
             sealed_bytes: None,
@@ -245,12 +265,12 @@ impl PartitionLog {
             return Ok(stretch.begin);
         };
         let shared = &self.partition.shared;
-        let (directory, id, base_offset) = (self.directory(), self.partition.id, stretch.base_offset);
+        let (directory, id, name) = (self.directory(), self.partition.id, stretch.name);
         let index = shared
             .files
-            .sealed_index(&directory, id, base_offset, bytes, &shared.staging);
+            .sealed_index(&directory, id, name, bytes, &shared.staging);
         let known = index::first_possible(&index.await?.times, timestamp_ms);
-        Ok(base_offset + i64::from(known))
+        Ok(name.base_offset + i64::from(known))
     }
 
     /// The largest timestamp from `from` on, and an offset in the first batch that has it. It may be of a batch before
@@ -308,6 +328,12 @@ async fn first_record(
 ) -> Look {
     let header = batch.header();
     let epoch = header.partition_leader_epoch;
+    // Compaction leaves holes, and batches without records.
+    if header.record_count == 0 {
+        return Look::Passed;
+    }
+    let has_all = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
+    let is_log_append_time = header.attributes.is_log_append_time();
     let whole = |is_it: &mut dyn FnMut(i64) -> bool| {
         if is_it(header.max_timestamp_ms) {
             Look::Found((header.base_offset.max(from), header.max_timestamp_ms, epoch))
@@ -315,10 +341,7 @@ async fn first_record(
             Look::Passed
         }
     };
-    if header.attributes.is_log_append_time()
-        || header.attributes.compression().is_none()
-        || budget.is_spent()
-    {
+    if (is_log_append_time && has_all) || header.attributes.compression().is_none() || budget.is_spent() {
         return whole(&mut is_it);
     }
     let left = budget.left();
@@ -336,7 +359,11 @@ async fn first_record(
             return ControlFlow::Break(whole(&mut is_it));
         };
         let offset = header.base_offset.saturating_add(i64::from(record.offset_delta));
-        let time_ms = header.base_timestamp_ms.saturating_add(record.timestamp_delta_ms);
+        let time_ms = if is_log_append_time {
+            header.max_timestamp_ms
+        } else {
+            header.base_timestamp_ms.saturating_add(record.timestamp_delta_ms)
+        };
         if offset >= from && is_it(time_ms) {
             return ControlFlow::Break(Look::Found((offset, time_ms, epoch)));
         }

@@ -14,14 +14,11 @@ use super::{Partition, PartitionLog, State};
 use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
 use crate::error::{AppendError, DeleteRecordsError, ReadError, StorageError};
-use crate::files::log_path;
+use crate::files::{EXTENSIONS, aside_path, final_path};
 use crate::journal::record::{Entry, Kind};
 use crate::retention::{KeptSegment, Retention};
-use crate::segment::Segment;
+use crate::segment::{Segment, SegmentName};
 use crate::steady_clock::Correction;
-
-/// The files of a segment.
-pub(crate) const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
 
 impl PartitionLog {
     /// Deletes all records before `offset`. They cannot be read any more, durably, when this returns; their disk space
@@ -181,25 +178,29 @@ impl PartitionLog {
     pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>) {
         let shared = &self.partition.shared;
         for segment in taken {
-            self.remove_files(segment.base_offset).await;
+            self.remove_files(segment.name()).await;
             shared.removed_segments.add(1);
             shared.removed_bytes.add(u64::from(segment.appended));
         }
     }
 
     /// Removes a segment's files. What cannot be removed is found by the next start.
-    async fn remove_files(&self, base_offset: i64) {
+    async fn remove_files(&self, name: SegmentName) {
         let Partition { shared, id, .. } = &*self.partition;
         // Or one that is being made ready would come back.
         let _no_preparing = self.pause_preparing().await;
-        shared.files.forget_segment(*id, base_offset);
-        let path = log_path(&self.directory(), base_offset);
+        shared.files.forget_segment(*id, name);
+        let directory = self.directory();
         for extension in EXTENSIONS {
-            let _ = directory::remove_file(&path.with_extension(extension)).await;
+            let _ = directory::remove_file(&final_path(&directory, name.base_offset, extension)).await;
+            if name.generation > 0 {
+                let _ = directory::remove_file(&aside_path(&directory, name, extension)).await;
+            }
         }
     }
 
-    /// Removes files of segments before the first, which an earlier life did not come to.
+    /// Removes files of segments before the first, which an earlier life did not come to. A compacted one that is not at its
+    /// place may be what the other checkpoint means: that has to wait.
     pub(crate) async fn remove_leftovers(&self) -> Result<(), StorageError> {
         let first = {
             let state = self.partition.state.borrow();
@@ -216,16 +217,16 @@ impl PartitionLog {
         let names = directory::list(&directory)
             .await
             .map_err(StorageError::io("list", &directory))?;
-        let base_offsets = names.iter().filter_map(|entry| {
+        let left = names.iter().filter_map(|entry| {
             let (stem, extension) = entry.name.split_once('.')?;
             let base_offset = stem
                 .parse::<i64>()
                 .ok()
                 .filter(|_| EXTENSIONS.contains(&extension))?;
-            (base_offset < first).then_some(base_offset)
+            (base_offset < first).then_some(SegmentName::first(base_offset))
         });
-        for base_offset in base_offsets {
-            self.remove_files(base_offset).await;
+        for name in left {
+            self.remove_files(name).await;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ macro_rules! topic_configs {
 
 topic_configs! {
     "cleanup.policy", List(&["compact", "delete"]), used, "log.cleanup.policy", "delete",
-        "What becomes of old records: delete, compact, or both. Compaction is not there yet: what it would remove stays.";
+        "What becomes of old records: delete, compact, or both.";
     "compression.gzip.level", GZIP_LEVELS, kept, "compression.gzip.level", "-1",
         "How hard gzip tries, when the broker compresses.";
     "compression.lz4.level", Integer(1..=17), kept, "compression.lz4.level", "9",
@@ -61,7 +61,7 @@ topic_configs! {
         "How batches are compressed; producer: as they came.";
     "compression.zstd.level", Integer(-131_072..=22), kept, "compression.zstd.level", "3",
         "How hard zstd tries, when the broker compresses.";
-    "delete.retention.ms", LONG_FROM_0, kept, "log.cleaner.delete.retention.ms", "86400000",
+    "delete.retention.ms", LONG_FROM_0, used, "log.cleaner.delete.retention.ms", "86400000",
         "How long a compacted log keeps the marks of deletions, in milliseconds.";
     "errors.deadletterqueue.group.enable", Boolean, kept, none, "false",
         "Whether share groups may put records here that nobody could handle.";
@@ -81,7 +81,7 @@ topic_configs! {
         "Bytes of a tiered log that stay on the host.";
     "local.retention.ms", Long(-2..=i64::MAX), kept, "log.local.retention.ms", "-2",
         "How long records of a tiered log stay on the host, in milliseconds.";
-    "max.compaction.lag.ms", LONG_FROM_1, kept, "log.cleaner.max.compaction.lag.ms", "9223372036854775807",
+    "max.compaction.lag.ms", LONG_FROM_1, used, "log.cleaner.max.compaction.lag.ms", "9223372036854775807",
         "The longest that a record stays out of compaction, in milliseconds.";
     "max.decompressed.message.bytes", INT_FROM_1, kept, "max.decompressed.message.bytes", "2147483639",
         "The largest that a compressed batch may unpack to, in bytes.";
@@ -93,9 +93,9 @@ topic_configs! {
         "How far a record's timestamp may be in the past, in milliseconds.";
     "message.timestamp.type", OneOf(&["CreateTime", "LogAppendTime"]), used, "log.message.timestamp.type", "CreateTime",
         "Whether records keep their producer's timestamps or get the broker's.";
-    "min.cleanable.dirty.ratio", Fraction, kept, "log.cleaner.min.cleanable.ratio", "0.5",
-        "The part of a log that is not compacted yet, from which on it is.";
-    "min.compaction.lag.ms", LONG_FROM_0, kept, "log.cleaner.min.compaction.lag.ms", "0",
+    "min.cleanable.dirty.ratio", Fraction, used, "log.cleaner.min.cleanable.ratio", "0.5",
+        "The part of a log that is not compacted yet, above which it is.";
+    "min.compaction.lag.ms", LONG_FROM_0, used, "log.cleaner.min.compaction.lag.ms", "0",
         "The shortest that a record stays out of compaction, in milliseconds.";
     "min.insync.replicas", Integer(1..=1), kept, "min.insync.replicas", "1",
         "Replicas that must have a record before it is acknowledged with acks=all.";

@@ -1,7 +1,7 @@
 //! Bounding the log: what is known is written once more, and the log before it is deleted.
 //!
-//! Owns when. Until logs are compacted this keeps a partition of `__consumer_offsets` as long as what it holds, and not
-//! as long as its history.
+//! Owns when. This keeps a partition of `__consumer_offsets` as long as what it holds, and not as long as its history:
+//! compaction would leave the active segment alone, and a start reads all of it.
 
 use std::rc::Rc;
 use std::time::Duration;
