@@ -409,6 +409,7 @@ impl Recovery<'_> {
             if self.specs.contains_key(&log.id()) {
                 let start = self.starts.get(&log.id()).copied().unwrap_or(i64::MIN);
                 log.check_files(start).await?;
+                log.load_active_index(start).await?;
             }
         }
         Ok(())

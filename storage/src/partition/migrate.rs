@@ -370,12 +370,18 @@ impl PartitionLog {
     pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
         self.check_files(i64::MIN).await?;
         self.cut_reserved().await?;
+        self.load_active_index(i64::MIN).await
+    }
+
+    /// Loads the active segment's index, unless it holds only records before `start`. What is migrated before that is
+    /// not known to continue an index: the last time would be in it twice.
+    pub(crate) async fn load_active_index(&self, start: i64) -> Result<(), StorageError> {
         let active = {
             let state = self.partition.state.borrow();
             let mut on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
             let newest = on_disk.next_back();
             newest
-                .filter(|newest| !newest.is_sealed)
+                .filter(|newest| !newest.is_sealed && state.migrated.next_offset > start)
                 .map(|newest| newest.base_offset)
         };
         match active {
