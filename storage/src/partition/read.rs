@@ -324,10 +324,13 @@ impl PartitionLog {
             {
                 let header = BatchHeader::decode(header);
                 let here = position + at as u32;
-                let length = self.batch_bytes(view, &header, here)?;
-                if !chain.goes_on_with(&header) {
-                    return Err(self.corrupt(view, here, "another batch begins here than should"));
-                }
+                let length = match self.batch_bytes(view, &header, here) {
+                    Ok(length) if chain.goes_on_with(&header) => length,
+                    // What comes before it can be read.
+                    _ if found.is_some() => break,
+                    Ok(_) => return Err(self.corrupt(view, here, "another batch begins here than should")),
+                    Err(error) => return Err(error),
+                };
                 let is_before = header.next_offset() <= cold.offset;
                 if !is_before && header.next_offset() > cold.up_to_offset {
                     is_over = true;
@@ -348,8 +351,13 @@ impl PartitionLog {
                         longer = length;
                         break;
                     };
-                    if !RecordBatch::parse(batch).is_ok_and(|(batch, _)| batch.verify_crc().is_ok()) {
-                        return Err(self.corrupt(view, here, "a batch's CRC does not match its bytes"));
+                    // Who wrote it matters only to whoever gets it.
+                    let wrong = damage(batch).or_else(|| self.wrong_epoch(&header).filter(|_| !is_before));
+                    if let Some(what) = wrong {
+                        if found.is_some() {
+                            break;
+                        }
+                        return Err(self.corrupt(view, here, what));
                     }
                 }
                 if !is_before {
@@ -380,6 +388,13 @@ impl PartitionLog {
         let state = self.partition.state.borrow();
         let at = state.segments.index_of(view.name.base_offset)?;
         Some(state.segments.all.get(at + 1)?.base_offset)
+    }
+
+    /// What is wrong with a batch's leader epoch, which no CRC covers, if something is.
+    fn wrong_epoch(&self, header: &BatchHeader) -> Option<&'static str> {
+        let epoch = self.epoch_of(header.base_offset);
+        let is_of_it = epoch < 0 || epoch == header.partition_leader_epoch;
+        (!is_of_it).then_some("a batch has another leader epoch than had written it")
     }
 
     /// Shows every batch of a segment that is migrated, with its position.
@@ -537,5 +552,16 @@ impl PartitionLog {
     fn corrupt(&self, view: &SegmentView, at: u32, what: &str) -> StorageError {
         let path = log_path(&self.directory(), view.name.base_offset);
         StorageError::corrupt(&path, u64::from(at), what)
+    }
+}
+
+/// What is wrong with a batch's bytes, if something is.
+fn damage(batch: &[u8]) -> Option<&'static str> {
+    match RecordBatch::parse(batch) {
+        Err(_) => Some("there is no batch where one was written"),
+        Ok((batch, _)) => {
+            let is_whole = batch.verify_crc().is_ok();
+            (!is_whole).then_some("a batch's CRC does not match its bytes")
+        }
     }
 }
