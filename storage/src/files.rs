@@ -14,14 +14,14 @@ use ring::file::{Durability, File, OpenOptions};
 use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::index::{self, IndexEntry, TimeEntry};
-use crate::segment::{SegmentName, aside_name, file_stem};
+use crate::segment::{Segment, SegmentName, aside_name, file_stem};
 
 /// Files that a shard holds open: far below the usual limit of 1,024 descriptors for 2 shards with their clients.
 const FILES_MAX: usize = 128;
 /// Indexes of sealed segments in memory: of 1 GiB each they are 3 MiB.
 const INDEXES_MAX: usize = 16;
 /// The largest index file that is believed, in bytes: a segment of 4 GiB with an entry each 4 KiB has 12 MiB.
-const INDEX_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// The files of a segment: their extensions.
 pub(crate) const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
@@ -151,6 +151,36 @@ pub(crate) fn final_path(directory: &Path, base_offset: i64, extension: &str) ->
 /// Where one of a compacted segment's files is before that.
 pub(crate) fn aside_path(directory: &Path, name: SegmentName, extension: &str) -> PathBuf {
     directory.join(aside_name(name, extension))
+}
+
+/// The files of a segment, where they are now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SegmentFiles<'a> {
+    /// Of the partition.
+    pub(crate) directory: &'a Path,
+    pub(crate) name: SegmentName,
+    /// It was compacted, and they are not at their place yet.
+    pub(crate) is_aside: bool,
+}
+
+impl<'a> SegmentFiles<'a> {
+    /// Those of a segment that is known, in its partition's directory.
+    pub(crate) fn of(segment: &Segment, directory: &'a Path) -> SegmentFiles<'a> {
+        SegmentFiles {
+            directory,
+            name: segment.name(),
+            is_aside: segment.is_aside,
+        }
+    }
+
+    /// One of them.
+    pub(crate) fn path(&self, extension: &str) -> PathBuf {
+        if self.is_aside {
+            aside_path(self.directory, self.name, extension)
+        } else {
+            final_path(self.directory, self.name.base_offset, extension)
+        }
+    }
 }
 
 /// An index file; empty if it cannot be read, because everything is found without it, only later.

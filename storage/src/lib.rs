@@ -30,6 +30,7 @@ mod phase;
 mod producer_state;
 mod recovery;
 mod retention;
+mod scrubber;
 mod segment;
 mod shard_log;
 mod shortage;
@@ -47,4 +48,5 @@ pub use partition::{
     Appended, CompactionConfig, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
 };
 pub use recovery::{RecoveryReport, log_memory_bytes_min};
+pub use scrubber::{ScrubFinding, ScrubOptions, ScrubStatistics};
 pub use shard_log::{ShardLog, ShardOptions, ShardStatistics};

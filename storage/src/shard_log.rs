@@ -27,6 +27,7 @@ use crate::journal::record::{Entry, Kind};
 use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
 use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
+use crate::scrubber::{ScrubFinding, ScrubOptions, ScrubStatistics, Scrubber};
 
 /// How a shard's log is opened.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct ShardOptions {
     pub file_delete_delay: Duration,
     /// `log.retention.check.interval.ms`: how often it is looked for segments that need not be kept.
     pub retention_check_interval: Duration,
+    /// How sealed segments are read again.
+    pub scrub: ScrubOptions,
 }
 
 /// What a shard's log has done since it was opened, and how full it is.
@@ -75,6 +78,8 @@ pub struct ShardStatistics {
     pub removed_segments: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Of segments that are read again.
+    pub scrub: ScrubStatistics,
     /// By how much the wall clock is ahead of what the age of records goes by, in milliseconds: 0 while it is believed.
     pub wall_clock_ahead_ms: i64,
     /// What compaction has done.
@@ -105,6 +110,7 @@ struct Inner {
     migration: Migration,
     housekeeping: Housekeeping,
     compaction: Compaction,
+    scrubber: Scrubber,
     file_delete_delay: Cell<Duration>,
 }
 
@@ -182,6 +188,12 @@ impl ShardLog {
         let log = ShardLog {
             inner: Rc::new(Inner {
                 housekeeping: Housekeeping::new(shared.clone(), partitions.clone()),
+                scrubber: Scrubber::new(
+                    shared.clone(),
+                    committer.clone(),
+                    migration.clone(),
+                    partitions.clone(),
+                ),
                 shared,
                 committer,
                 partitions,
@@ -210,6 +222,7 @@ impl ShardLog {
         }
         // Only now does every partition have its topic's settings.
         log.inner.housekeeping.start(options.retention_check_interval);
+        log.inner.scrubber.start(options.scrub);
         Ok((log, report))
     }
 
@@ -365,6 +378,7 @@ impl ShardLog {
             partitions,
             migration,
             compaction,
+            scrubber,
             ..
         } = &*self.inner;
         let (records, journal_bytes) = committer.written();
@@ -383,6 +397,7 @@ impl ShardLog {
             producers_max,
             removed_segments: shared.removed_segments.get(),
             removed_bytes: shared.removed_bytes.get(),
+            scrub: scrubber.statistics(),
             wall_clock_ahead_ms: shared.clock.wall_clock_ahead_ms(),
             compaction: compaction.statistics(),
             memory: [
@@ -398,6 +413,12 @@ impl ShardLog {
     /// its time for an hour. Meanwhile records grow old as if it had not. By how many milliseconds it has, either way.
     pub async fn wall_clock_turn(&self, has_jumped: bool) -> i64 {
         self.inner.shared.clock.turn(has_jumped).await
+    }
+
+    /// Waits until the scrubber has found something wrong in a segment, and says what: each place once in a life of the
+    /// log. One task may ask.
+    pub async fn next_finding(&self) -> ScrubFinding {
+        self.inner.scrubber.next_finding().await
     }
 
     /// Why the log takes nothing any more, if it does not. A log that was stopped has not failed.
@@ -431,9 +452,11 @@ impl ShardLog {
             migration,
             housekeeping,
             compaction,
+            scrubber,
             ..
         } = &*self.inner;
         housekeeping.stop();
+        scrubber.stop();
         compaction.stop().await;
         committer.stop().await?;
         migration.finish().await

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ring::simulator::{Simulator, for_each_seed};
 use storage::{
-    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ShardLog,
-    ShardOptions, ShardStatistics, TopicPartition,
+    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions,
+    ShardLog, ShardOptions, ShardStatistics, TopicPartition,
 };
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -63,6 +63,7 @@ async fn open(life: i32) -> (ShardLog, Vec<PartitionLog>) {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (log, _) = ShardLog::open(options, specs.clone(), |_| false).await.unwrap();
     let logs = specs.iter().map(|spec| log.partition(spec.id).unwrap()).collect();

@@ -9,7 +9,7 @@ use ring::simulator::Simulator;
 use ring::timer::timeout;
 use storage::{
     AppendError, Appended, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec,
-    ShardLog, ShardOptions, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, TopicPartition,
 };
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -49,6 +49,7 @@ async fn open() -> ShardLog {
         direct_bytes_min: usize::MAX,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     ShardLog::open(options, Vec::new(), |_| false).await.unwrap().0
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ring::simulator::Simulator;
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
-    ShardLog, ShardOptions, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, TopicPartition,
 };
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -55,6 +55,7 @@ async fn open(partitions: i32) -> ShardLog {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     ShardLog::open(options, specs, |_| false).await.unwrap().0
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use ring::executor::{Class, spawn};
 use ring::simulator::{HostId, Simulator};
 use storage::{
-    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionSpec, ShardLog, ShardOptions,
-    StorageError, TopicPartition,
+    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionSpec, ScrubOptions, ShardLog,
+    ShardOptions, StorageError, TopicPartition,
 };
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -57,6 +57,7 @@ async fn open() -> Result<ShardLog, StorageError> {
         direct_bytes_min: usize::MAX,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     Ok(ShardLog::open(options, specs, |_| false).await?.0)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ring::simulator::{DiskOperation, Injection, Simulator};
 use storage::{
-    DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ShardLog, ShardOptions,
-    StorageError, TopicPartition,
+    DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions, ShardLog,
+    ShardOptions, StorageError, TopicPartition,
 };
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -45,6 +45,7 @@ async fn open() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError> 
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (log, _) = ShardLog::open(options, specs, |_| false).await?;
     let partition = log.partition(ID).unwrap();

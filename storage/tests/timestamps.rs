@@ -9,7 +9,7 @@ use ring::executor::{Class, spawn, yield_now};
 use ring::simulator::Simulator;
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, OpeningBudget, PartitionConfig, PartitionLog, PartitionSpec,
-    ShardLog, ShardOptions, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, TopicPartition,
 };
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -51,6 +51,7 @@ async fn open() -> (ShardLog, PartitionLog) {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     let log = shard.partition(ID).expect("it is there");

@@ -326,6 +326,46 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_scrubbed_bytes_total",
+            Kind::Counter,
+            "Bytes of closed segments and their indexes that were read again, to look for rot.",
+        ),
+        |shard| shard.log.scrub.bytes,
+    ),
+    (
+        family(
+            "millstream_scrub_rounds_total",
+            Kind::Counter,
+            "Rounds over all closed segments that came to their end.",
+        ),
+        |shard| shard.log.scrub.rounds,
+    ),
+    (
+        family(
+            "millstream_scrub_last_round_timestamp_seconds",
+            Kind::Gauge,
+            "When the last of these rounds came to its end, in seconds since 1970; 0 if none did since the start.",
+        ),
+        |shard| shard.log.scrub.last_round_ms.unsigned_abs() / 1_000,
+    ),
+    (
+        family(
+            "millstream_damaged_segments",
+            Kind::Gauge,
+            "Closed segments that the scrubber has found damaged, and that are still there: records in them cannot be read.",
+        ),
+        |shard| shard.log.scrub.damaged_segments,
+    ),
+    (
+        family(
+            "millstream_damaged_indexes",
+            Kind::Gauge,
+            "The same of segments whose indexes are damaged: nothing is lost by that.",
+        ),
+        |shard| shard.log.scrub.damaged_indexes,
+    ),
+    (
+        family(
             "millstream_wall_clock_ahead_seconds",
             Kind::Gauge,
             "By how much the wall clock is ahead of the time that retention.ms goes by: 0 unless it has jumped, or the broker has started, within the last hour.",

@@ -1,8 +1,9 @@
 //! What the settings of a broker say of its logs where Kafka has several for the same thing.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use storage::{CleanerConfig, CompactionConfig};
+use storage::{CleanerConfig, CompactionConfig, ScrubOptions};
 
 use crate::config::Settings;
 use crate::config::table::{self, Setting};
@@ -68,6 +69,16 @@ impl Settings {
     fn number(&self, setting: &'static Setting) -> f64 {
         let number = self.text(setting).parse();
         number.expect("a number was checked when it was taken")
+    }
+
+    /// `scrub.max.bytes.per.second` and `scrub.interval.ms`.
+    pub(crate) fn scrub(&self) -> ScrubOptions {
+        ScrubOptions {
+            bytes_per_second: NonZeroU64::new(
+                self.integer(&table::SCRUB_MAX_BYTES_PER_SECOND).unsigned_abs(),
+            ),
+            interval: Duration::from_millis(self.integer(&table::SCRUB_INTERVAL_MS).unsigned_abs()),
+        }
     }
 
     /// Whether what the settings say of logs goes together.

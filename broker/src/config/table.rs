@@ -349,6 +349,11 @@ settings! {
         "From so many bytes on, what a partition has in a group commit goes to its segment at once, not through the journal.";
     JOURNAL_BYTES: Millstream "journal.bytes", Kind::Long(8_388_608..=1_099_511_627_776), ReadOnly, "67108864",
         "The journal of each shard, in bytes, allocated at the first start.";
+    SCRUB_MAX_BYTES_PER_SECOND: Millstream "scrub.max.bytes.per.second", Kind::Long(0..=1_099_511_627_776), ReadOnly,
+        "4194304",
+        "How much of its closed segments a shard reads again in a second at most, looking for rot, in bytes. 0: nothing.";
+    SCRUB_INTERVAL_MS: Millstream "scrub.interval.ms", Kind::Long(1..=i64::MAX), ReadOnly, "86400000",
+        "From the begin of one round over all closed segments to the next, at least, in milliseconds.";
     ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, ReadOnly, "127.0.0.1:9644",
         "Where metrics and health are served: ADDRESS:PORT. Port 0 takes a free one, as port=0 does by default. Empty: nowhere.";
     METRICS_LAG_PARTITIONS_MAX: Millstream "metrics.lag.partitions.max", Kind::Integer(0..=100_000), ReadOnly, "10000",

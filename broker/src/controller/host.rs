@@ -331,6 +331,7 @@ impl Host {
                     direct_bytes_min: settings.direct_bytes_min(),
                     file_delete_delay: settings.file_delete_delay(),
                     retention_check_interval: settings.retention_check_interval(),
+                    scrub: settings.scrub(),
                 },
                 bound: bind,
                 commands: receiver,

@@ -15,7 +15,8 @@ use std::time::Duration;
 use ring::executor::{Class, Task, spawn};
 use ring::simulator::{HostId, Simulator, for_each_seed};
 use storage::{
-    DirectoryOptions, LogDirectory, PartitionConfig, PartitionSpec, ShardLog, ShardOptions, TopicPartition,
+    DirectoryOptions, LogDirectory, PartitionConfig, PartitionSpec, ScrubOptions, ShardLog, ShardOptions,
+    TopicPartition,
 };
 use wire::ErrorCode;
 
@@ -266,6 +267,7 @@ async fn open_with(
             direct_bytes_min: 64 << 10,
             file_delete_delay: Duration::ZERO,
             retention_check_interval: Duration::from_secs(300),
+            scrub: ScrubOptions::OFF,
         };
         let own: Vec<PartitionSpec> = specs
             .iter()

@@ -12,7 +12,7 @@ use ring::channel::{Answer, Sender};
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 use ring::socket::TcpListener;
-use storage::{PartitionSpec, ShardLog, TopicPartition};
+use storage::{PartitionSpec, ScrubFinding, ShardLog, TopicPartition};
 
 use crate::api::fetch_room::FetchRoom;
 use crate::config::{Settings, table};
@@ -78,6 +78,7 @@ pub async fn run(context: ShardContext) {
     .detach();
     spawn(Class::Background, report_clock(shard.log.clone(), number)).detach();
     spawn(Class::Background, report_compaction(shard.log.clone(), number)).detach();
+    spawn(Class::Background, report_findings(shard.log.clone())).detach();
 
     let mut listener = Some(listener);
     let mut serving = None;
@@ -146,6 +147,24 @@ async fn report_clock(log: ShardLog, shard: u32) {
         );
         log.wall_clock_turn(true).await;
         eprintln!("millstream: shard {shard}: records grow old by the wall clock again");
+    }
+}
+
+/// Tells the operator what is wrong in segments that nobody may have asked for since, each place once.
+async fn report_findings(log: ShardLog) {
+    loop {
+        let ScrubFinding { partition, finding } = log.next_finding().await;
+        let at = finding
+            .position
+            .map_or(String::new(), |position| format!(" at byte {position}"));
+        tracing::warn!(
+            %partition,
+            "the scrubber found {} in {}{at}: {}. Do this: {}",
+            finding.severity,
+            log.directory().join(&finding.path).display(),
+            finding.what,
+            finding.next
+        );
     }
 }
 

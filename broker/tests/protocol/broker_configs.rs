@@ -40,7 +40,7 @@ const DIFFER: [(&str, &str); 2] = [
 ];
 
 /// Settings that Kafka does not have.
-const OURS: [&str; 10] = [
+const OURS: [&str; 12] = [
     "admin.listen",
     "advertised.host",
     "host",
@@ -49,6 +49,8 @@ const OURS: [&str; 10] = [
     "memory.bytes",
     "metrics.lag.partitions.max",
     "port",
+    "scrub.interval.ms",
+    "scrub.max.bytes.per.second",
     "shard.port.base",
     "shards",
 ];

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
@@ -357,6 +358,76 @@ fn damage_that_a_read_finds_is_counted_and_said() {
 }
 
 #[test]
+fn rot_that_nobody_reads_is_counted_and_said_once_and_the_broker_goes_on() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let mut broker = Broker::start_restartable_with(&["--set", "scrub.interval.ms=50"]);
+    let topic = broker.client().create_topic(1, &[("segment.ms", "60000")]);
+    for age_ms in [3_600_000, 1_800_000, 0] {
+        let records = batch_from(now_ms() - age_ms, 0, &[&[7; 9_000]]);
+        produce(&broker, &topic, 0, &records);
+    }
+    // All of it is in three segments now; two of them are closed.
+    broker.restart("-TERM");
+    let rounds = |samples: &Samples| {
+        let of = |shard| samples.value(&format!("millstream_scrub_rounds_total{{shard=\"{shard}\"}}"));
+        of(0_u8).min(of(1))
+    };
+    let scrubbed = |broker: &Broker, more: f64| {
+        let begun = rounds(&Samples::scrape(broker));
+        loop {
+            let samples = Samples::scrape(broker);
+            if rounds(&samples) >= begun + more {
+                return samples;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let samples = scrubbed(&broker, 2.0);
+    assert_eq!(samples.sum("millstream_damaged_segments", ""), 0.0);
+    assert!(samples.sum("millstream_scrubbed_bytes_total", "") > 18_000.0);
+    let last = samples.sum("millstream_scrub_last_round_timestamp_seconds", "") / 2.0;
+    assert!((now_ms() as f64 / 1_000.0 - last).abs() < 3_600.0, "{last}");
+    let path = broker
+        .directory()
+        .join(format!("{topic}-0/00000000000000000001.log"));
+    let mut bytes = std::fs::read(&path).expect("a segment");
+    bytes[5_000] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let samples = scrubbed(&broker, 5.0);
+    for (name, expected) in [
+        ("millstream_damaged_segments", 1.0),
+        ("millstream_damaged_indexes", 0.0),
+        ("millstream_failed_reads_total", 0.0),
+        ("millstream_ready", 1.0),
+    ] {
+        assert_eq!(samples.sum(name, ""), expected, "{name}");
+    }
+    // Only what is damaged cannot be read.
+    for (offset, expected) in [
+        (0, ErrorCode::None),
+        (1, ErrorCode::KafkaStorageError),
+        (2, ErrorCode::None),
+    ] {
+        let part = fetch(&mut broker.leader(&topic, 0), &topic, Ask { offset, ..ASK });
+        assert_eq!(part.error_code, expected, "offset {offset}");
+    }
+    produce(&broker, &topic, 0, &batch(Compression::None, &[b"more"]));
+    let said = broker.stop();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("the scrubber found"))
+        .collect();
+    let place = format!("damage in {} at byte 0: ", path.display());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains(&place) && lines[0].contains("restore the file from a copy"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn buckets_add_up_to_the_count() {
     if Broker::foreign().is_some() {
         return;
@@ -405,7 +476,7 @@ fn connections_are_counted_as_they_come_and_go() {
     drop((clients, client));
     // The broker hears of it when it hears of it.
     while Samples::scrape(&broker).sum("millstream_connections", "") > 0.0 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

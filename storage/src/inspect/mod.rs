@@ -1,7 +1,7 @@
 //! Looks into a data directory for its operator: what is in its files, whether they are whole, what a start would do.
 //!
-//! Owns the judgement on files that nobody is about to use. Reads with the decoders that recovery has, and asks
-//! recovery itself what a start would do: there is no second opinion here. Memory does not grow with the log: segments
+//! Owns the judgement on files that nobody is about to use; the scrubber takes the one on sealed segments from here. Reads
+//! with the decoders that recovery has, and asks recovery itself what a start would do: there is no second opinion here. Memory does not grow with the log: segments
 //! are read in windows. Must never write, create or rename anything, and must never panic, whatever a file holds.
 
 mod check;
@@ -11,6 +11,7 @@ mod partition;
 mod segment;
 mod shard;
 mod source;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,8 @@ pub use self::dump::{Cut, DumpOptions, Fact, Go, Value, dump};
 pub use self::explain::{CopyState, Explained, ExplainedPartition, ExplainedShard, Replay, explain};
 #[cfg(fuzzing)]
 pub(crate) use self::segment::judge_anything;
+pub(crate) use self::segment::{Flaw, Judge, Part};
+pub(crate) use self::stream::BatchStream;
 use crate::error::StorageError;
 
 /// A bound on what is read into memory at a time; far more than is taken as a rule. A record of a journal, one batch
@@ -38,6 +41,6 @@ fn pool() -> Result<Pool, StorageError> {
 }
 
 /// A path as it is shown: below the data directory, without that.
-fn shown(path: &Path, directory: &Path) -> String {
+pub(crate) fn shown(path: &Path, directory: &Path) -> String {
     path.strip_prefix(directory).unwrap_or(path).display().to_string()
 }

@@ -1,24 +1,19 @@
 //! The check of one partition's files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ring::directory;
 
 use super::check::{Checking, Held, Severity};
-use super::segment::{Flaw, Judge, Part, Step};
+use super::segment::{Flaw, Judge, Part, RESTORE, Step};
 use super::source::Source;
 use crate::checkpoint::SegmentCheckpoint;
 use crate::error::StorageError;
-use crate::files::{EXTENSIONS, aside_path, final_path, read_small};
+use crate::files::{EXTENSIONS, SegmentFiles, read_small};
 use crate::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
 use crate::partition::{METADATA_FILE, directory_name, metadata_text};
-use crate::segment::{SegmentName, is_aside_name};
-
-const RESTORE: &str = "restore the file from a copy that was made while the broker was stopped; until then whoever reads \
-                       there gets an error";
-const REBUILD: &str =
-    "remove the file while the broker is stopped: everything is found without it, only later";
+use crate::segment::{SegmentName, aside_name, is_aside_name};
 
 /// Checks the partition's directory and all of its segments.
 pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<(), StorageError> {
@@ -45,15 +40,19 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
             None if !segment.is_sealed => saved.partial.clone(),
             _ => Vec::new(),
         };
-        let files = SegmentFiles::of(&path, segment);
-        let name = files.aside[0].file_name().unwrap_or_default();
-        let is_aside = segment.generation > 0 && names.iter().any(|entry| *entry.name == *name);
-        let files = if is_aside {
-            aside.extend(files.aside.iter().cloned());
-            files.aside
-        } else {
-            files.at_their_place
+        let name = SegmentName {
+            base_offset: segment.base_offset,
+            generation: segment.generation,
         };
+        let aside_log = aside_name(name, "log");
+        let files = SegmentFiles {
+            directory: &path,
+            name,
+            is_aside: name.generation > 0 && names.iter().any(|entry| entry.name == aside_log),
+        };
+        if files.is_aside {
+            aside.extend(EXTENSIONS.map(|extension| files.path(extension)));
+        }
         check_segment(checking, held, &files, segment, next_offset, partial).await?;
     }
     let first = held.segments.first().copied().unwrap_or(saved.log_start_offset);
@@ -93,25 +92,6 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
     Ok(())
 }
 
-/// The three files of a segment: log, index, time index.
-struct SegmentFiles {
-    at_their_place: [PathBuf; 3],
-    aside: [PathBuf; 3],
-}
-
-impl SegmentFiles {
-    fn of(directory: &Path, segment: &SegmentCheckpoint) -> SegmentFiles {
-        let name = SegmentName {
-            base_offset: segment.base_offset,
-            generation: segment.generation,
-        };
-        SegmentFiles {
-            at_their_place: EXTENSIONS.map(|extension| final_path(directory, name.base_offset, extension)),
-            aside: EXTENSIONS.map(|extension| aside_path(directory, name, extension)),
-        }
-    }
-}
-
 /// Whether the directory says whose it is.
 async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> Result<(), StorageError> {
     let path = path.join(METADATA_FILE);
@@ -139,13 +119,13 @@ async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> R
 async fn check_segment(
     checking: &mut Checking<'_>,
     held: &Held,
-    files: &[PathBuf; 3],
+    files: &SegmentFiles<'_>,
     segment: &SegmentCheckpoint,
     next_offset: i64,
     partial: Vec<u8>,
 ) -> Result<(), StorageError> {
     checking.summary.segments += 1;
-    let [path, index, timeindex] = files;
+    let path = &Part::Log.path(files);
     let length = u64::from(segment.length);
     let on_disk = match segment.is_sealed {
         true => length,
@@ -163,21 +143,15 @@ async fn check_segment(
     };
     let found = source.len();
     if found < on_disk || (segment.is_sealed && found != on_disk) {
-        let what = format!("it has {found} bytes, and {on_disk} were written to it");
-        checking.find(Severity::Damage, path, Some(found.min(on_disk)), what, RESTORE);
+        tell(checking, files, Flaw::length(Part::Log, found, on_disk));
     }
     if !segment.is_sealed && found == length {
         unread_end(checking, &mut source, path, on_disk, &partial).await?;
     }
-    let offsets = read_entries(checking, segment, index, segment.index_entries, INDEX_ENTRY_BYTES).await?;
-    let times = read_entries(
-        checking,
-        segment,
-        timeindex,
-        segment.time_entries,
-        TIME_ENTRY_BYTES,
-    )
-    .await?;
+    let offsets = segment.index_entries as usize * INDEX_ENTRY_BYTES;
+    let offsets = read_entries(checking, segment, files, Part::Index, offsets).await?;
+    let times = segment.time_entries as usize * TIME_ENTRY_BYTES;
+    let times = read_entries(checking, segment, files, Part::TimeIndex, times).await?;
     source.limit(on_disk, partial);
     // Only compaction takes offsets out.
     let is_dense = segment.generation == 0;
@@ -214,13 +188,10 @@ async fn check_segment(
     Ok(())
 }
 
-fn tell(checking: &mut Checking<'_>, [log, index, timeindex]: &[PathBuf; 3], flaw: Flaw) {
-    let (severity, path, next) = match flaw.part {
-        Part::Log => (Severity::Damage, log, RESTORE),
-        Part::Index => (Severity::Warning, index, REBUILD),
-        Part::TimeIndex => (Severity::Warning, timeindex, REBUILD),
-    };
-    checking.find(severity, path, Some(flaw.position), flaw.what, next);
+fn tell(checking: &mut Checking<'_>, files: &SegmentFiles<'_>, flaw: Flaw) {
+    let Flaw { part, position, what } = flaw;
+    let path = part.path(files);
+    checking.find(part.severity(), &path, Some(position), what, part.remedy());
 }
 
 /// After a clean stop the file has the bytes, too, that the broker keeps in its checkpoint: for other tools.
@@ -257,22 +228,20 @@ async fn unread_end(
 async fn read_entries(
     checking: &mut Checking<'_>,
     segment: &SegmentCheckpoint,
-    path: &Path,
-    entries: u32,
-    entry_bytes: usize,
+    files: &SegmentFiles<'_>,
+    part: Part,
+    expected: usize,
 ) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = match read_small(path, &checking.pool).await {
+    let mut bytes = match read_small(&part.path(files), &checking.pool).await {
         Ok(bytes) => bytes,
         Err(error) => {
             checking.unreadable(error)?;
             return Ok(Vec::new());
         }
     };
-    let expected = entries as usize * entry_bytes;
     if bytes.len() < expected || (segment.is_sealed && bytes.len() != expected) {
-        let what = format!("it has {} bytes, and {expected} were written to it", bytes.len());
-        let position = bytes.len().min(expected) as u64;
-        checking.find(Severity::Warning, path, Some(position), what, REBUILD);
+        let flaw = Flaw::length(part, bytes.len() as u64, expected as u64);
+        tell(checking, files, flaw);
     }
     bytes.truncate(expected);
     Ok(bytes)

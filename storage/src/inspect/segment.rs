@@ -1,12 +1,20 @@
 //! Whether a segment's batches follow each other, and its indexes lead to them. Pure.
 
+use std::path::PathBuf;
+
 use wire::BatchHeader;
 
+use super::check::Severity;
+use crate::files::SegmentFiles;
 use crate::index::{INDEX_ENTRY_BYTES, IndexEntry, TIME_ENTRY_BYTES, TimeEntry};
 use crate::leader_epochs::LeaderEpochs;
 
 /// Findings of one segment that are told one by one; more are counted.
 const FINDINGS_MAX: usize = 20;
+pub(super) const RESTORE: &str = "restore the file from a copy that was made while the broker was stopped; until then \
+                                  whoever reads there gets an error";
+const REBUILD: &str =
+    "remove the file while the broker is stopped: everything is found without it, only later";
 
 /// What is at a place where a batch should be.
 pub(super) enum Step {
@@ -34,24 +42,66 @@ impl SeenBatch {
 }
 
 /// The files of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
     Log,
     Index,
     TimeIndex,
 }
 
+impl Part {
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Part::Log => "log",
+            Part::Index => "index",
+            Part::TimeIndex => "timeindex",
+        }
+    }
+
+    /// The one of these files.
+    pub(crate) fn path(self, files: &SegmentFiles<'_>) -> PathBuf {
+        files.path(self.extension())
+    }
+
+    /// How bad it is that something in it is wrong.
+    pub(crate) fn severity(self) -> Severity {
+        match self {
+            Part::Log => Severity::Damage,
+            Part::Index | Part::TimeIndex => Severity::Warning,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Part::Log => RESTORE,
+            Part::Index | Part::TimeIndex => REBUILD,
+        }
+    }
+}
+
 /// Something wrong in one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) part: Part,
+pub(crate) struct Flaw {
+    pub(crate) part: Part,
     /// In that file, in bytes.
-    pub(super) position: u64,
-    pub(super) what: String,
+    pub(crate) position: u64,
+    pub(crate) what: String,
+}
+
+impl Flaw {
+    /// A file's length is not what it should be.
+    pub(crate) fn length(part: Part, found: u64, expected: u64) -> Flaw {
+        Flaw {
+            part,
+            position: found.min(expected),
+            what: format!("it has {found} bytes, and {expected} were written to it"),
+        }
+    }
 }
 
 /// Judges the batches of one segment, in their order.
-pub(super) struct Judge {
+pub(crate) struct Judge {
     base_offset: i64,
     /// The least that the next batch's offset may be; just that, if the segment is dense.
     next_offset: i64,
@@ -65,12 +115,15 @@ pub(super) struct Judge {
     offsets_seen: usize,
     times_seen: usize,
     max_timestamp_ms: i64,
+    /// Where the last batch ends is not known, because it is damaged; and whether that was ever so.
+    is_lost: bool,
+    has_lost: bool,
     flaws: Vec<Flaw>,
     untold: usize,
 }
 
 impl Judge {
-    pub(super) fn new(base_offset: i64, is_dense: bool, epochs: LeaderEpochs) -> Judge {
+    pub(crate) fn new(base_offset: i64, is_dense: bool, epochs: LeaderEpochs) -> Judge {
         Judge {
             base_offset,
             next_offset: base_offset,
@@ -81,13 +134,15 @@ impl Judge {
             offsets_seen: 0,
             times_seen: 0,
             max_timestamp_ms: -1,
+            is_lost: false,
+            has_lost: false,
             flaws: Vec::new(),
             untold: 0,
         }
     }
 
     /// The segment's indexes, before its first batch.
-    pub(super) fn indexes(&mut self, offsets: Vec<IndexEntry>, times: Vec<TimeEntry>) {
+    pub(crate) fn indexes(&mut self, offsets: Vec<IndexEntry>, times: Vec<TimeEntry>) {
         (self.offsets, self.times) = (offsets, times);
         self.compare_entries();
     }
@@ -113,38 +168,19 @@ impl Judge {
     /// The next batch.
     pub(super) fn batch(&mut self, seen: &SeenBatch) {
         let header = &seen.header;
-        if !seen.is_whole() {
-            let what = format!(
-                "the batch of offset {} is damaged: its CRC-32C says {:#010x}, its bytes give {:#010x}",
-                header.base_offset, header.crc, seen.computed_crc
-            );
-            self.flaw(Part::Log, seen.position, what);
-        }
-        let follows = match self.is_dense {
+        let follows = match self.is_dense && !self.is_lost {
             true => header.base_offset == self.next_offset,
             false => header.base_offset >= self.next_offset,
         };
-        if !follows {
-            let what = format!(
-                "a batch of offset {} where offset {} should follow",
-                header.base_offset, self.next_offset
-            );
+        if let Some(what) = self.wrong_with(seen, follows) {
             self.flaw(Part::Log, seen.position, what);
         }
-        if header.last_offset_delta < 0 || header.record_count < 0 {
-            let what = format!(
-                "the batch of offset {} counts {} records up to {} behind its first",
-                header.base_offset, header.record_count, header.last_offset_delta
-            );
-            self.flaw(Part::Log, seen.position, what);
-        }
-        let epoch = self.epochs.of(header.base_offset);
-        if epoch >= 0 && epoch != header.partition_leader_epoch {
-            let what = format!(
-                "the batch of offset {} is of leader epoch {}, and the checkpoint says {epoch}",
-                header.base_offset, header.partition_leader_epoch
-            );
-            self.flaw(Part::Log, seen.position, what);
+        self.is_lost = !seen.is_whole() || !follows;
+        if self.is_lost {
+            // One flaw is told once: what it says of offsets and times is not held against its neighbours.
+            self.has_lost = true;
+            self.compare_offset(seen.position, None);
+            return;
         }
         self.next_offset = header.next_offset().max(self.next_offset);
         // A batch that compaction has emptied has no record of its time.
@@ -152,11 +188,43 @@ impl Judge {
             self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp_ms);
         }
         let relative = header.last_offset().saturating_sub(self.base_offset);
-        self.compare_offset(seen.position, relative);
+        self.compare_offset(seen.position, Some(relative));
         self.compare_time(relative);
     }
 
-    fn compare_offset(&mut self, position: u64, relative: i64) {
+    /// What is wrong with a batch, if something is: the worst of it.
+    fn wrong_with(&self, seen: &SeenBatch, follows: bool) -> Option<String> {
+        let header = &seen.header;
+        if !seen.is_whole() {
+            return Some(format!(
+                "the batch of offset {} is damaged: its CRC-32C says {:#010x}, its bytes give {:#010x}",
+                header.base_offset, header.crc, seen.computed_crc
+            ));
+        }
+        if !follows {
+            return Some(format!(
+                "a batch of offset {} where offset {} should follow",
+                header.base_offset, self.next_offset
+            ));
+        }
+        if header.last_offset_delta < 0 || header.record_count < 0 {
+            return Some(format!(
+                "the batch of offset {} counts {} records up to {} behind its first",
+                header.base_offset, header.record_count, header.last_offset_delta
+            ));
+        }
+        let epoch = self.epochs.of(header.base_offset);
+        if epoch >= 0 && epoch != header.partition_leader_epoch {
+            return Some(format!(
+                "the batch of offset {} is of leader epoch {}, and {epoch} had written it",
+                header.base_offset, header.partition_leader_epoch
+            ));
+        }
+        None
+    }
+
+    /// The batch at `position` ends with offset `relative`, if that is known.
+    fn compare_offset(&mut self, position: u64, relative: Option<i64>) {
         while let Some(entry) = self.offsets.get(self.offsets_seen).copied() {
             let at = (self.offsets_seen * INDEX_ENTRY_BYTES) as u64;
             if u64::from(entry.position) > position {
@@ -166,7 +234,7 @@ impl Judge {
             if u64::from(entry.position) < position {
                 let what = format!("an entry for byte {}, where no batch begins", entry.position);
                 self.flaw(Part::Index, at, what);
-            } else if i64::from(entry.relative_offset) != relative {
+            } else if let Some(relative) = relative.filter(|last| *last != i64::from(entry.relative_offset)) {
                 let what = format!(
                     "an entry says offset {}, and the batch at byte {position} ends with {}",
                     self.base_offset.saturating_add(i64::from(entry.relative_offset)),
@@ -185,6 +253,9 @@ impl Judge {
                 return;
             }
             self.times_seen += 1;
+            if self.has_lost {
+                continue; // it may be of a batch that is
+            }
             let offset = self.base_offset.saturating_add(of_entry);
             if of_entry < relative {
                 let what = format!("an entry for offset {offset}, with which no batch ends");
@@ -200,7 +271,7 @@ impl Judge {
     }
 
     /// No batch at `position`, where one should be: the rest cannot be judged.
-    pub(super) fn no_batch(mut self, position: u64, what: &str) -> (Vec<Flaw>, usize) {
+    pub(crate) fn no_batch(mut self, position: u64, what: &str) -> (Vec<Flaw>, usize) {
         self.flaw(
             Part::Log,
             position,
@@ -210,13 +281,13 @@ impl Judge {
     }
 
     /// The segment ends at `position`; `next_offset` is what should follow its last batch, if that is known.
-    pub(super) fn end(mut self, position: u64, next_offset: Option<i64>) -> (Vec<Flaw>, usize) {
+    pub(crate) fn end(mut self, position: u64, next_offset: Option<i64>) -> (Vec<Flaw>, usize) {
         if let Some(expected) = next_offset {
             let ends_right = match self.is_dense {
                 true => self.next_offset == expected,
                 false => self.next_offset <= expected,
             };
-            if !ends_right {
+            if !ends_right && !self.is_lost {
                 let what = format!(
                     "its batches end before offset {}, and should before {expected}",
                     self.next_offset
@@ -231,7 +302,7 @@ impl Judge {
             );
             self.flaw(Part::Index, (self.offsets_seen * INDEX_ENTRY_BYTES) as u64, what);
         }
-        if self.times_seen < self.times.len() {
+        if self.times_seen < self.times.len() && !self.has_lost {
             let offset = i64::from(self.times[self.times_seen].relative_offset);
             let what = format!(
                 "an entry for offset {}, with which no batch ends",
@@ -243,8 +314,13 @@ impl Judge {
     }
 
     fn flaw(&mut self, part: Part, position: u64, what: String) {
+        self.add(Flaw { part, position, what });
+    }
+
+    /// Something else that was found wrong with the segment's files.
+    pub(crate) fn add(&mut self, flaw: Flaw) {
         if self.flaws.len() < FINDINGS_MAX {
-            self.flaws.push(Flaw { part, position, what });
+            self.flaws.push(flaw);
         } else {
             self.untold += 1;
         }
@@ -259,25 +335,14 @@ pub(crate) fn judge_anything(base_offset: i64, log: &[u8], index: &[u8], times: 
         crate::index::offset_entries(index).collect(),
         crate::index::time_entries(times).collect(),
     );
-    let mut at = 0;
-    let (flaws, _) = loop {
-        let rest = &log[at..];
-        if rest.is_empty() {
-            break judge.end(at as u64, Some(base_offset));
+    let mut stream = super::BatchStream::new(judge, log.len() as u64);
+    // Pieces of any size, that of the base offset.
+    for piece in log.chunks(1 + (base_offset as usize & 0xff)) {
+        if !stream.take(piece) {
+            break;
         }
-        match super::source::head_of(rest, rest.len() as u64) {
-            Ok(header) => {
-                let computed_crc = crc32c::crc32c(&rest[21..header.batch_bytes()]);
-                judge.batch(&SeenBatch {
-                    position: at as u64,
-                    header,
-                    computed_crc,
-                });
-                at += header.batch_bytes();
-            }
-            Err(what) => break judge.no_batch(at as u64, &what),
-        }
-    };
+    }
+    let (flaws, _) = stream.end(base_offset);
     assert!(flaws.len() <= FINDINGS_MAX);
 }
 
@@ -382,6 +447,31 @@ mod tests {
             "before the first known epoch nothing is known: {flaws:?}"
         );
         assert_eq!((flaws[0].part, flaws[0].position), (Part::Log, 200));
+    }
+
+    #[test]
+    fn one_flaw_of_a_batch_is_told_once_and_not_held_against_its_neighbours_or_the_index() {
+        let break_it: [fn(&mut SeenBatch); 5] = [
+            |seen| seen.header.base_offset ^= 1 << 40,
+            |seen| seen.header.base_offset -= 5,
+            |seen| (seen.header.last_offset_delta, seen.computed_crc) = (1_000, 7),
+            |seen| (seen.header.record_count, seen.computed_crc) = (-1, 7),
+            |seen| (seen.header.max_timestamp_ms, seen.computed_crc) = (i64::MAX, 7),
+        ];
+        for (at, place) in [(1, 100), (2, 200)] {
+            for break_it in break_it {
+                let mut broken = batches();
+                break_it(&mut broken[at]);
+                let flaws = judged(&broken, true, &[(19, 100), (29, 200)], &[(50, 9), (60, 29)]);
+                assert_eq!(flaws, [(Part::Log, place)], "{:?}", broken[at].header);
+            }
+        }
+        // What is wrong behind it is seen.
+        let mut broken = batches();
+        broken[0].computed_crc = 7;
+        broken[2].header.base_offset = 45;
+        let flaws = judged(&broken, true, &[(19, 101), (29, 200)], &[(50, 9), (60, 29)]);
+        assert_eq!(flaws, [(Part::Log, 0), (Part::Log, 200), (Part::Index, 0)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::journal::take;
 /// Read at a time, in bytes.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Where the bytes begin that a batch's CRC covers.
-const CRC_COVERS_FROM: u64 = 21;
+pub(super) const CRC_COVERS_FROM: usize = 21;
 
 /// Bytes of a file up to a length, and then those of `tail`: a segment's last bytes may be in a checkpoint alone.
 pub(super) struct Source {
@@ -118,7 +118,7 @@ impl Source {
         };
         let end = at + header.batch_bytes() as u64;
         let mut crc = 0;
-        let mut from = at + CRC_COVERS_FROM;
+        let mut from = at + CRC_COVERS_FROM as u64;
         while from < end {
             let count = (end - from).min(WINDOW_BYTES as u64 / 2) as usize;
             let Some(bytes) = self.bytes(from, count).await? else {

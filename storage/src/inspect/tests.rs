@@ -11,6 +11,7 @@ use super::*;
 use crate::directory::{DirectoryOptions, LogDirectory};
 use crate::id::TopicPartition;
 use crate::partition::{PartitionConfig, PartitionSpec};
+use crate::scrubber::ScrubOptions;
 use crate::shard_log::{ShardLog, ShardOptions};
 
 const DATA: &str = "/data";
@@ -57,6 +58,7 @@ async fn open() -> (LogDirectory, ShardLog) {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let opened = ShardLog::open(options, vec![spec()], |_| false).await;
     (directory, opened.expect("opened").0)

@@ -13,7 +13,7 @@ use wire::BatchHeader;
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
 use crate::error::StorageError;
-use crate::files::{aside_path, log_path, put_whole, read_index};
+use crate::files::{SegmentFiles, log_path, put_whole, read_index};
 use crate::id::{TopicPartition, to_base64};
 use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
@@ -412,12 +412,12 @@ impl PartitionLog {
                 .filter(|(segment, end)| segment.migrated > 0 && *end > start);
             on_disk
                 .map(|(segment, _)| {
-                    let path = if segment.is_aside {
-                        aside_path(&directory, segment.name(), "log")
-                    } else {
-                        log_path(&directory, segment.base_offset)
-                    };
-                    (path, segment.on_disk(shared.block_bytes), segment.is_sealed)
+                    let files = SegmentFiles::of(segment, &directory);
+                    (
+                        files.path("log"),
+                        segment.on_disk(shared.block_bytes),
+                        segment.is_sealed,
+                    )
                 })
                 .collect()
         };

@@ -13,6 +13,7 @@ mod producers;
 mod read;
 mod replace;
 mod replay;
+mod sealed;
 mod timestamps;
 mod trim;
 
@@ -38,6 +39,7 @@ pub use self::read::Extent;
 use self::replace::Replacing;
 pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};
 pub(crate) use self::replay::Part;
+pub(crate) use self::sealed::SealedSegment;
 use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;

@@ -65,6 +65,7 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
         direct_bytes_min: usize::MAX,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (log, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     (directory, log)

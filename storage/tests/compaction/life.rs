@@ -9,7 +9,8 @@ use std::time::Duration;
 use ring::executor::{Class, Task, spawn};
 use storage::{
     AppendError, CleanerConfig, CompactionConfig, DirectoryOptions, LogDirectory, PartitionConfig,
-    PartitionLog, PartitionSpec, ProducerCheck, ShardLog, ShardOptions, StorageError, TopicPartition,
+    PartitionLog, PartitionSpec, ProducerCheck, ScrubOptions, ShardLog, ShardOptions, StorageError,
+    TopicPartition,
 };
 use wire::record_batch::{BATCH_HEADER_BYTES, batches};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -135,6 +136,7 @@ async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Vec<ShardLog>
             direct_bytes_min: [4 << 10, 64 << 10][(ring::random::next_u64() % 2) as usize],
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: Duration::from_secs(300),
+            scrub: ScrubOptions::OFF,
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
         let (log, _) = ShardLog::open(options, own.collect(), |_| false).await?;

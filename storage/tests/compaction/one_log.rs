@@ -7,7 +7,8 @@ use std::time::Duration;
 use ring::simulator::{HostId, Simulator};
 use storage::{
     AppendError, CleanerConfig, CompactionConfig, DirectoryOptions, LogDirectory, OpeningBudget,
-    PartitionConfig, PartitionLog, PartitionSpec, ShardLog, ShardOptions, StorageError, TopicPartition,
+    PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions, ShardLog, ShardOptions, StorageError,
+    TopicPartition,
 };
 use wire::record_batch::{BATCH_HEADER_BYTES, assign_log_append_time, batches};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord, records};
@@ -66,6 +67,7 @@ pub(crate) async fn open(compaction: CompactionConfig) -> Result<ShardLog, Stora
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     Ok(ShardLog::open(options, specs, |_| false).await?.0)
 }

@@ -9,7 +9,7 @@ use ring::executor::{Class, spawn};
 use ring::simulator::{Simulator, for_each_seed};
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
-    ShardLog, ShardOptions, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, TopicPartition,
 };
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -57,6 +57,7 @@ async fn open_with(partitions: i32) -> ShardLog {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (shard, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     shard

@@ -1,6 +1,7 @@
 //! One life of a broker's storage: open, check everything, then write and read until the power goes.
 
 use std::cell::Cell;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use ring::executor::{Class, Task, spawn};
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
-    ShardLog, ShardOptions, StorageError, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, StorageError, TopicPartition,
 };
 use wire::record_batch::{BATCH_HEADER_BYTES, batches};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -24,6 +25,11 @@ pub(crate) const LOG_MEMORY_BYTES: usize = 16 << 20;
 pub(crate) const DATA: &str = "/data";
 /// Several times in a life.
 const RETENTION_CHECK_INTERVAL: Duration = Duration::from_millis(3);
+/// As often, and faster than anything is written.
+const SCRUB: ScrubOptions = ScrubOptions {
+    bytes_per_second: NonZeroU64::new(256 << 20),
+    interval: Duration::from_millis(1),
+};
 /// Batches of a producer in flight at most, as Kafka's clients have it.
 const WINDOW: usize = 4;
 
@@ -39,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) stops_at: Option<(u64, u64)>,
     /// Topics come and go.
     pub(crate) topics_change: bool,
+    /// Sealed segments are read again all the time. Nothing is ever found: the disk is good.
+    pub(crate) scrubs: bool,
 }
 
 impl Plan {
@@ -78,7 +86,14 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             change_topics(model.clone(), shards.clone(), plan, stop.clone()),
         ));
     }
-    let mut before = vec![0; shards.len()];
+    let watched = shards.iter().cloned().map(|shard| {
+        spawn(Class::Latency, async move {
+            let finding = shard.next_finding().await;
+            panic!("nothing is damaged, and the scrubber says {finding:?}");
+        })
+    });
+    let _watched: Vec<Task<()>> = watched.collect();
+    let mut before = vec![(0, 0); shards.len()];
     loop {
         ring::timer::sleep(Duration::from_millis(1)).await;
         let mut model = lock(&model);
@@ -89,8 +104,9 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             *model
                 .journal_bytes
                 .entry((plan.layout, shard as u32))
-                .or_default() += bytes - *before;
-            *before = bytes;
+                .or_default() += bytes - before.0;
+            model.scrubbed_bytes += statistics.scrub.bytes - before.1;
+            *before = (bytes, statistics.scrub.bytes);
         }
         let is_enough = |(batches, laps)| model.acknowledged >= batches && model.laps() >= laps;
         if plan.stops_at.is_some_and(is_enough) {
@@ -139,6 +155,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             direct_bytes_min: plan.direct_bytes_min(),
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: RETENTION_CHECK_INTERVAL,
+            scrub: if plan.scrubs { SCRUB } else { ScrubOptions::OFF },
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
         let (log, report) = ShardLog::open(options, own.collect(), |id| deleted.contains(&id)).await?;

@@ -15,6 +15,7 @@ mod plain;
 mod reserved;
 mod retention;
 mod rot;
+mod scrub;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +37,12 @@ const CRASHES: u32 = 3;
 /// Times that a journal is written from one end to the other at least.
 const LAPS: u64 = 2;
 const TOPICS: usize = 3;
-/// Runs, and those in which some batches were written to their segments at once.
+/// Read again by the scrubber in most runs: some segments, which are there while others come and go.
+const SCRUBBED_BYTES: u64 = 1 << 20;
+/// Runs; those in which some batches were written to their segments at once, and those in which segments were read again.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static DIRECT_RUNS: AtomicU64 = AtomicU64::new(0);
+static SCRUBBED_RUNS: AtomicU64 = AtomicU64::new(0);
 
 fn seeds() -> Range<u64> {
     let Ok(asked) = std::env::var("MILLSTREAM_SEEDS") else {
@@ -88,6 +92,7 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
             layout,
             stops_at: is_enough.then_some((BATCHES + 20, LAPS)),
             topics_change: simulator.random_u64().is_multiple_of(2),
+            scrubs: true,
         };
         let (before, shared) = (lock(&model).lives, model.clone());
         if is_enough {
@@ -121,6 +126,7 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
         layout,
         stops_at: Some((0, 0)),
         topics_change: false,
+        scrubs: true,
     };
     let shared = model.clone();
     let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
@@ -133,6 +139,9 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
     RUNS.fetch_add(1, Ordering::Relaxed);
     if model.direct_bytes > 0 {
         DIRECT_RUNS.fetch_add(1, Ordering::Relaxed);
+    }
+    if model.scrubbed_bytes > SCRUBBED_BYTES {
+        SCRUBBED_RUNS.fetch_add(1, Ordering::Relaxed);
     }
     check_files(&simulator, host, &model);
     (simulator.trace_hash(), model.removed_unasked)
@@ -197,6 +206,11 @@ fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
         run(seed, Kept::All);
     });
     let (runs, direct) = (RUNS.load(Ordering::Relaxed), DIRECT_RUNS.load(Ordering::Relaxed));
+    let scrubbed = SCRUBBED_RUNS.load(Ordering::Relaxed);
+    assert!(
+        scrubbed * 2 > runs,
+        "in {scrubbed} of {runs} runs sealed segments were read again"
+    );
     assert!(
         direct * 2 > runs,
         "in {direct} of {runs} runs batches went to their segments at once"
@@ -225,6 +239,7 @@ fn what_was_served_after_a_kill_outlives_the_power_cut_that_follows() {
             layout: 0,
             stops_at: None,
             topics_change: false,
+            scrubs: false,
         };
         let shared = model.clone();
         simulator.start(host, memory_bytes(1), move || async move {

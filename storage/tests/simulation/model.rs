@@ -70,6 +70,8 @@ pub(crate) struct Model {
     pub(crate) journal_bytes: BTreeMap<(u32, u32), u64>,
     /// The most bytes that a shard wrote to its segments at once, in one life.
     pub(crate) direct_bytes: u64,
+    /// Of segments that were read again.
+    pub(crate) scrubbed_bytes: u64,
     pub(crate) duplicates: u64,
     /// Of each life: whether it got as far as serving.
     pub(crate) lives: u32,

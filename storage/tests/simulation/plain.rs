@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use storage::{
     AppendError, Appended, DirectoryOptions, LogDirectory, PartitionLog, PartitionSpec, RecoveryReport,
-    ShardLog, ShardOptions, StorageError, TopicPartition,
+    ScrubOptions, ShardLog, ShardOptions, StorageError, TopicPartition,
 };
 use wire::record_batch::{self, BATCH_HEADER_BYTES};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -79,6 +79,7 @@ pub(crate) async fn open(place: Place, specs: Vec<PartitionSpec>) -> Result<Open
         file_delete_delay: Duration::ZERO,
         direct_bytes_min: place.direct_bytes_min,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (shard, report) = ShardLog::open(options, specs, is_deleted).await?;
     Ok(Opened {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ring::simulator::{HostId, Simulator};
 use storage::{
-    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ShardLog,
-    ShardOptions, TopicPartition,
+    AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions,
+    ShardLog, ShardOptions, TopicPartition,
 };
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -15,15 +15,23 @@ use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
 use crate::LIMIT;
 use crate::life::{DATA, LOG_MEMORY_BYTES, RING_BYTES};
 
-const MEMORY_BYTES: usize = 64 << 20;
+pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
 const YEAR_MS: i64 = 365 * 24 * 3_600_000;
-const ID: TopicPartition = TopicPartition {
+pub(crate) const ID: TopicPartition = TopicPartition {
     topic_id: 7,
     partition: 0,
 };
 
 async fn open(config: PartitionConfig) -> (LogDirectory, ShardLog, PartitionLog) {
+    open_with(config, ScrubOptions::OFF).await
+}
+
+/// A log of one partition.
+pub(crate) async fn open_with(
+    config: PartitionConfig,
+    scrub: ScrubOptions,
+) -> (LogDirectory, ShardLog, PartitionLog) {
     let options = DirectoryOptions {
         journal_bytes: RING_BYTES,
         new_cluster_id: 1,
@@ -48,6 +56,7 @@ async fn open(config: PartitionConfig) -> (LogDirectory, ShardLog, PartitionLog)
         file_delete_delay: Duration::ZERO,
         direct_bytes_min: 8 << 10,
         retention_check_interval: Duration::from_secs(1),
+        scrub,
     };
     let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     let log = shard.partition(ID).expect("it is there");
@@ -63,7 +72,7 @@ fn config(retention_ms: u64) -> PartitionConfig {
 }
 
 /// One batch of one record, of that time and size. Durable when it returns.
-async fn append(log: &PartitionLog, timestamp_ms: i64, value_bytes: usize) -> i64 {
+pub(crate) async fn append(log: &PartitionLog, timestamp_ms: i64, value_bytes: usize) -> i64 {
     let mut builder = BatchBuilder::new(Compression::None);
     let value = vec![7; value_bytes];
     builder.push(&NewRecord {
@@ -93,7 +102,7 @@ async fn begins_at(log: &PartitionLog, offset: i64) {
 }
 
 /// The log's segment files, and their bytes.
-fn segments(simulator: &Simulator, host: HostId) -> Vec<(String, u64)> {
+pub(crate) fn segments(simulator: &Simulator, host: HostId) -> Vec<(String, u64)> {
     let mut files = simulator.files(host);
     files.retain(|(path, _)| path.contains("/topic-0/") && !path.ends_with("partition.metadata"));
     files

@@ -3,10 +3,15 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ring::buffer::Slice;
+use ring::directory;
+use ring::file::{Durability, File, OpenOptions};
 use ring::simulator::{DiskOperation, HostId, Injection, Simulator, for_each_seed};
-use storage::StorageError;
+use storage::{ScrubOptions, StorageError};
 
 use crate::life::{Plan, Shared, live, lock, open};
+use crate::retention::{MEMORY_BYTES, open_with, segments};
+use crate::scrub::{config, written};
 use crate::{LIMIT, begin, memory_bytes, seeds};
 
 pub(crate) const SHARDS: u32 = 1;
@@ -18,6 +23,7 @@ pub(crate) fn plan(number: u32) -> Plan {
         layout: 0,
         stops_at: None,
         topics_change: false,
+        scrubs: false,
     }
 }
 
@@ -205,4 +211,119 @@ fn an_unreadable_manifest_or_properties_file_is_never_taken_for_a_new_directory(
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(simulator.files(host), before, "{name}: something was changed");
     }
+}
+
+/// What is served of a log from each of its offsets on: whole batches, or nothing if they cannot be read.
+fn served(simulator: &mut Simulator, host: HostId) -> Vec<Option<Vec<u8>>> {
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+        let (_directory, shard, log) = open_with(config(), ScrubOptions::OFF).await;
+        let mut served = Vec::new();
+        for offset in 0..log.high_watermark() {
+            let extent = log
+                .read(offset, 40_000, true, log.high_watermark())
+                .expect("there");
+            assert!(!extent.is_in_memory());
+            let loaded = log.load(extent).await.ok();
+            served.push(loaded.map(|slices| slices.iter().flat_map(|slice| slice.to_vec()).collect()));
+        }
+        shard.stop().await.expect("stopped");
+        served
+    });
+    ended.expect("it ends")
+}
+
+#[test]
+fn rot_is_never_served_and_keeps_no_more_from_being_served_than_what_is_around_it() {
+    for_each_seed(seeds(), |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(64 << 20);
+        written(&mut simulator, host, 60);
+        let whole = served(&mut simulator, host);
+        assert!(whole.iter().all(Option::is_some));
+        let mut logs = segments(&simulator, host);
+        logs.retain(|(path, bytes)| path.ends_with(".log") && *bytes > 0);
+        let (path, bytes) = logs[simulator.random_u64() as usize % logs.len()].clone();
+        // Half of the time in what no CRC covers.
+        let at = match simulator.random_u64() % 4 {
+            0 => simulator.random_u64() % 8,
+            1 => 12 + simulator.random_u64() % 4,
+            _ => simulator.random_u64() % bytes,
+        };
+        let bit = (simulator.random_u64() % 8) as u8;
+        assert!(simulator.flip_bit(host, &path, at, bit).expect("a file"));
+        let rotten = served(&mut simulator, host);
+        let what = format!("{path}, byte {at}, bit {bit}");
+        assert_eq!(rotten.len(), whole.len(), "{what}");
+        let mut refused = 0;
+        for (offset, (rotten, whole)) in rotten.iter().zip(&whole).enumerate() {
+            match rotten {
+                // It may end before the damage.
+                Some(rotten) => assert!(
+                    !rotten.is_empty() && whole.as_ref().is_some_and(|whole| whole.starts_with(rotten)),
+                    "{what}: something else is served from offset {offset} on"
+                ),
+                None => refused += 1,
+            }
+        }
+        assert!(refused > 0, "{what}: it is served");
+        // Of those behind it, the ones that an index leads to only through it.
+        assert!(
+            refused < 10,
+            "{what}: {refused} of {} are not served",
+            whole.len()
+        );
+    });
+}
+
+#[test]
+fn rot_in_an_index_costs_time_and_no_record() {
+    for_each_seed(seeds(), |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(64 << 20);
+        written(&mut simulator, host, 60);
+        let whole = served(&mut simulator, host);
+        // Of closed segments, and of the one that is written to.
+        let mut indexes = segments(&simulator, host);
+        indexes.retain(|(path, bytes)| path.ends_with("index") && *bytes > 0);
+        let mut what = Vec::new();
+        for (path, bytes) in indexes {
+            let chance = simulator.random_u64();
+            let at = chance / 16 % bytes;
+            let damage = chance % 6;
+            what.push((path.clone(), at, damage));
+            match damage {
+                0 => continue,
+                1 => assert!(simulator.flip_bit(host, &path, at, 3).expect("a file")),
+                2 => assert!(simulator.make_unreadable(host, &path, at).expect("a file")),
+                _ => {}
+            }
+            let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+                if damage == 3 {
+                    return directory::remove_file(path.as_ref()).await;
+                }
+                let options = OpenOptions {
+                    write: true,
+                    ..OpenOptions::default()
+                };
+                let file = File::open(path.as_ref(), options).await?;
+                match damage {
+                    4 => file.set_len(at).await,
+                    5 => {
+                        let nonsense = vec![Slice::from(vec![0xee; bytes as usize])];
+                        file.write_all_at(nonsense, 0, Durability::Completed).await
+                    }
+                    _ => Ok(()),
+                }
+            });
+            ended.expect("it ends").expect("damaged");
+        }
+        for (offset, (now, whole)) in served(&mut simulator, host).iter().zip(&whole).enumerate() {
+            let now = now.as_deref().unwrap_or_default();
+            let whole = whole.as_deref().unwrap_or_default();
+            assert!(
+                !now.is_empty() && (whole.starts_with(now) || now.starts_with(whole)),
+                "{what:?}: offset {offset}"
+            );
+        }
+    });
 }
