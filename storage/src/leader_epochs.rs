@@ -39,6 +39,11 @@ impl LeaderEpochs {
         after.checked_sub(1).map_or(-1, |index| self.starts[index].0)
     }
 
+    /// The epoch that wrote `offset`, if it is known and not `epoch`. No CRC covers what a batch says of it.
+    pub(crate) fn instead_of(&self, epoch: i32, offset: i64) -> Option<i32> {
+        Some(self.of(offset)).filter(|&writer| writer >= 0 && writer != epoch)
+    }
+
     /// The largest epoch that is not above `epoch`, and where it ended: at the start of the next one, or at the end of
     /// the log for the newest. (-1, -1) for what was never led.
     pub(crate) fn end_of(&self, epoch: i32, log_end_offset: i64) -> (i32, i64) {

@@ -1,6 +1,7 @@
 //! The batches of a sealed segment, one after the other, in reads small enough to stand aside for commits.
 //!
-//! Promises: every batch has the CRC that it says, and follows the one before. Must never pass over what it cannot read.
+//! Promises: every batch has the CRC that it says, follows the one before, and is of the leader epoch that had written it.
+//! Must never pass over what it cannot read.
 
 use ring::buffer::{Buffer, Pool};
 use ring::file::File;
@@ -11,7 +12,8 @@ use super::IO_BYTES;
 use crate::error::StorageError;
 use crate::files::log_path;
 use crate::journal::take;
-use crate::partition::{LogShared, PartitionLog, SegmentSummary};
+use crate::leader_epochs::LeaderEpochs;
+use crate::partition::{ANOTHER_EPOCH, LogShared, PartitionLog, SegmentSummary};
 use crate::segment::SegmentName;
 
 /// See the module.
@@ -21,6 +23,8 @@ pub(crate) struct SegmentReader {
     pool: Pool,
     block: usize,
     name: SegmentName,
+    /// Who wrote which offsets.
+    epochs: LeaderEpochs,
     /// Bytes of the segment.
     length: usize,
     /// Where the next batch begins.
@@ -50,6 +54,7 @@ impl SegmentReader {
             pool: shared.reading.clone(),
             block: shared.block_bytes as usize,
             name,
+            epochs: log.leader_epochs(),
             length: segment.bytes as usize,
             position: 0,
             at_least: name.base_offset,
@@ -121,13 +126,16 @@ impl SegmentReader {
             0 => header.base_offset == self.at_least,
             _ => header.base_offset >= self.at_least,
         };
-        if is_plausible && follows {
-            return Ok(());
-        }
-        let what = if is_plausible {
-            "another batch begins here than should"
-        } else {
+        let epoch = header.partition_leader_epoch;
+        let what = if !is_plausible {
             "there is no batch where one was written"
+        } else if !follows {
+            "another batch begins here than should"
+        } else if self.epochs.instead_of(epoch, header.base_offset).is_some() {
+            // It is not served, either: what it has newer records of would be gone.
+            ANOTHER_EPOCH
+        } else {
+            return Ok(());
         };
         Err(StorageError::corrupt(&self.path, self.position as u64, what))
     }

@@ -213,11 +213,10 @@ impl Judge {
                 header.base_offset, header.record_count, header.last_offset_delta
             ));
         }
-        let epoch = self.epochs.of(header.base_offset);
-        if epoch >= 0 && epoch != header.partition_leader_epoch {
+        let (epoch, offset) = (header.partition_leader_epoch, header.base_offset);
+        if let Some(writer) = self.epochs.instead_of(epoch, offset) {
             return Some(format!(
-                "the batch of offset {} is of leader epoch {}, and {epoch} had written it",
-                header.base_offset, header.partition_leader_epoch
+                "the batch of offset {offset} is of leader epoch {epoch}, and {writer} had written it"
             ));
         }
         None

@@ -35,6 +35,7 @@ pub(crate) use self::migrate::{METADATA_FILE, index_batch, metadata_text, set_as
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
+pub(crate) use self::read::ANOTHER_EPOCH;
 pub use self::read::Extent;
 use self::replace::Replacing;
 pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};

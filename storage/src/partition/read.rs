@@ -15,6 +15,8 @@ use crate::files::log_path;
 use crate::index::{self, IndexEntry};
 use crate::segment::SegmentName;
 
+/// What is said of such a batch. No CRC covers its epoch.
+pub(crate) const ANOTHER_EPOCH: &str = "a batch has another leader epoch than had written it";
 /// The most that one read takes from a segment, in bytes, apart from one larger batch.
 const COLD_READ_BYTES: usize = 1 << 20;
 /// Read beyond what was asked for: an index entry is that far before the batch, as a rule.
@@ -390,11 +392,11 @@ impl PartitionLog {
         Some(state.segments.all.get(at + 1)?.base_offset)
     }
 
-    /// What is wrong with a batch's leader epoch, which no CRC covers, if something is.
+    /// What is wrong with a batch's leader epoch, if something is.
     fn wrong_epoch(&self, header: &BatchHeader) -> Option<&'static str> {
-        let epoch = self.epoch_of(header.base_offset);
-        let is_of_it = epoch < 0 || epoch == header.partition_leader_epoch;
-        (!is_of_it).then_some("a batch has another leader epoch than had written it")
+        let epochs = &self.partition.state.borrow().leader_epochs;
+        let writer = epochs.instead_of(header.partition_leader_epoch, header.base_offset);
+        writer.map(|_| ANOTHER_EPOCH)
     }
 
     /// Shows every batch of a segment that is migrated, with its position.
