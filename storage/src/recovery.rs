@@ -132,6 +132,7 @@ pub(crate) async fn recover(
         staging,
         files: crate::files::Files::default(),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
+        background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),
         directory: data,
         block_bytes: superblock.block_bytes,

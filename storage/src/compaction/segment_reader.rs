@@ -5,6 +5,7 @@
 
 use ring::buffer::{Buffer, Pool};
 use ring::file::File;
+use ring::local::Semaphore;
 use wire::record_batch::BATCH_HEADER_BYTES;
 use wire::{BatchHeader, RecordBatch};
 
@@ -21,6 +22,7 @@ pub(crate) struct SegmentReader {
     file: File,
     path: std::path::PathBuf,
     pool: Pool,
+    background: Semaphore,
     block: usize,
     name: SegmentName,
     /// Who wrote which offsets.
@@ -52,6 +54,7 @@ impl SegmentReader {
             file: shared.files.log(&directory, log.id(), name, false).await?,
             path: log_path(&directory, name.base_offset),
             pool: shared.reading.clone(),
+            background: shared.background.clone(),
             block: shared.block_bytes as usize,
             name,
             epochs: log.leader_epochs(),
@@ -165,6 +168,7 @@ impl SegmentReader {
         let mut filled = 0;
         while filled < wanted {
             let to = wanted.min(filled + IO_BYTES);
+            let _alone = self.background.acquire(1).await;
             let (result, returned) = self
                 .file
                 .read_exact_at(buffer, filled..to, (start + filled) as u64)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ring::buffer::{Buffer, Pool, Slice};
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
+use ring::local::Semaphore;
 use wire::BatchHeader;
 
 use super::IO_BYTES;
@@ -25,6 +26,7 @@ pub(crate) struct SegmentWriter {
     path: PathBuf,
     file: File,
     pool: Pool,
+    background: Semaphore,
     block: usize,
     buffer: Option<Buffer>,
     filled: usize,
@@ -69,6 +71,7 @@ impl SegmentWriter {
             path,
             file,
             pool: shared.reading.clone(),
+            background: shared.background.clone(),
             block: shared.block_bytes as usize,
             buffer: None,
             filled: 0,
@@ -166,6 +169,7 @@ impl SegmentWriter {
             return Ok(());
         };
         let slices = vec![buffer.freeze(0..bytes)];
+        let _alone = self.background.acquire(1).await;
         self.file
             .write_all_at(slices, self.written as u64, Durability::Completed)
             .await

@@ -159,6 +159,9 @@ pub(crate) struct LogShared {
     pub(crate) files: Files,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
+    /// Who reads or writes in the background has it: commits bear one such piece beside them, whoever's it is (storage
+    /// contract, 8).
+    pub(crate) background: Semaphore,
     /// The data directory.
     pub(crate) directory: PathBuf,
     pub(crate) block_bytes: u32,

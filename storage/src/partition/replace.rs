@@ -217,9 +217,7 @@ impl PartitionLog {
                 }
             }
             if !names.is_empty() {
-                directory::sync(&directory)
-                    .await
-                    .map_err(StorageError::io("flush", &directory))?;
+                self.partition.committer().flush_names(&directory).await?;
             }
         }
         for file in due.iter().flat_map(|one| &one.remove) {

@@ -404,7 +404,9 @@ impl Inner {
             let buffer = self
                 .turn(subject, pace, bytes as u64, || self.buffer(bytes))
                 .await?;
+            let alone = self.shared.background.acquire(1).await;
             let (read, buffer) = file.read_exact_at(buffer, 0..bytes, at).await;
+            drop(alone);
             if !log.has_sealed(segment) {
                 return Err(Obstacle::Gone);
             }

@@ -1,6 +1,7 @@
 //! One life of a broker's storage: open, check everything, then write, read, delete and clean until the power goes.
 
 use std::cell::Cell;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,11 @@ const RING_BYTES: u64 = 512 << 10;
 pub(crate) const LOG_MEMORY_BYTES: usize = 16 << 20;
 pub(crate) const DATA: &str = "/data";
 const WINDOW: usize = 4;
+/// Sealed segments are read again all the time, while others take their place. Nothing is ever found: the disk is good.
+const SCRUB: ScrubOptions = ScrubOptions {
+    bytes_per_second: NonZeroU64::new(256 << 20),
+    interval: Duration::from_millis(1),
+};
 
 /// What a life is like.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +50,16 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
     let mut tasks: Vec<Task<()>> = Vec::new();
     for shard in &shards {
         shard.set_cleaner(cleaner());
-        let shard = shard.clone();
+        let cleaning = shard.clone();
         spawn(Class::Background, async move {
-            let report = shard.compaction_report().await;
+            let report = cleaning.compaction_report().await;
             panic!("{} cannot be cleaned: {}", report.partition, report.error);
+        })
+        .detach();
+        let scrubbing = shard.clone();
+        spawn(Class::Background, async move {
+            let finding = scrubbing.next_finding().await;
+            panic!("nothing is damaged, and the scrubber says {finding:?}");
         })
         .detach();
     }
@@ -62,14 +74,16 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
         ));
         tasks.push(spawn(Class::Latency, delete(model.clone(), log, stop.clone())));
     }
-    let mut before = vec![0; shards.len()];
+    let mut before = vec![(0, 0); shards.len()];
     loop {
         ring::timer::sleep(Duration::from_millis(1)).await;
         let mut model = lock(&model);
         for (shard, before) in shards.iter().zip(&mut before) {
-            let cleanings = shard.statistics().compaction.cleanings;
-            model.cleanings += cleanings - *before;
-            *before = cleanings;
+            let statistics = shard.statistics();
+            let (cleanings, scrubbed) = (statistics.compaction.cleanings, statistics.scrub.bytes);
+            model.cleanings += cleanings - before.0;
+            model.scrubbed_bytes += scrubbed - before.1;
+            *before = (cleanings, scrubbed);
         }
         let is_enough = |(batches, cleanings)| model.acknowledged >= batches && model.cleanings >= cleanings;
         if plan.stops_at.is_some_and(is_enough) {
@@ -136,7 +150,7 @@ async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Vec<ShardLog>
             direct_bytes_min: [4 << 10, 64 << 10][(ring::random::next_u64() % 2) as usize],
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: Duration::from_secs(300),
-            scrub: ScrubOptions::OFF,
+            scrub: SCRUB,
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
         let (log, _) = ShardLog::open(options, own.collect(), |_| false).await?;

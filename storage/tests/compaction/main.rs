@@ -7,6 +7,7 @@ mod life;
 mod limits;
 mod model;
 mod one_log;
+mod scrub;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,6 +112,7 @@ fn run(seed: u64, seen: &Seen) {
     let ended = simulator.run(host, memory_bytes(shards), LIMIT, move || live(shared, plan));
     ended.expect("it ends").expect("a good disk");
     assert!(lock(&model).holes > 0, "nothing was compacted");
+    assert!(lock(&model).scrubbed_bytes > 0, "nothing was read again");
 }
 
 fn has_aside(simulator: &Simulator, host: HostId) -> bool {

@@ -52,6 +52,8 @@ pub(crate) struct Model {
     pub(crate) cleanings: u64,
     /// Offsets that starts have found missing.
     pub(crate) holes: u64,
+    /// Of segments that were read again.
+    pub(crate) scrubbed_bytes: u64,
     pub(crate) next_value: u64,
 }
 

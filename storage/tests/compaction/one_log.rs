@@ -39,6 +39,13 @@ pub(crate) fn id(partition: i32) -> TopicPartition {
 }
 
 pub(crate) async fn open(compaction: CompactionConfig) -> Result<ShardLog, StorageError> {
+    open_with(compaction, ScrubOptions::OFF).await
+}
+
+pub(crate) async fn open_with(
+    compaction: CompactionConfig,
+    scrub: ScrubOptions,
+) -> Result<ShardLog, StorageError> {
     let options = DirectoryOptions {
         journal_bytes: 1 << 20,
         new_cluster_id: 1,
@@ -67,7 +74,7 @@ pub(crate) async fn open(compaction: CompactionConfig) -> Result<ShardLog, Stora
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
-        scrub: ScrubOptions::OFF,
+        scrub,
     };
     Ok(ShardLog::open(options, specs, |_| false).await?.0)
 }
