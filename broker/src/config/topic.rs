@@ -97,7 +97,8 @@ pub(crate) fn check_internal(configs: &BTreeMap<String, String>) -> Result<(), S
     match configs.get("cleanup.policy").map(String::as_str) {
         None | Some(INTERNAL_CLEANUP_POLICY) => Ok(()),
         Some(policy) => Err(format!(
-            "topic config cleanup.policy={policy}: of a topic that the broker keeps its own records in it is              {INTERNAL_CLEANUP_POLICY}, or groups and their offsets would go with old segments"
+            "topic config cleanup.policy={policy}: of a topic that the broker keeps its own records in it is \
+             {INTERNAL_CLEANUP_POLICY}, or groups and their offsets would go with old segments"
         )),
     }
 }

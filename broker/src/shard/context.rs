@@ -214,7 +214,7 @@ impl TopicSettings {
         ] {
             *value = number(topic, name, *value);
         }
-        // An internal topic bounds itself.
+        // An internal topic says so, and its owner bounds it.
         if append.is_compacted && !topic.is_internal {
             partition.compaction = Some(*compaction);
             // What may not wait for longer has to leave the active segment, as in Kafka.
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retention_never_touches_an_internal_topic() {
+    fn neither_retention_nor_compaction_touches_an_internal_topic() {
         let mut settings = Settings::default();
         settings
             .take_assignment("log.retention.ms=1000")
@@ -299,6 +299,8 @@ mod tests {
                     "{policy:?} {is_internal}"
                 );
                 assert_eq!(of.cleanup.is_deleting, !is_kept);
+                let is_compacted = policy.is_some_and(|policy| policy.starts_with("compact"));
+                assert_eq!(of.partition.compaction.is_some(), is_compacted && !is_internal);
             }
         }
     }
