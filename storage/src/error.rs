@@ -119,7 +119,8 @@ impl fmt::Display for IoError {
 /// Why a batch was not appended. Nothing of it is in the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The journal, or the memory for what is not migrated yet, is full for the moment: wait for `ShardLog::room`.
+    /// The journal, or the memory for what is not migrated yet, is full for the moment, or too many segments are to be
+    /// sealed: wait for `ShardLog::room`.
     #[error("the journal is full until what it holds is migrated")]
     JournalFull,
     /// The batch is larger than a journal record can be.

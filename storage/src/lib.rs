@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod checkpoint;
 mod commit;
 mod directory;

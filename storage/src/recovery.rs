@@ -13,6 +13,7 @@ use ring::buffer::Pool;
 use ring::count::Counter;
 use ring::directory;
 
+use crate::backlog::Backlog;
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
 use crate::directory::{JournalPlace, topic_id_of};
@@ -127,6 +128,7 @@ pub(crate) async fn recover(
         reading: pool("reading", memory.reading)?,
         staging,
         files: crate::files::Files::default(),
+        backlog: Backlog::new(memory.tail / 2),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         producers: ProducerBudget::new(memory.producers),
         directory: data,
@@ -190,7 +192,7 @@ pub(crate) async fn recover(
     let migrated_seq = recovery.apply_all(&journal, replay, end, torn.is_some()).await?;
     for log in recovery.partitions.values() {
         // Their files may be gone: nobody looks for them from here on.
-        log.take_deleted(u64::MAX);
+        log.take_deleted(u64::MAX, usize::MAX);
     }
     recovery.migrate_split(end.seq - 1, migrated_seq == 0).await?;
     recovery.partitions.append(&mut recovery.displaced);

@@ -76,8 +76,8 @@ pub struct ShardStatistics {
     pub removed_bytes: u64,
     /// By how much the wall clock is ahead of what the age of records goes by, in milliseconds: 0 while it is believed.
     pub wall_clock_ahead_ms: i64,
-    /// The log's memory.
-    pub memory: [PoolUsage; 3],
+    /// The log's memory: three pools, and what batches in memory take of the heap.
+    pub memory: [PoolUsage; 4],
 }
 
 /// What is done with a directory that says of no topic that it is its.
@@ -361,6 +361,7 @@ impl ShardLog {
                 committer.memory_usage(),
                 shared.reading.usage(),
                 shared.staging.usage(),
+                shared.backlog.usage(),
             ],
         }
     }

@@ -153,6 +153,19 @@ fn a_waiting_fetch_is_answered_by_the_next_batch() {
         }
         assert_eq!(offsets(&waiting.join().unwrap()), [1, 2]);
     });
+    // A whole batch is given whatever the limit of the partition is, and so it counts: nothing is waited for.
+    let part = fetch(
+        &mut reader,
+        &topic,
+        Ask {
+            offset: 1,
+            min_bytes: 1_000,
+            partition_max_bytes: 1,
+            max_wait_ms: i32::MAX,
+            ..ASK
+        },
+    );
+    assert_eq!(offsets(&part), [1]);
 }
 
 #[test]

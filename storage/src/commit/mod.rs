@@ -82,8 +82,8 @@ struct Shared {
     progress: Signal,
     /// Something was refused for want of ring.
     is_short: Cell<bool>,
-    /// Something was refused for want of memory.
-    is_short_of_memory: Cell<bool>,
+    /// Something was refused that is taken once the segments are written.
+    are_segments_wanted: Cell<bool>,
     /// When that was last.
     memory_shortage: Shortage,
     /// How long the writes of records took.
@@ -196,7 +196,7 @@ impl Committer {
             room: Signal::new(),
             progress: Signal::new(),
             is_short: Cell::new(false),
-            is_short_of_memory: Cell::new(false),
+            are_segments_wanted: Cell::new(false),
             memory_shortage: Shortage::default(),
             flushes: DurationHistogram::default(),
             task: RefCell::default(),
@@ -428,9 +428,16 @@ impl Committer {
         self.shared.is_short.take()
     }
 
-    /// Whether something was refused for want of memory since the last call.
-    pub(crate) fn take_memory_shortage(&self) -> bool {
-        self.shared.is_short_of_memory.take()
+    /// Whether something was refused since the last call that is taken once the segments are written.
+    pub(crate) fn take_segments_wanted(&self) -> bool {
+        self.shared.are_segments_wanted.take()
+    }
+
+    /// Asks for segments to be written, however little there is to write.
+    pub(crate) fn want_segments(&self) {
+        if !self.shared.are_segments_wanted.replace(true) {
+            self.shared.progress.notify_all();
+        }
     }
 
     /// Whether the ring keeps what only the checkpoint before the newest needs; that begins to replay at `newest`.
@@ -479,6 +486,13 @@ impl Committer {
         state.migrated_seq = state.migrated_seq.max(seq);
         drop(state);
         self.shared.room.notify_all();
+    }
+
+    /// Gives back the memory of the older half of what may be evicted. Whether there was any.
+    pub(crate) fn evict_half(&self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let half = state.resident.len().div_ceil(2);
+        (0..half).take_while(|_| state.evict_oldest()).count() > 0
     }
 
     /// Frees the ring before `tail`, which `checkpoint` and the one before it do not need.
@@ -565,14 +579,11 @@ impl Committer {
         }
     }
 
-    /// Asks for segments to be written, however little there is to write.
     fn fall_short_of_memory(&self, mut state: RefMut<'_, State>, open: OpenGroup) -> AppendError {
         state.put_back(open);
         drop(state);
         self.shared.memory_shortage.note();
-        if !self.shared.is_short_of_memory.replace(true) {
-            self.shared.progress.notify_all();
-        }
+        self.want_segments();
         AppendError::JournalFull
     }
 

@@ -36,6 +36,7 @@ use self::producers::Share;
 pub use self::read::Extent;
 pub(crate) use self::replay::Part;
 pub(crate) use self::trim::EXTENSIONS;
+use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;
@@ -124,6 +125,8 @@ pub(crate) struct LogShared {
     /// Memory for what is written to segments, and for headers.
     pub(crate) staging: Pool,
     pub(crate) files: Files,
+    /// What waits for a migration, or is in memory after it.
+    pub(crate) backlog: Backlog,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
     /// The data directory.
@@ -168,6 +171,9 @@ struct Partition {
     direct: Direct,
     state: RefCell<State>,
 }
+
+/// Pieces that a log may have room for, whatever it has.
+const PIECES_MIN: usize = 64;
 
 struct State {
     next_offset: i64,
@@ -215,6 +221,15 @@ impl PartitionLog {
     /// Everything before it is durable, and may be read.
     pub fn high_watermark(&self) -> i64 {
         self.partition.high_watermark.get()
+    }
+
+    /// Forgets what others have taken the memory of. How many complete segments it has that are not sealed, and how many
+    /// batches it knows in memory.
+    pub(crate) fn settle_backlog(&self) -> (usize, usize) {
+        let mut state = self.partition.state.borrow_mut();
+        state.forget_evicted();
+        state.shrink();
+        (state.segments.unsealed(), state.tail.len())
     }
 
     /// Notified when the high watermark moves.
@@ -303,6 +318,14 @@ impl State {
     fn forget_evicted(&mut self) {
         while self.migrated_pieces > 0 && self.tail.pop_front_if(|piece| !piece.is_in_memory()).is_some() {
             self.migrated_pieces -= 1;
+        }
+    }
+
+    /// Gives the heap of forgotten pieces back, if it is most of it.
+    fn shrink(&mut self) {
+        let len = self.tail.len();
+        if self.tail.capacity() > 4 * len + PIECES_MIN {
+            self.tail.shrink_to(2 * len);
         }
     }
 }

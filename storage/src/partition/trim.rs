@@ -145,13 +145,13 @@ impl PartitionLog {
         self.begin_at(self.partition.committed_log_start.get());
     }
 
-    /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written.
-    /// Everything up to journal record `up_to_seq` is durable, and may be forgotten.
-    pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<Segment> {
+    /// Takes segments out that lie wholly before the log's start, the first ones and `most` at most, with what of them was
+    /// still to be written. Everything up to journal record `up_to_seq` is durable, and may be forgotten.
+    pub(crate) fn take_deleted(&self, up_to_seq: u64, most: usize) -> Vec<Segment> {
         let start = self.log_start_offset();
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
-        let count = state.segments_before(start);
+        let count = state.segments_before(start).min(most);
         if count == 0 {
             return Vec::new();
         }

@@ -3,6 +3,7 @@
 //! `cargo test --release -p millstream-storage --test simulation`; `MILLSTREAM_SEEDS=0..1000` for the long form,
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
+mod backlog;
 mod chain;
 mod deleted;
 mod dropped;
