@@ -13,8 +13,13 @@ use crate::recorder::Sample;
 const SCHEMA: u32 = 1;
 /// A client that used more of its threads than this was perhaps what was measured.
 const SATURATED: f64 = 0.9;
+/// Cores that other processes may keep busy meanwhile.
+const OTHERS: f64 = 0.25;
 /// An open loop that reached less of its rate than this did not keep it.
 const KEPT: f64 = 0.99;
+
+/// Of the 99th percentile of the latency, at most so much may be this client's own delay.
+const OWN_SHARE: f64 = 0.25;
 
 /// What was asked for, and what came.
 #[derive(Debug, Clone)]
@@ -27,14 +32,22 @@ pub struct Report {
     pub records_per_s: Option<u64>,
     /// Threads that sent.
     pub threads: u32,
+    /// When the measurement began, in milliseconds since 1970.
+    pub began_ms: i64,
     /// How long was measured, in seconds.
     pub seconds: f64,
     /// What came.
     pub sample: Sample,
+    /// Latencies by interval of the measurement, if they were to be kept.
+    pub intervals: Vec<Histogram<u64>>,
+    /// How long such an interval is, in seconds.
+    pub interval_seconds: u32,
     /// CPU seconds of the broker within the window, if its process was named and there.
     pub server_cpu_s: Option<f64>,
     /// Our own.
     pub own_cpu_s: Option<f64>,
+    /// All of this host's.
+    pub host_cpu_s: Option<f64>,
 }
 
 impl Report {
@@ -46,6 +59,16 @@ impl Report {
     /// MB a second.
     pub fn mb_per_s(&self) -> f64 {
         self.sample.bytes as f64 / 1e6 / self.seconds
+    }
+
+    /// Records a second that were answered.
+    pub fn reached_per_s(&self) -> f64 {
+        self.sample.records as f64 / self.seconds
+    }
+
+    /// The latency that so many requests, from 0 to 1, did not exceed, in milliseconds.
+    pub fn latency_ms(&self, quantile: f64) -> f64 {
+        quantile_us(&self.sample.latency_ns, quantile) / 1e3
     }
 
     /// What a reader should know before he believes the figures.
@@ -60,7 +83,21 @@ impl Report {
                 self.threads
             ));
         }
-        let reached = self.sample.records as f64 / self.seconds;
+        // Without the broker's it is not known what others had.
+        if let (Some(host), Some(own), Some(server)) = (self.host_cpu_s, self.own_cpu_s, self.server_cpu_s) {
+            let cores = (host - own - server) / self.seconds;
+            if cores > OTHERS {
+                warnings.push(format!("other processes kept {cores:.1} cores of this host busy"));
+            }
+        }
+        let own_delay_ms = quantile_us(&self.sample.own_delay_ns, 0.99) / 1e3;
+        if own_delay_ms > OWN_SHARE * self.latency_ms(0.99) {
+            warnings.push(format!(
+                "this client woke up late itself: {own_delay_ms:.3} ms of the p99 of {:.3} ms; it had too little CPU",
+                self.latency_ms(0.99)
+            ));
+        }
+        let reached = self.reached_per_s();
         if let Some(rate) = self.records_per_s
             && reached < KEPT * rate as f64
         {
@@ -94,9 +131,10 @@ impl Report {
             "bytes": sample.bytes,
             "requests": sample.requests,
             "unsent_batches": sample.unsent,
-            "records_per_s": sample.records as f64 / self.seconds,
+            "records_per_s": self.reached_per_s(),
             "mb_per_s": self.mb_per_s(),
             "latency_us": latencies_us(&sample.latency_ns),
+            "own_delay_us": latencies_us(&sample.own_delay_ns),
             "server_cpu": self.server_cpu_s.map(|seconds| self.cpu(seconds)),
             "bench_cpu": self.own_cpu_s.map(|seconds| self.cpu(seconds)),
             "failures": failures.collect::<Vec<_>>(),
@@ -131,11 +169,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n{kind}\n")?;
         writeln!(f, "  measured       {:>14.1} s", self.seconds)?;
         writeln!(f, "  throughput     {:>14.1} MB/s", self.mb_per_s())?;
-        writeln!(
-            f,
-            "                 {:>14.0} records/s",
-            sample.records as f64 / self.seconds
-        )?;
+        writeln!(f, "                 {:>14.0} records/s", self.reached_per_s())?;
         writeln!(
             f,
             "                 {:>14.0} requests/s",
@@ -197,7 +231,7 @@ const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-fn latencies_us(histogram: &Histogram<u64>) -> Value {
+pub(crate) fn latencies_us(histogram: &Histogram<u64>) -> Value {
     let mut values = serde_json::Map::new();
     values.insert("count".to_owned(), json!(histogram.len()));
     if !histogram.is_empty() {
@@ -209,7 +243,7 @@ fn latencies_us(histogram: &Histogram<u64>) -> Value {
     Value::Object(values)
 }
 
-fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+pub(crate) fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
@@ -238,10 +272,14 @@ mod tests {
             settings: vec![("topic", json!("orders")), ("partitions", json!(6))],
             records_per_s: Some(500_000),
             threads: 1,
+            began_ms: 0,
             seconds: 2.0,
             sample: recorder.take().measured,
+            intervals: Vec::new(),
+            interval_seconds: 1,
             server_cpu_s: Some(0.5),
             own_cpu_s: Some(0.1),
+            host_cpu_s: Some(0.7),
         }
     }
 
@@ -280,6 +318,35 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("FAILED 3 times: 1001 at 127.0.0.1:19093 partition 5: NOT_LEADER_OR_FOLLOWER"));
         assert_eq!(report.to_json()["failures"][0]["partition"], 5);
+    }
+
+    #[test]
+    fn a_client_that_wakes_up_late_says_so() {
+        let mut report = report();
+        let delay_ns = &mut report.sample.own_delay_ns;
+        for _ in 0..98 {
+            delay_ns.record(50_000).unwrap();
+        }
+        delay_ns.record_n(240_000_000, 2).unwrap();
+        assert!(report.warnings().is_empty(), "{:?}", report.warnings());
+        report.sample.own_delay_ns.record_n(300_000_000, 3).unwrap();
+        let [warning] = &report.warnings()[..] else {
+            panic!("one warning was expected");
+        };
+        assert!(warning.contains("woke up late itself: 30"), "{warning}");
+    }
+
+    #[test]
+    fn a_host_that_was_not_ours_alone_is_named() {
+        let mut report = report();
+        report.host_cpu_s = Some(2.6);
+        assert_eq!(
+            report.warnings(),
+            ["other processes kept 1.0 cores of this host busy"]
+        );
+        // A broker elsewhere, or one whose process is not known, may be the others.
+        report.server_cpu_s = None;
+        assert!(report.warnings().is_empty());
     }
 
     #[test]
