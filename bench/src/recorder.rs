@@ -175,7 +175,8 @@ impl Recorder {
 
     /// A sender that waited for `due` was awake at `now`.
     pub fn woke(&mut self, due: Instant, now: Instant) {
-        if self.window.holds(due) {
+        let is_measured = self.window.holds(due);
+        if is_measured {
             let delay_ns = u64::try_from((now - due).as_nanos()).unwrap_or(u64::MAX);
             self.seen.measured.own_delay_ns.saturating_record(delay_ns);
         }
