@@ -53,6 +53,10 @@ impl ClusterFacts {
             return "acks=0: nothing is acknowledged".to_owned();
         }
         match (config("write.caching"), config("flush.messages")) {
+            // Redpanda: what only the leader has acknowledged is flushed later.
+            (Some("false"), _) if acks == 1 => {
+                "NOT flushed before it is acknowledged (acks=1 with write.caching)".to_owned()
+            }
             (Some("false"), _) => "flushed before it is acknowledged (write.caching=false)".to_owned(),
             (_, Some("1")) => "flushed before it is acknowledged (flush.messages=1)".to_owned(),
             (None, None) => "unknown: the broker does not tell when it flushes".to_owned(),
@@ -113,7 +117,7 @@ pub(crate) async fn open_topic(
         .min();
     Ok(ClusterFacts {
         bootstrap: brokers.join(","),
-        cluster_id: metadata.cluster_id,
+        cluster_id: metadata.cluster_id.map(|id| printable(&id)),
         nodes: metadata.brokers.len(),
         replicas: replicas.unwrap_or(0),
         // A broker that does not know the question is measured all the same.
@@ -165,7 +169,7 @@ async fn configs(client: &Client, topic: &str) -> Result<BTreeMap<String, String
     let response: DescribeConfigsResponse = ask(client, &request).await?;
     let configs = response.results.into_iter().flat_map(|result| result.configs);
     Ok((configs.filter(|config| KEYS.contains(&config.name.as_str())))
-        .filter_map(|config| Some((config.name, config.value?)))
+        .filter_map(|config| Some((config.name, printable(&config.value?))))
         .collect())
 }
 
@@ -182,7 +186,13 @@ async fn log_directory(client: &Client) -> Result<Option<String>, ClientError> {
         topics: Some(Array::from_slice(&[])),
     };
     let response: DescribeLogDirsResponse = ask(client, &request).await?;
-    Ok(response.results.into_iter().next().map(|found| found.log_dir))
+    let found = response.results.into_iter().next();
+    Ok(found.map(|found| printable(&found.log_dir)))
+}
+
+/// What a broker says goes to a terminal: it writes there, and steers nothing.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
 }
 
 async fn ask<'a, Q, A>(client: &Client, request: &Q) -> Result<A, ClientError>
@@ -214,6 +224,11 @@ mod tests {
     }
 
     #[test]
+    fn what_a_broker_says_does_not_steer_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\n/ü"), "a?[2J?/ü");
+    }
+
+    #[test]
     fn durability_is_what_the_broker_says_of_its_flushes() {
         for (configs, acks, expected) in [
             (
@@ -232,8 +247,13 @@ mod tests {
                 "flushed before",
             ),
             (
-                &[("write.caching", "true"), ("flush.ms", "100")],
+                &[("write.caching", "false"), ("flush.ms", "100")],
                 1,
+                "NOT flushed",
+            ),
+            (
+                &[("write.caching", "true"), ("flush.ms", "100")],
+                -1,
                 "NOT flushed",
             ),
             (&[("min.insync.replicas", "2")], -1, "unknown"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::BenchError;
 use crate::leftovers::Leftovers;
 
-/// How often its output is looked at until it is ready.
-const LOOKS: u32 = 600;
+/// How often its output is looked at until it is ready: two minutes, for a disk that writes its journals slowly.
+const LOOKS: u32 = 2_400;
 /// The time between two of these.
 const LOOK: Duration = Duration::from_millis(50);
 /// What is shown of a broker's last words, in bytes.

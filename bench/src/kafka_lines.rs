@@ -2,6 +2,7 @@
 //!
 //! Pure. The lines of `kafka-producer-perf-test.sh` and `kafka-consumer-perf-test.sh` of Kafka 4.x. MB are MiB there.
 //! Must not be mistaken for their figures: latency counts from when a batch was due, where theirs counts from the sending.
+//! Without a single answer latencies are `NaN`, which Java prints and reads as well.
 
 use crate::report::Report;
 use crate::wall_time;
@@ -21,7 +22,7 @@ pub(crate) fn lines(report: &Report) -> String {
 fn producer(report: &Report) -> String {
     let sample = &report.sample;
     let mean_ms = if sample.latency_ns.is_empty() {
-        0.0
+        f64::NAN
     } else {
         sample.latency_ns.mean() / 1e6
     };

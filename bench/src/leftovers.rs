@@ -47,7 +47,9 @@ impl Leftovers {
         )]
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                watching.clear();
+                // Held to the end: whoever runs waits in `clear`, and prints nothing of what was cut off.
+                let mut held = watching.lock();
+                held.clear();
                 std::process::exit(BY_SIGNAL + signal);
             }
         });
@@ -96,13 +98,22 @@ impl Leftovers {
 
     /// Ends the processes and removes the directories.
     pub(crate) fn clear(&self) {
-        let mut held = self.lock();
-        for mut child in held.children.drain(..) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn clear(&mut self) {
+        for mut child in self.children.drain(..) {
             // An error means that it has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
-        for directory in held.directories.drain(..) {
+        for directory in self.directories.drain(..) {
             let is_removed = (0..REMOVALS_MAX).any(|_| match std::fs::remove_dir_all(&directory) {
                 Ok(()) => true,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -111,10 +122,6 @@ impl Leftovers {
                 eprintln!("bench: cannot remove {}: remove it by hand", directory.display());
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `compare/` | two clusters in turns, and the ratio |
 //! | `disk/` | what a file system and its disk give |
 //! | `cluster.rs` | what a cluster says of itself, its durability among it |
+//! | `room.rs` | whether a disk has room for a run |
 //! | `embedded.rs`, `leftovers.rs` | a broker of our own; what a run must not leave behind |
 //! | `target.rs` | the topic, and the way to its leaders |
 //! | `log_start.rs` | where logs begin, and that their leaders serve them |
@@ -50,6 +51,7 @@ pub mod plan;
 mod produce;
 pub mod recorder;
 pub mod report;
+mod room;
 pub mod run;
 pub mod schedule;
 pub mod sweep;

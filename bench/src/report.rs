@@ -17,7 +17,8 @@ const SATURATED: f64 = 0.9;
 const OTHERS: f64 = 0.25;
 /// An open loop that reached less of its rate than this did not keep it.
 const KEPT: f64 = 0.99;
-
+/// Requests below which a 99th percentile is the maximum.
+const REQUESTS_MIN: u64 = 100;
 /// Of the 99th percentile of the latency, at most so much may be this client's own delay.
 const OWN_SHARE: f64 = 0.25;
 
@@ -66,9 +67,9 @@ impl Report {
         self.sample.records as f64 / self.seconds
     }
 
-    /// The latency that so many requests, from 0 to 1, did not exceed, in milliseconds.
+    /// The latency that so many requests, from 0 to 1, did not exceed, in milliseconds; no number if there were none.
     pub fn latency_ms(&self, quantile: f64) -> f64 {
-        quantile_us(&self.sample.latency_ns, quantile) / 1e3
+        quantile_ms(&self.sample.latency_ns, quantile)
     }
 
     /// What a reader should know before he believes the figures.
@@ -90,7 +91,7 @@ impl Report {
                 warnings.push(format!("other processes kept {cores:.1} cores of this host busy"));
             }
         }
-        let own_delay_ms = quantile_us(&self.sample.own_delay_ns, 0.99) / 1e3;
+        let own_delay_ms = quantile_ms(&self.sample.own_delay_ns, 0.99);
         if own_delay_ms > OWN_SHARE * self.latency_ms(0.99) {
             warnings.push(format!(
                 "this client woke up late itself: {own_delay_ms:.3} ms of the p99 of {:.3} ms; it had too little CPU",
@@ -106,7 +107,22 @@ impl Report {
                 self.sample.unsent
             ));
         }
+        match self.sample.latency_ns.len() {
+            0 => warnings.push("nothing was answered: there is no latency".to_owned()),
+            requests if requests < REQUESTS_MIN => warnings.push(format!(
+                "only {requests} requests: its p99 is its maximum (longer --seconds, or a higher rate)"
+            )),
+            _ => {}
+        }
         warnings
+    }
+
+    /// What failed, for people: a line for each kind.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.sample.failures.iter().map(|(failure, count)| {
+            let place = format!("{} partition {}", failure.broker, failure.partition);
+            format!("FAILED {count} times: {place}: {}", failure.what)
+        })
     }
 
     /// The report as JSON.
@@ -178,8 +194,8 @@ impl fmt::Display for Report {
         for (name, quantile) in QUANTILES {
             let label = if name == "p50" { "latency" } else { "" };
             let name = name.replace('_', ".");
-            let value = quantile_us(&sample.latency_ns, quantile) / 1e3;
-            writeln!(f, "  {label:<9}{name:>5} {value:>14.3} ms")?;
+            let value = shown_ms(self.latency_ms(quantile));
+            writeln!(f, "  {label:<9}{name:>5} {value:>14} ms")?;
         }
         for (label, seconds) in [("broker CPU", self.server_cpu_s), ("own CPU", self.own_cpu_s)] {
             let Some(seconds) = seconds else { continue };
@@ -191,12 +207,8 @@ impl fmt::Display for Report {
                 writeln!(f, "                 {cost:>14.3} s/million records")?;
             }
         }
-        for (failure, count) in &sample.failures {
-            writeln!(
-                f,
-                "  FAILED {count} times: {} partition {}: {}",
-                failure.broker, failure.partition, failure.what
-            )?;
+        for failure in self.failures() {
+            writeln!(f, "  {failure}")?;
         }
         for warning in self.warnings() {
             writeln!(f, "  note: {warning}")?;
@@ -213,13 +225,36 @@ pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample) -> St
         count => format!("  FAILED {count}"),
     };
     format!(
-        "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms{phase}{failed}",
+        "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  {}{phase}{failed}",
         sample.bytes as f64 / 1e6,
         sample.records as f64,
-        quantile_us(&sample.latency_ns, 0.5) / 1e3,
-        quantile_us(&sample.latency_ns, 0.99) / 1e3,
-        quantile_us(&sample.latency_ns, 1.0) / 1e3,
+        latencies(&sample.latency_ns)
     )
+}
+
+/// A line of progress: what a whole run gave.
+pub(crate) fn run_line(name: &str, report: &Report) -> String {
+    let failed = if report.is_clean() { "" } else { "  FAILED" };
+    format!(
+        "{name:<20} {:>9.1} MB/s {:>11.0} records/s  {}{failed}",
+        report.mb_per_s(),
+        report.reached_per_s(),
+        latencies(&report.sample.latency_ns)
+    )
+}
+
+fn latencies(histogram: &Histogram<u64>) -> String {
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| shown_ms(quantile_ms(histogram, quantile)));
+    format!("p50 {p50:>9} ms  p99 {p99:>9} ms  max {max:>9} ms")
+}
+
+/// Milliseconds for people; a hyphen for no number.
+pub(crate) fn shown_ms(ms: f64) -> String {
+    if ms.is_finite() {
+        format!("{ms:.3}")
+    } else {
+        "-".to_owned()
+    }
 }
 
 /// The percentiles of a report, and their names in the JSON.
@@ -243,8 +278,17 @@ pub(crate) fn latencies_us(histogram: &Histogram<u64>) -> Value {
     Value::Object(values)
 }
 
-pub(crate) fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// A quantile of nanoseconds, in milliseconds. An empty histogram has none: no number.
+pub(crate) fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    if histogram.is_empty() {
+        f64::NAN
+    } else {
+        quantile_us(histogram, quantile) / 1e3
+    }
 }
 
 /// `None` where nothing was done: there is no cost of it.
@@ -350,7 +394,19 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_an_answer_has_no_costs() {
+    fn a_p99_of_few_requests_is_marked() {
+        let mut report = report();
+        for (requests, warning) in [(0, "nothing was answered"), (99, "only 99 requests")] {
+            report.sample.latency_ns.clear();
+            report.sample.latency_ns.record_n(1_000_000, requests).unwrap();
+            assert!(report.warnings()[0].starts_with(warning), "{report}");
+        }
+        report.sample.latency_ns.record(1_000_000).unwrap();
+        assert!(report.warnings().is_empty(), "{report}");
+    }
+
+    #[test]
+    fn a_run_without_an_answer_has_no_costs_and_no_latency() {
         let report = Report {
             sample: Sample::default(),
             ..report()
@@ -358,5 +414,9 @@ mod tests {
         let json = report.to_json();
         assert!(json["server_cpu"]["seconds_per_gb"].is_null());
         assert_eq!(json["latency_us"]["count"], 0);
+        assert!(json["latency_us"]["p99"].is_null());
+        let text = report.to_string();
+        assert!(!text.contains("0.000 ms"), "{text}");
+        assert!(run_line("4 KiB", &report).contains("p99         - ms"));
     }
 }

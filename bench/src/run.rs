@@ -1,10 +1,12 @@
 //! The commands, from the command line to what is printed.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ring::channel;
 use ring::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::ApiKey;
 
 use crate::arguments::{
@@ -16,6 +18,7 @@ use crate::consume::ConsumeLoad;
 use crate::disk;
 use crate::embedded::BrokerProgram;
 use crate::error::BenchError;
+use crate::kafka_lines;
 use crate::measure::{Measuring, Watching, measure, spawn};
 use crate::produce::ProduceLoad;
 use crate::report::Report;
@@ -72,11 +75,35 @@ fn print_load(load: LoadCommand) -> Result<Verdict, BenchError> {
     };
     let report = run(load)?;
     match format {
-        Format::Table => print!("{report}"),
-        Format::Json => println!("{:#}", report.to_json()),
-        Format::Kafka => print!("{}", crate::kafka_lines::lines(&report)),
+        Format::Table | Format::Json => print(format == Format::Json, &report, || report.to_json())?,
+        Format::Kafka => write_out(&kafka_lines::lines(&report))?,
     }
     Ok(Verdict::of(report.is_clean()))
+}
+
+/// Prints a report for people, or as JSON.
+pub(crate) fn print(
+    is_json: bool,
+    report: &impl Display,
+    to_json: impl FnOnce() -> Value,
+) -> Result<(), BenchError> {
+    if is_json {
+        write_out(&format!("{:#}\n", to_json()))
+    } else {
+        write_out(&report.to_string())
+    }
+}
+
+/// Writes to standard output. A reader that left (`| head`) is no error.
+fn write_out(text: &str) -> Result<(), BenchError> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BenchError::Local {
+            doing: "write the report to standard output".to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Runs to the end; progress goes to stderr. Blocks the calling thread, which must be an ordinary one.

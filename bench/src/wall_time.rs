@@ -4,14 +4,14 @@
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
+/// The last millisecond of the year 9999.
+const LAST_MS: i64 = 253_402_300_799_999;
 
 /// The date and time of day (UTC) of so many milliseconds since 1970: year, month, day, hour, minute, second,
 /// millisecond. Before 1970 and after the year 9999 it gives these ends.
 pub(crate) fn utc(wall_clock_ms: i64) -> [i64; 7] {
-    let (mut days, ms) = (
-        wall_clock_ms.clamp(0, 253_402_300_799_999).div_euclid(DAY_MS),
-        wall_clock_ms.clamp(0, 253_402_300_799_999).rem_euclid(DAY_MS),
-    );
+    let wall_clock_ms = wall_clock_ms.clamp(0, LAST_MS);
+    let (mut days, ms) = (wall_clock_ms / DAY_MS, wall_clock_ms % DAY_MS);
     let is_leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let mut year = 1970;
     while days >= 365 + i64::from(is_leap(year)) {

@@ -40,8 +40,7 @@ fn every_question_is_answered_and_nothing_is_left() {
     let report = report.unwrap();
     assert_eq!(report.answers.len(), 14, "{report}");
     for answer in &report.answers {
-        assert!(answer.writes > 0 && answer.mb_per_s() > 0.0, "{report}");
-        assert_eq!(answer.writes, answer.latency_ns.len(), "{report}");
+        assert!(answer.writes() > 0 && answer.mb_per_s() > 0.0, "{report}");
     }
     assert_eq!(files, []);
 }

@@ -20,8 +20,9 @@ use crate::environment;
 use crate::error::BenchError;
 use crate::leftovers::Leftovers;
 use crate::measure::Watching;
-use crate::report::Report;
-use crate::run::{Verdict, on_watch, run_produce};
+use crate::report::{Report, run_line};
+use crate::room;
+use crate::run::{Verdict, on_watch, print, run_produce};
 
 /// The word for a broker of our own.
 const EMBEDDED: &str = "embedded";
@@ -86,11 +87,7 @@ pub(crate) fn main(arguments: &CompareArguments, program: BrokerProgram) -> Resu
     let mut comparison = on_watch(move || run_here(to_run))?;
     leftovers.clear();
     comparison.host = host;
-    if arguments.json {
-        println!("{:#}", comparison.to_json());
-    } else {
-        print!("{comparison}");
-    }
+    print(arguments.json, &comparison, || comparison.to_json())?;
     Ok(Verdict::of(comparison.is_good()))
 }
 
@@ -112,7 +109,10 @@ pub async fn run_here(arguments: CompareArguments) -> Result<Comparison, BenchEr
         clusters.push(open_topic(&place.brokers, &name, arguments.workload.partitions).await?);
         remove_topic(&place.brokers, &name).await;
     }
+    let (pairs, run_s) = (arguments.pairs, arguments.workload.run_seconds());
+    eprintln!("{pairs} pairs of runs of {run_s} s each, in topics {name}-N");
     let mut pairs = Vec::new();
+    let mut bytes_per_s = [0.0; 2];
     for number in 0..arguments.pairs {
         let mut reports: [Option<Report>; 2] = [None, None];
         for side in order(number) {
@@ -120,21 +120,15 @@ pub async fn run_here(arguments: CompareArguments) -> Result<Comparison, BenchEr
                 topic: format!("{name}-{number}"),
                 ..places[side].clone()
             };
-            let produce = arguments
-                .workload
-                .produce(&place, arguments.batch_size, arguments.rate);
+            let (workload, rate) = (&arguments.workload, arguments.rate);
+            room::look_for_a_run(&clusters[side], workload, rate, bytes_per_s[side]).await?;
+            let produce = workload.produce(&place, arguments.batch_size, rate);
             let ran = run_produce(produce, Watching::default()).await;
             remove_topic(&place.brokers, &place.topic).await;
             let report = ran?;
-            eprintln!(
-                "{:>3}/{} {}: {:>9.1} MB/s  p50 {:>9.3} ms  p99 {:>9.3} ms",
-                number + 1,
-                arguments.pairs,
-                ["A", "B"][side],
-                report.mb_per_s(),
-                report.latency_ms(0.5),
-                report.latency_ms(0.99)
-            );
+            let line = run_line(["A", "B"][side], &report);
+            eprintln!("{:>3}/{}  {line}", number + 1, arguments.pairs);
+            bytes_per_s[side] = report.mb_per_s() * 1e6;
             reports[side] = Some(report);
         }
         let [Some(a), Some(b)] = reports else {

@@ -135,35 +135,21 @@ impl Comparison {
         self.deciding().ratio(&self.pairs)
     }
 
-    /// Whether everything that was sent was acknowledged, and A is as good as it has to be.
+    /// Whether everything that was sent was acknowledged, there is a ratio, and A is as good as it has to be.
     pub fn is_good(&self) -> bool {
-        let is_clean = self
-            .pairs
-            .iter()
-            .all(|pair| pair.a.is_clean() && pair.b.is_clean());
-        let is_enough = match (self.at_least, self.ratio()) {
-            (None, _) => true,
-            (Some(at_least), Some(ratio)) => ratio.median >= at_least,
-            (Some(_), None) => false,
-        };
-        is_clean && is_enough
+        let mut reports = self.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]);
+        let is_clean = reports.all(Report::is_clean);
+        let least = self.at_least.unwrap_or(0.0);
+        is_clean && self.ratio().is_some_and(|ratio| ratio.median >= least)
     }
 
-    /// What a reader should know before he believes the figures; each once, with its side.
+    /// What a reader should know before he believes the figures, with the pair and the side.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (number, pair) in (1..).zip(&self.pairs) {
             for (side, report) in [("A", &pair.a), ("B", &pair.b)] {
-                for warning in report.warnings() {
-                    warnings.push(format!("pair {number}, {side}: {warning}"));
-                }
-                for (failure, count) in &report.sample.failures {
-                    let place = format!("{} partition {}", failure.broker, failure.partition);
-                    warnings.push(format!(
-                        "pair {number}, {side}: FAILED {count} times: {place}: {}",
-                        failure.what
-                    ));
-                }
+                let said = report.warnings().into_iter().chain(report.failures());
+                warnings.extend(said.map(|said| format!("pair {number}, {side}: {said}")));
             }
         }
         let acks = self.workload.acks.code();
@@ -279,9 +265,8 @@ impl fmt::Display for Comparison {
         write!(f, "{}", columns(&rows, 1))?;
         if let Some(at_least) = self.at_least {
             let decides = self.deciding().name;
-            let reached = self
-                .ratio()
-                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let ratio = self.ratio();
+            let reached = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             let word = if self.is_good() {
                 "good"
             } else {
@@ -386,9 +371,12 @@ mod tests {
         assert!(!comparison("--at-least 3.01").is_good());
         assert!(comparison("--at-least 3.9 --rate 1000").is_good());
         assert!(!comparison("--at-least 4.1 --rate 1000").is_good());
-        let mut nothing = comparison("--at-least 0.1");
-        nothing.pairs.clear();
+        // Of nothing there is no ratio, whatever is asked for.
+        let mut nothing = comparison("--rate 1000");
+        nothing.pairs[1].a.sample.latency_ns.clear();
         assert!(!nothing.is_good());
+        let text = nothing.to_string();
+        assert!(text.contains("pair 2, A: nothing was answered"), "{text}");
     }
 
     #[test]

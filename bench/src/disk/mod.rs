@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ring::clock;
-use ring::directory;
 
 use self::plan::cases;
 use self::table::DiskReport;
@@ -26,7 +25,8 @@ use self::writing::Area;
 use crate::environment;
 use crate::error::BenchError;
 use crate::leftovers::Leftovers;
-use crate::run::{Verdict, on_ring};
+use crate::room;
+use crate::run::{Verdict, on_ring, print};
 
 /// Buffer memory of the thread, in bytes: one block of each size that is written.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -73,11 +73,7 @@ pub(crate) fn main(arguments: DiskArguments) -> Result<Verdict, BenchError> {
     let disk = environment::disk_of(place.parent().unwrap_or(&place));
     leftovers.clear();
     report.host = host.into_iter().chain(disk).collect();
-    if is_json {
-        println!("{:#}", report.to_json());
-    } else {
-        print!("{report}");
-    }
+    print(is_json, &report, || report.to_json())?;
     Ok(Verdict::Good)
 }
 
@@ -88,21 +84,7 @@ pub(crate) fn main(arguments: DiskArguments) -> Result<Verdict, BenchError> {
 /// If there is not enough room, or an operation failed: a disk with errors has no figures.
 pub async fn run_here(arguments: &DiskArguments, place: &Path) -> Result<DiskReport, BenchError> {
     let file_bytes = arguments.file_bytes();
-    let volume = directory::volume(place)
-        .await
-        .map_err(|error| BenchError::Local {
-            doing: format!("ask for the size of {}", place.display()),
-            error,
-        })?;
-    let wanted_bytes = 2 * file_bytes + ROOM_BYTES;
-    if volume.usable_bytes < wanted_bytes {
-        return Err(BenchError::NoRoom {
-            directory: place.into(),
-            usable_bytes: volume.usable_bytes,
-            wanted_bytes,
-            hint: ", or a smaller --file-mib",
-        });
-    }
+    room::look(place, 2 * file_bytes + ROOM_BYTES, ", or a smaller --file-mib").await?;
     let began_ms = clock::wall_clock_ms();
     eprintln!("writing a file of {} MiB", arguments.file_mib);
     let area = Area::make(place, file_bytes).await?;

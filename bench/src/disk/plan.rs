@@ -60,7 +60,7 @@ pub struct Case {
     pub flush: Flush,
 }
 
-/// All questions, in their order. None writes more than one block at once that is larger than [`block_bytes_max`].
+/// All questions, in their order. No block is larger than [`block_bytes_max`].
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for place in [Place::Overwrite, Place::Fresh] {

@@ -19,7 +19,7 @@ pub mod table;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ring::{clock, directory};
+use ring::clock;
 
 use self::plan::{Cell, Fraction, Pace, cells};
 use self::table::{CellResult, Sweep};
@@ -31,12 +31,9 @@ use crate::error::BenchError;
 use crate::hdr_log;
 use crate::leftovers::Leftovers;
 use crate::measure::Watching;
-use crate::run::{Verdict, on_watch, run_produce};
-
-/// Room that a run must find on the disk, beside what it writes, in bytes: journals, indexes, a margin.
-const ROOM_BYTES: u64 = 1 << 30;
-/// A run that is faster than the one that its size was told by writes more.
-const ROOM_FACTOR: f64 = 1.5;
+use crate::report::{Report, run_line};
+use crate::room;
+use crate::run::{Verdict, on_watch, print, run_produce};
 
 /// Options of `bench sweep`.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -94,7 +91,7 @@ impl SweepArguments {
 pub(crate) fn main(arguments: &SweepArguments, program: BrokerProgram) -> Result<Verdict, BenchError> {
     // Before minutes are spent on what cannot be kept.
     for path in [&arguments.html, &arguments.svg].into_iter().flatten() {
-        write(path, "")?;
+        try_to_write(path)?;
     }
     if let Some(directory) = &arguments.hgrm {
         #[expect(clippy::disallowed_methods, reason = "an ordinary thread, before the run")]
@@ -123,11 +120,7 @@ pub(crate) fn main(arguments: &SweepArguments, program: BrokerProgram) -> Result
         let unknown = "unknown: the broker is not on this host, or does not tell where its log is";
         sweep.host.push(("broker's disk", unknown.to_owned()));
     }
-    if arguments.json {
-        println!("{:#}", sweep.to_json());
-    } else {
-        print!("{sweep}");
-    }
+    print(arguments.json, &sweep, || sweep.to_json())?;
     if let Some(path) = &arguments.html {
         write(path, &page::html(&sweep))?;
         eprintln!("wrote {}", path.display());
@@ -147,6 +140,25 @@ pub(crate) fn main(arguments: &SweepArguments, program: BrokerProgram) -> Result
         eprintln!("wrote {}", directory.display());
     }
     Ok(Verdict::of(sweep.is_clean()))
+}
+
+/// Fails if nothing can be written there. What is there stays as it is.
+fn try_to_write(path: &Path) -> Result<(), BenchError> {
+    let is_new = !path.exists();
+    #[expect(clippy::disallowed_methods, reason = "an ordinary thread, before the run")]
+    let tried = (std::fs::OpenOptions::new().append(true).create(true))
+        .open(path)
+        .and_then(|_| {
+            if is_new {
+                std::fs::remove_file(path)
+            } else {
+                Ok(())
+            }
+        });
+    tried.map_err(|error| BenchError::Local {
+        doing: format!("write {}", path.display()),
+        error,
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {
@@ -174,7 +186,7 @@ pub async fn run_here(arguments: SweepArguments) -> Result<Sweep, BenchError> {
     let cluster = open_topic(&arguments.brokers, &name, workload.partitions).await?;
     remove_topic(&arguments.brokers, &name).await;
     eprintln!(
-        "{} runs of {} s each; {}: {}",
+        "{} runs of {} s each, in topics {name}-N; {}: {}",
         cells.len(),
         workload.run_seconds(),
         cluster.bootstrap,
@@ -186,6 +198,10 @@ pub async fn run_here(arguments: SweepArguments) -> Result<Sweep, BenchError> {
         if cell.pace == Pace::FlatOut {
             flat_out.records_per_s = 0.0;
         } else if matches!(cell.pace, Pace::Fraction(_)) && flat_out.records_per_s <= 0.0 {
+            eprintln!(
+                "{number:>3}/{}  {cell}: left out, flat out gave nothing",
+                cells.len()
+            );
             continue;
         }
         let place = RunPlace {
@@ -198,11 +214,8 @@ pub async fn run_here(arguments: SweepArguments) -> Result<Sweep, BenchError> {
         remove_topic(&arguments.brokers, &place.topic).await;
         match ran {
             Ok(mut report) => {
-                eprintln!(
-                    "{number:>3}/{}  {}",
-                    cells.len(),
-                    table::progress_line(cell, &report)
-                );
+                let line = run_line(&cell.to_string(), &report);
+                eprintln!("{number:>3}/{}  {line}", cells.len());
                 if cell.pace == Pace::FlatOut {
                     flat_out = Reached {
                         records_per_s: report.reached_per_s(),
@@ -242,16 +255,10 @@ async fn run_cell(
     place: &RunPlace,
     flat_out: &Reached,
     sweep: &Sweep,
-) -> Result<crate::report::Report, BenchError> {
+) -> Result<Report, BenchError> {
     let workload = &arguments.workload;
     let rate = cell.pace.records_per_s(flat_out.records_per_s);
-    if let Some(log_directory) = &sweep.cluster.log_directory {
-        let bytes_per_s = match rate {
-            Some(rate) => rate as f64 * f64::from(workload.record_size),
-            None => flat_out.bytes_per_s * ROOM_FACTOR,
-        };
-        look_for_room(log_directory, bytes_per_s * workload.run_seconds() as f64).await?;
-    }
+    room::look_for_a_run(&sweep.cluster, workload, rate, flat_out.bytes_per_s).await?;
     let watching = Watching {
         is_shown: false,
         is_kept: arguments.hgrm.is_some(),
@@ -259,48 +266,23 @@ async fn run_cell(
     run_produce(workload.produce(place, cell.batch_bytes, rate), watching).await
 }
 
-/// A full disk may end a broker, and does not measure it.
-async fn look_for_room(log_directory: &str, bytes: f64) -> Result<(), BenchError> {
-    // What cannot be looked at is not looked at.
-    let Ok(volume) = directory::volume(log_directory.as_ref()).await else {
-        return Ok(());
-    };
-    let wanted_bytes = bytes as u64 + ROOM_BYTES;
-    if volume.usable_bytes < wanted_bytes {
-        return Err(BenchError::NoRoom {
-            directory: log_directory.into(),
-            usable_bytes: volume.usable_bytes,
-            wanted_bytes,
-            hint: ", fewer --seconds, or lower rates",
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ring::simulator::Simulator;
-    use std::time::Duration;
-
-    /// Whether a run of so many bytes may begin on an empty disk.
-    fn has_room(disk_bytes: u64, bytes: f64) -> Result<(), BenchError> {
-        let mut simulator = Simulator::new(1);
-        let host = simulator.host(disk_bytes);
-        let looked = simulator.run(host, 1 << 20, Duration::from_secs(1), move || async move {
-            directory::create_all("/log".as_ref()).await.unwrap();
-            look_for_room("/log", bytes).await
-        });
-        looked.unwrap()
-    }
 
     #[test]
-    fn a_run_that_would_fill_the_disk_does_not_begin() {
-        assert!(has_room(4 << 30, 1e9).is_ok());
-        let error = has_room(4 << 30, 4e9).unwrap_err();
-        assert!(matches!(error, BenchError::NoRoom { .. }), "{error}");
-        // Nobody knows what the first run flat out will write.
-        assert!(has_room(1 << 20, 0.0).is_err());
-        assert!(error.to_string().contains("fewer --seconds"), "{error}");
+    #[expect(clippy::disallowed_methods, reason = "a test")]
+    fn a_file_is_tried_and_left_as_it_is() {
+        let directory = std::env::temp_dir().join(format!("millstream-sweep-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (new, old) = (directory.join("new"), directory.join("old"));
+        std::fs::write(&old, "a page").unwrap();
+        try_to_write(&new).unwrap();
+        try_to_write(&old).unwrap();
+        assert!(!new.exists());
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "a page");
+        let error = try_to_write(&directory.join("missing").join("new")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write "), "{error}");
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

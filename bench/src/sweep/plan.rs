@@ -6,9 +6,6 @@ use std::fmt;
 
 use crate::arguments::shown_bytes;
 
-/// Requests below which a 99th percentile is the maximum.
-const REQUESTS_MIN: u64 = 100;
-
 /// A part of what a batch size gives flat out, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fraction(u32);
@@ -124,13 +121,6 @@ pub fn cells(batch_sizes: &[u32], fractions: &[Fraction], rates: &[u64]) -> Vec<
     cells
 }
 
-/// What a reader should know of the number of requests that a cell's percentiles are of.
-pub(crate) fn few_requests(requests: u64) -> Option<String> {
-    (requests < REQUESTS_MIN).then(|| {
-        format!("only {requests} requests: its p99 is its maximum (longer --seconds, or a higher rate)")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,11 +162,5 @@ mod tests {
         assert_eq!(Pace::Fraction(Fraction(1)).records_per_s(10.0), Some(1));
         assert_eq!(Pace::Rate(3).records_per_s(1_000.0), Some(3));
         assert_eq!(Pace::FlatOut.records_per_s(1_000.0), None);
-    }
-
-    #[test]
-    fn a_p99_of_few_requests_is_marked() {
-        assert!(few_requests(99).is_some());
-        assert!(few_requests(100).is_none());
     }
 }

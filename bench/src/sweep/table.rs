@@ -6,11 +6,11 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::plan::{Cell, Pace, few_requests};
+use super::plan::{Cell, Pace};
 use crate::arguments::{WorkloadArguments, shown_bytes, spelled};
 use crate::cluster::ClusterFacts;
 use crate::environment::{Facts, to_json};
-use crate::report::Report;
+use crate::report::{Report, shown_ms};
 use crate::text::{columns, labelled};
 use crate::wall_time;
 
@@ -53,12 +53,7 @@ impl CellResult {
     /// What a reader should know before he believes the figures.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.report.warnings();
-        warnings.extend(few_requests(self.report.sample.latency_ns.len()));
-        let failures = self.report.sample.failures.iter();
-        warnings.extend(failures.map(|(failure, count)| {
-            let place = format!("{} partition {}", failure.broker, failure.partition);
-            format!("FAILED {count} times: {place}: {}", failure.what)
-        }));
+        warnings.extend(self.report.failures());
         warnings
     }
 
@@ -85,7 +80,9 @@ impl Sweep {
 
     /// Whether the whole plan was measured, and everything that was sent acknowledged.
     pub fn is_clean(&self) -> bool {
-        self.stopped.is_none() && self.results.iter().all(|result| result.report.is_clean())
+        let is_measured =
+            |result: &CellResult| result.report.is_clean() && !result.report.sample.latency_ns.is_empty();
+        self.stopped.is_none() && self.results.iter().all(is_measured)
     }
 
     /// The environment: when, where, against what, with which load.
@@ -147,10 +144,7 @@ impl Sweep {
                 format!("[{}]", number + 1)
             });
             let marks = marks.collect::<Vec<_>>().join(" ");
-            let latency = |quantile| match report.sample.latency_ns.is_empty() {
-                true => "-".to_owned(),
-                false => format!("{:.3}", report.latency_ms(quantile)),
-            };
+            let latency = |quantile| shown_ms(report.latency_ms(quantile));
             rows.push([
                 shown_bytes(result.cell.batch_bytes.into()),
                 result.cell.pace.to_string(),
@@ -227,20 +221,6 @@ impl fmt::Display for Sweep {
         }
         Ok(())
     }
-}
-
-/// A line of progress: what one run gave.
-pub(super) fn progress_line(cell: &Cell, report: &Report) -> String {
-    format!(
-        "{:<20} {:>9.1} MB/s {:>11.0} records/s  p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms{}",
-        cell.to_string(),
-        report.mb_per_s(),
-        report.reached_per_s(),
-        report.latency_ms(0.5),
-        report.latency_ms(0.99),
-        report.latency_ms(1.0),
-        if report.is_clean() { "" } else { "  FAILED" }
-    )
 }
 
 #[cfg(test)]
@@ -368,6 +348,8 @@ pub(super) mod tests {
             partition: 3,
             what: "NOT_LEADER_OR_FOLLOWER".to_owned(),
         };
+        sweep.results[1].report.sample.latency_ns.clear();
+        assert!(!sweep.is_clean());
         sweep.results[0].report.sample.failures.insert(failure, 2);
         sweep.stopped = Some("stopped before 64 KiB, 80 %: no room".to_owned());
         sweep.results.pop();
