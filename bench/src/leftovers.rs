@@ -49,6 +49,7 @@ impl Leftovers {
             if let Some(signal) = signals.forever().next() {
                 // Held to the end: whoever runs waits in `clear`, and prints nothing of what was cut off.
                 let mut held = watching.lock();
+                eprintln!("bench: stopped; its brokers and its files are removed");
                 held.clear();
                 std::process::exit(BY_SIGNAL + signal);
             }
