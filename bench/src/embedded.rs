@@ -107,7 +107,11 @@ fn ready_address(words: &str) -> Option<String> {
     addresses.split(',').next().map(str::to_owned)
 }
 
+/// What it says is kept on the disk that it writes to: a full one keeps it silent.
 fn last_words(words: &str) -> &str {
+    if words.trim().is_empty() {
+        return "it said nothing; is its disk full?";
+    }
     let mut from = words.len().saturating_sub(WORDS_BYTES_MAX);
     while !words.is_char_boundary(from) {
         from += 1;
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(ready_address("millstream ready 127.0.0.1:40"), None);
         assert_eq!(ready_address(""), None);
         assert_eq!(last_words(&"ü".repeat(10_000)).len(), WORDS_BYTES_MAX);
+        assert_eq!(last_words("\n"), "it said nothing; is its disk full?");
     }
 
     #[test]
