@@ -47,8 +47,6 @@ pub(super) struct Direct {
     one: Semaphore,
     /// The log is stopped.
     is_over: Cell<bool>,
-    /// Whoever makes its directory, alone.
-    pub(super) making: Semaphore,
 }
 
 /// The segment that takes direct writes.
@@ -75,7 +73,6 @@ impl Direct {
             is_preparing: Cell::new(false),
             one: Semaphore::new(1),
             is_over: Cell::new(false),
-            making: Semaphore::new(1),
         }
     }
 

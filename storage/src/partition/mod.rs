@@ -169,6 +169,8 @@ struct Partition {
     /// What of the shard's producers are its.
     producers: Share,
     direct: Direct,
+    /// Whoever makes its directory, alone.
+    making_directory: Semaphore,
     state: RefCell<State>,
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use ring::local::Signal;
+use ring::local::{Semaphore, Signal};
 use wire::{BatchHeader, RecordBatch};
 
 use super::direct::Direct;
@@ -91,6 +91,7 @@ impl PartitionLog {
             topic: spec.topic.clone(),
             producers: shared.producers.share(partition),
             direct: Direct::new(),
+            making_directory: Semaphore::new(1),
             shared,
             config: Cell::new(spec.config),
             owner_epoch: saved.owner_epoch,
