@@ -37,7 +37,7 @@ mod steady_clock;
 mod unproven;
 
 pub use commit::{CommitTicket, ROOM_RETRY};
-pub use directory::{DirectoryOptions, LogDirectory};
+pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;

@@ -17,7 +17,7 @@ use ring::local::Signal;
 
 use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
-use crate::directory::{journal_place, topic_id_of};
+use crate::directory::{journal_place, remove_directory, topic_id_of};
 use crate::error::{AppendError, StorageError};
 use crate::housekeeping::Housekeeping;
 use crate::id::TopicPartition;
@@ -135,7 +135,6 @@ impl ShardLog {
         let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
-            log.remove_leftovers().await?;
         }
         let Recovered {
             journal,
@@ -169,7 +168,7 @@ impl ShardLog {
         );
         let log = ShardLog {
             inner: Rc::new(Inner {
-                housekeeping: Housekeeping::new(shared.clone(), partitions.clone()),
+                housekeeping: Housekeeping::new(shared.clone(), partitions.clone(), migration.clone()),
                 shared,
                 committer,
                 partitions,
@@ -304,8 +303,8 @@ impl ShardLog {
             let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;
-                // What cannot be removed now is removed at the next start.
-                let _ = directory::remove_all(&path).await;
+                // What cannot be removed now is removed after the next start.
+                let _ = remove_directory(&path).await;
             })
             .detach();
         }

@@ -79,7 +79,8 @@ pub(crate) enum Call {
     /// mkdir -p. [`Answer::Done`].
     CreateAll { path: PathBuf },
     /// The names in a directory, sorted. [`Answer::Entries`].
-    List { path: PathBuf },
+    /// At most so many names.
+    List { path: PathBuf, most: usize },
     /// Whether the name is there. [`Answer::Exists`].
     Exists { path: PathBuf },
     /// rename(2). [`Answer::Done`].

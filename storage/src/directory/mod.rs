@@ -7,7 +7,7 @@
 //! journals/<generation>-<shard>/journal, checkpoint-0, checkpoint-1
 //! metadata/           the control thread's
 //! <topic>-<partition>/<base offset>.log, .index, .timeindex, partition.metadata
-//! *-delete            a dropped partition, about to be removed
+//! *-delete            a dropped partition: removed after a while, or when the next start serves
 //! *-stray             a partition that no metadata knows; nothing removes it
 //! ```
 //! Promises: one process at a time; a directory that holds data and says nothing of its journals, or of its cluster, is
@@ -15,6 +15,7 @@
 
 mod clean;
 mod manifest;
+mod removal;
 mod reshard;
 
 #[cfg(fuzzing)]
@@ -28,6 +29,8 @@ use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
 
 pub(crate) use self::manifest::Manifest;
+pub use self::removal::Leftovers;
+pub(crate) use self::removal::remove_directory;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::StorageError;
 use crate::files::{read_if_there, read_small, replace};

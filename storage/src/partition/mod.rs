@@ -147,6 +147,15 @@ pub(crate) struct LogShared {
     pub(crate) turns: Turns,
 }
 
+impl LogShared {
+    /// Whether the log takes nothing any more: it has failed, or is being stopped.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.committer
+            .get()
+            .is_some_and(|committer| committer.failure().is_some())
+    }
+}
+
 /// One partition's log. Cheap to clone; all clones are the same log.
 #[derive(Clone)]
 pub struct PartitionLog {

@@ -6,8 +6,10 @@
 //! nothing that is durable follows the start, a recovery finds an empty log there, and the next batch begins a segment.
 //! Must never take a segment out for a start that is not durable.
 
+use std::collections::BTreeSet;
+
 use ring::directory;
-use ring::executor::{Class, spawn};
+use ring::executor::{Class, spawn, yield_now};
 
 use super::piece::Piece;
 use super::{Partition, PartitionLog, State};
@@ -192,14 +194,20 @@ impl PartitionLog {
         let Partition { shared, id, .. } = &*self.partition;
         // Or one that is being made ready would come back.
         let _no_preparing = self.pause_preparing().await;
+        if self.partition.is_dropped.get() {
+            // Whoever drops it waits for the permit, and then the next topic of that name may have its files there.
+            return;
+        }
         shared.files.forget_segment(*id, base_offset);
+        self.forget_direct(base_offset);
         let path = log_path(&self.directory(), base_offset);
         for extension in EXTENSIONS {
             let _ = directory::remove_file(&path.with_extension(extension)).await;
         }
     }
 
-    /// Removes files of segments before the first, which an earlier life did not come to.
+    /// Removes files of segments before the first, which an earlier life did not come to: a segment at a time, until the
+    /// partition is dropped or the log ends.
     pub(crate) async fn remove_leftovers(&self) -> Result<(), StorageError> {
         let first = {
             let state = self.partition.state.borrow();
@@ -209,6 +217,7 @@ impl PartitionLog {
         let directory = self.directory();
         let shared = &self.partition.shared;
         if self.log_start_offset() == 0
+            || self.partition.is_dropped.get()
             || topic_id_of(&directory, &shared.staging).await? != Some(self.id().topic_id)
         {
             return Ok(());
@@ -216,19 +225,25 @@ impl PartitionLog {
         let names = directory::list(&directory)
             .await
             .map_err(StorageError::io("list", &directory))?;
-        let base_offsets = names.iter().filter_map(|entry| {
-            let (stem, extension) = entry.name.split_once('.')?;
-            let base_offset = stem
-                .parse::<i64>()
-                .ok()
-                .filter(|_| EXTENSIONS.contains(&extension))?;
-            (base_offset < first).then_some(base_offset)
-        });
-        for base_offset in base_offsets {
-            self.remove_files(base_offset).await;
+        for base_offset in segments_in(&names).range(..first) {
+            if shared.has_failed() {
+                break;
+            }
+            self.remove_files(*base_offset).await;
+            yield_now().await;
         }
         Ok(())
     }
+}
+
+/// The base offsets of the segments that have a file among these.
+fn segments_in(names: &[directory::Entry]) -> BTreeSet<i64> {
+    let base_offset = |entry: &directory::Entry| {
+        let (stem, extension) = entry.name.split_once('.')?;
+        let base_offset = stem.parse().ok();
+        base_offset.filter(|_| EXTENSIONS.contains(&extension))
+    };
+    names.iter().filter_map(base_offset).collect()
 }
 
 impl State {
@@ -243,5 +258,29 @@ impl State {
     fn segments_before(&self, start: i64) -> usize {
         let ends = self.segments.all.iter().zip(self.segment_ends());
         ends.take_while(|(_, end)| *end <= start).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_one_however_many_of_its_files_there_are() {
+        let names = [
+            "00000000000000000000.index",
+            "00000000000000000000.log",
+            "00000000000000000000.timeindex",
+            "00000000000000000007.timeindex",
+            "00000000000000000009.new",
+            "leader-epoch-checkpoint",
+            "partition.metadata",
+        ];
+        let entries = names.map(|name| directory::Entry {
+            name: name.to_owned(),
+            is_directory: false,
+            bytes: 0,
+        });
+        assert_eq!(segments_in(&entries).into_iter().collect::<Vec<_>>(), [0, 7]);
     }
 }

@@ -8,6 +8,7 @@ mod chain;
 mod deleted;
 mod dropped;
 mod flushes;
+mod leftovers;
 mod life;
 mod lost;
 mod memory;
