@@ -85,7 +85,7 @@ impl LogDirectory {
         match checkpoint::read(path, &superblock, &self.pool).await {
             Ok((newest, _)) => Ok(!newest.partitions.is_empty()),
             // They are whole before the manifest names the journal: the start that made it went no further.
-            Err(StorageError::Corrupt { .. }) => Ok(false),
+            Err(StorageError::NoCheckpoint { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
