@@ -1,5 +1,6 @@
 //! Blocks that are reserved ahead for direct writes are no more than what is being written, and never in anybody's way.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -318,4 +319,66 @@ fn blocks_are_reserved_when_nothing_is_being_written_to_the_file_and_the_journal
         "{direct_bytes} of {bytes} went to the segment at once"
     );
     assert_eq!(simulator.disk_counters(host).resized_beside_writes, 0);
+}
+
+/// Segments that are full before their blocks could be reserved, and sealed soon after.
+#[test]
+fn a_segment_that_is_over_gets_no_more_blocks() {
+    let direct_bytes = AtomicU64::new(0);
+    for_each_seed(0..40, |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(1 << 30);
+        // A reservation may take longer than a seal.
+        simulator.set_disk_faults(
+            host,
+            DiskFaults {
+                stall: 0.1,
+                stall_longest: Duration::from_millis(20),
+                ..DiskFaults::default()
+            },
+        );
+        let place = Place {
+            journal_bytes: 1 << 20,
+            direct_bytes_min: 32 << 10,
+            ..Place::default()
+        };
+        let small = || storage::PartitionSpec {
+            config: storage::PartitionConfig {
+                segment_bytes: 300_000,
+                ..storage::PartitionConfig::default()
+            },
+            ..spec(7, "r")
+        };
+        let written = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let opened = open(place, vec![small()]).await.expect("opened");
+            let mut writers = Vec::new();
+            for _ in 0..4 {
+                let log = opened.log(7);
+                writers.push(spawn(Class::Latency, async move {
+                    for _ in 0..40 {
+                        append(&log, &batch(1, 40_000)).await.expect("appended");
+                    }
+                }));
+            }
+            for writer in writers {
+                writer.await;
+            }
+            opened.shard.statistics().direct_bytes
+        });
+        direct_bytes.fetch_add(written.expect("it ends"), Ordering::Relaxed);
+        simulator.kill(host);
+        simulator.set_disk_faults(host, DiskFaults::default());
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let opened = open(place, vec![small()])
+                .await
+                .expect("every segment has its length");
+            assert_eq!(opened.log(7).log_end_offset(), 160);
+        });
+        ended.expect("it ends");
+    });
+    let direct_bytes = direct_bytes.load(Ordering::Relaxed);
+    assert!(
+        direct_bytes > 10 << 20,
+        "{direct_bytes} bytes went to a segment at once"
+    );
 }
