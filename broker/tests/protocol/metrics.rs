@@ -291,6 +291,7 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
         "staging",
         "groups",
         "groups moving",
+        "groups waiting",
     ] {
         let of = |name: &str| after.value(&format!("{name}{{shard=\"0\",pool=\"{pool}\"}}"));
         assert!(of("millstream_memory_limit_bytes") > 0.0);

@@ -23,6 +23,8 @@ use wire::ErrorCode;
 use self::groups::Groups;
 use self::snapshot::SNAPSHOT_BYTES_MIN;
 pub(crate) use self::survey::CommitPosition;
+#[cfg(test)]
+pub(crate) use self::waiting::Waiting;
 use self::writing::{Progress, Then, Write, batch_bytes};
 use crate::group::load::load;
 use crate::group::machine::{
