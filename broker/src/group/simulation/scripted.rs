@@ -283,3 +283,34 @@ fn long_names_that_wait_stop_nobody_else() {
         assert!(join.answered().is_none(), "it may wait");
     });
 }
+
+#[test]
+fn what_a_group_has_on_its_way_is_its_own() {
+    let mut simulator = Simulator::new(7);
+    let host = simulator.host(1 << 30);
+    plain_life(&mut simulator, host, async |coordinator| {
+        for round in 0..50 {
+            // Of some, something is durable; all of it is replaced, or deleted, while it is on its way.
+            let mut writing = Vec::new();
+            for group in ["a", "b", "c", "a", "b"] {
+                let committing = coordinator.commit(group, &who(""), -1, one(0, round));
+                writing.push(committing.expect("taken").expect("written"));
+            }
+            if round % 2 == 0 {
+                writing.push(coordinator.delete("b").expect("it is there"));
+                assert_eq!(coordinator.delete("b").err(), Some(ErrorCode::GroupIdNotFound));
+                writing.extend(coordinator.topics_deleted(&["topic".to_owned()].into()));
+            }
+            for group in ["a", "c"] {
+                let deleted = coordinator.delete(group);
+                assert_eq!(deleted.is_ok(), round % 2 == 1, "{group}, round {round}");
+                writing.extend(deleted);
+            }
+            for written in writing {
+                assert_eq!(written.await, Some(Ok(())));
+            }
+            let left = ["a", "b", "c"].map(|group| offset(&coordinator, group));
+            assert_eq!(left, [None, (round % 2 == 1).then_some(round), None]);
+        }
+    });
+}
