@@ -121,6 +121,7 @@ fn named(wish: &Wish, world: &World, node_id: i32) -> Result<ConfigResource, Ref
             let why = "a topic has to be named: no configs hold for all topics".to_owned();
             return Err((ErrorCode::InvalidRequest, why));
         }
+        resource::check_topic_name(&wish.name)?;
         return Ok(ConfigResource::Topic(wish.name.clone()));
     }
     match resource::of(wish.kind, &wish.name, world, node_id)? {
