@@ -195,6 +195,12 @@ pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
     Ok(Pending::Later(Box::pin(answer)))
 }
 
+/// The same, for what the connection's earlier requests may change: it is read when they were answered, as by Kafka, which
+/// begins a request when that is so. Those behind it may have been begun by then.
+pub(crate) fn in_turn(answer: impl Future<Output = Result<Reply, Refused>> + 'static) -> Handled {
+    later(async move { answer.await.unwrap_or_else(Refused::close) })
+}
+
 /// The same, if it may take as long as the client says: what it keeps of the request has a bound of its own.
 pub(crate) fn long_poll(answer: impl Future<Output = Reply> + 'static) -> Handled {
     Ok(Pending::LongPoll(Box::pin(answer)))
