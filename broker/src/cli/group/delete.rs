@@ -7,7 +7,7 @@ use wire::{Array, ErrorCode};
 
 use super::coordinator::coordinator;
 use crate::cli::CliError;
-use crate::cli::output::print;
+use crate::cli::output::{print, printable};
 use crate::cli::session::{self, call_node, failed, retried};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -21,7 +21,7 @@ pub(super) fn run(brokers: Vec<String>, arguments: DeleteArguments) -> Result<()
     session::run(brokers, async move |client| {
         for name in &arguments.names {
             retried(async || delete(&client, name).await).await?;
-            print(format!("deleted group {name}\n").as_bytes())?;
+            print(format!("deleted group {}\n", printable(name)).as_bytes())?;
         }
         Ok(())
     })

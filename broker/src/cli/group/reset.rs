@@ -15,7 +15,7 @@ use super::coordinator::{coordinator, described};
 use super::time::timestamp_ms;
 use crate::cli::CliError;
 use crate::cli::offsets::{Place, offsets_of};
-use crate::cli::output::{OutputArguments, known, print, table};
+use crate::cli::output::{OutputArguments, known, print, printable, table};
 use crate::cli::session::{self, call_node, failed, retried};
 use crate::cli::topic::partitions_of;
 
@@ -86,7 +86,7 @@ pub(super) fn run(brokers: Vec<String>, arguments: ResetArguments) -> Result<(),
             ]
         }));
         let outcome = if execute {
-            format!("reset group {name}\n")
+            format!("reset group {}\n", printable(&name))
         } else {
             "nothing is changed: add --execute to do it\n".to_owned()
         };
