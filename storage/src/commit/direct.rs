@@ -221,11 +221,6 @@ impl Target {
             .map_err(StorageError::io("flush", &self.path))
     }
 
-    /// Whether somebody else has it too: a run that is to be written, or its write, or its flush.
-    pub(crate) fn is_shared(&self) -> bool {
-        Rc::strong_count(&self.path) > 1
-    }
-
     pub(super) fn is(&self, other: &Target) -> bool {
         Rc::ptr_eq(&self.path, &other.path) || self.path == other.path
     }

@@ -90,15 +90,6 @@ impl Direct {
         is_hot || bytes >= min
     }
 
-    /// Whether a write to the segment is on its way, or will be.
-    fn is_written_to(&self, segment_base: i64) -> bool {
-        let segment = self.segment.borrow();
-        let ready = segment
-            .as_ref()
-            .filter(|ready| ready.segment_base == segment_base);
-        ready.is_some_and(|ready| ready.target.is_shared())
-    }
-
     /// Counts a batch that went to `group`; not one that was refused, and will be tried again.
     fn count(&self, group: u64, bytes: usize, min: usize) {
         if self.group.replace(group) != group {
@@ -154,7 +145,9 @@ impl PartitionLog {
         let now = ring::clock::now();
         let lasted = direct.reserved_at.get().map_or(Duration::MAX, |at| now - at);
         let ahead = next_ahead(direct.ahead.get(), lasted);
-        let to = reserve_to(end, ahead, segment_bytes, shared.block_bytes);
+        let to = (end + ahead)
+            .min(u64::from(segment_bytes).max(end))
+            .next_multiple_of(u64::from(shared.block_bytes));
         let is_one_of_many = direct.segment.borrow().is_none() && shared.direct_segments.available() == 0;
         let has_failed = direct.failed.get() == Some(segment_base);
         if direct.is_preparing.get() || has_failed || is_one_of_many || reserved >= to {
@@ -165,7 +158,7 @@ impl PartitionLog {
         direct.reserved_at.set(Some(now));
         let log = self.clone();
         spawn(Class::Throughput, async move {
-            let made = log.make_ready(segment_base, segment_bytes).await;
+            let made = log.make_ready(segment_base, to).await;
             let direct = &log.partition.direct;
             if made.is_err() {
                 direct.failed.set(Some(segment_base));
@@ -175,73 +168,28 @@ impl PartitionLog {
         .detach();
     }
 
-    /// Gives a segment's file its blocks, its size, and its name; that durably. While it is at it batches ride in the
-    /// journal.
-    async fn make_ready(&self, segment_base: i64, segment_bytes: u32) -> Result<(), StorageError> {
+    /// Gives a segment's file its blocks, its size, and its name; that durably.
+    async fn make_ready(&self, segment_base: i64, to: u64) -> Result<(), StorageError> {
         let partition = &self.partition;
         let direct = &partition.direct;
-        let (_one, end) = loop {
-            let progress = partition.committer().progress().wait();
-            let one = direct.one.acquire(1).await;
-            if partition.is_dropped.get() {
-                return Err(StorageError::Dropped);
-            }
-            let newest = self.end_of_newest();
-            let newest = newest.filter(|(newest, _)| *newest == segment_base && !direct.is_over.get());
-            let Some((_, end)) = newest else {
-                // It has its exact length by now, or gets it as soon as the permit is given back; or it is gone.
-                return Ok(());
-            };
-            // A file system lets nobody write to a file while it reserves, and waits for whoever does: the commit would wait
-            // with them. Without an end to them the blocks run out, and nothing more comes until there are others.
-            if !direct.is_written_to(segment_base) {
-                break (one, end);
-            }
-            drop(one);
-            if let Some(error) = partition.committer().failure() {
-                return Err(error);
-            }
-            progress.await;
+        let _one = direct.one.acquire(1).await;
+        if partition.is_dropped.get() {
+            return Err(StorageError::Dropped);
+        }
+        let newest = {
+            let state = partition.state.borrow();
+            state.segments.all.last().map(|segment| segment.base_offset)
         };
-        let ahead = direct.ahead.get();
-        if ahead == 0 {
-            // What was reserved has been given back meanwhile: the partition rests, or the disk is full.
+        if direct.is_over.get() || newest != Some(segment_base) {
+            // It has its exact length by now, or gets it as soon as the permit is given back; or it is gone.
             return Ok(());
         }
-        let before = direct.segment.borrow_mut().take();
-        let of_others = &partition.shared.direct_segments;
-        let counted = if before.is_some() {
-            None
-        } else {
-            of_others.try_acquire(1)
-        };
-        if before.is_none() && counted.is_none() {
+        let others = &partition.shared.direct_segments;
+        let has_one = direct.segment.borrow().is_some();
+        let counted = if has_one { None } else { others.try_acquire(1) };
+        if !has_one && counted.is_none() {
             return Ok(());
         }
-        let is_named = before
-            .as_ref()
-            .is_some_and(|ready| ready.segment_base == segment_base);
-        let to = reserve_to(end, ahead, segment_bytes, partition.shared.block_bytes);
-        match self.reserve(segment_base, to, is_named).await {
-            Ok(target) => {
-                let counted = counted.or(before.map(|before| before.counted));
-                *direct.segment.borrow_mut() = counted.map(|counted| Ready {
-                    segment_base,
-                    bytes: to,
-                    target,
-                    counted,
-                });
-                Ok(())
-            }
-            Err(error) => {
-                *direct.segment.borrow_mut() = before;
-                Err(error)
-            }
-        }
-    }
-
-    async fn reserve(&self, segment_base: i64, to: u64, is_named: bool) -> Result<Target, StorageError> {
-        let partition = &self.partition;
         self.make_directory().await?;
         let directory = self.directory();
         let path = log_path(&directory, segment_base);
@@ -254,15 +202,25 @@ impl PartitionLog {
             .await
             .map_err(StorageError::io("reserve blocks for", &path))?;
         // Its size and its blocks become durable with the first commit that uses them, its name before that.
+        let is_named =
+            (direct.segment.borrow().as_ref()).is_some_and(|ready| ready.segment_base == segment_base);
         for directory in [&directory, &partition.shared.directory] {
             if !is_named {
                 partition.committer().flush_names(directory).await?;
             }
         }
-        Ok(Target {
-            file,
-            path: path.into(),
-        })
+        let mut segment = direct.segment.borrow_mut();
+        let before = segment.take().map(|before| before.counted);
+        *segment = counted.or(before).map(|counted| Ready {
+            segment_base,
+            bytes: to,
+            target: Target {
+                file,
+                path: path.into(),
+            },
+            counted,
+        });
+        Ok(())
     }
 
     /// Closes the segment that takes direct writes, if none came since the last call, and gives back what is reserved of it.
@@ -351,12 +309,6 @@ impl PartitionLog {
     pub(crate) async fn pause_preparing(&self) -> Permit {
         self.partition.direct.one.acquire(1).await
     }
-}
-
-/// Up to where a segment that ends at `end` should have blocks.
-fn reserve_to(end: u64, ahead: u64, segment_bytes: u32, block_bytes: u32) -> u64 {
-    let to = (end + ahead).min(u64::from(segment_bytes).max(end));
-    to.next_multiple_of(u64::from(block_bytes))
 }
 
 /// How much to reserve when the last that was reserved has lasted so long.

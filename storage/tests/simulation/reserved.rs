@@ -281,46 +281,6 @@ fn a_stop_waits_for_a_file_that_is_being_cut() {
     ended.expect("it ends");
 }
 
-#[test]
-fn blocks_are_reserved_when_nothing_is_being_written_to_the_file_and_the_journal_takes_little_for_it() {
-    let mut simulator = Simulator::new(1);
-    let host = simulator.host(8 << 30);
-    let place = Place {
-        journal_bytes: 64 << 20,
-        memory_bytes: 264 << 20,
-        ..Place::default()
-    };
-    let ended = simulator.run(host, 2 * place.memory_bytes, LIMIT, move || async move {
-        let opened = open(place, vec![spec(7, "r")]).await.expect("opened");
-        let mut writers = Vec::new();
-        // Always some on their way.
-        for _ in 0..4 {
-            let log = opened.log(7);
-            writers.push(spawn(Class::Latency, async move {
-                for _ in 0..200 {
-                    append(&log, &batch(1, 200_000)).await.expect("appended");
-                }
-            }));
-        }
-        for writer in writers {
-            writer.await;
-        }
-        assert_eq!(
-            opened.shard.statistics().checkpoints,
-            0,
-            "migrations write to it too"
-        );
-        opened.shard.statistics().direct_bytes
-    });
-    let direct_bytes = ended.expect("it ends");
-    let bytes = 4 * 200 * 200_000;
-    assert!(
-        direct_bytes > bytes / 10 * 9,
-        "{direct_bytes} of {bytes} went to the segment at once"
-    );
-    assert_eq!(simulator.disk_counters(host).resized_beside_writes, 0);
-}
-
 /// Segments that are full before their blocks could be reserved, and sealed soon after.
 #[test]
 fn a_segment_that_is_over_gets_no_more_blocks() {

@@ -117,8 +117,6 @@ pub struct DiskCounters {
     pub bytes_written: u64,
     /// Flushes that succeeded.
     pub syncs: u64,
-    /// Files that were given blocks, or another length, while a write to them was on its way: a file system makes both wait.
-    pub resized_beside_writes: u64,
     /// Operations that failed by chance or injection.
     pub errors: u64,
     /// Reads and writes that were cut short, interrupted or told to try again.

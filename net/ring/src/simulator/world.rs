@@ -17,7 +17,7 @@ use super::network::{Established, Network, NetworkEvent};
 use super::page::Tear;
 use crate::channel::Answer as Given;
 use crate::driver::ThreadMain;
-use crate::operation::{Call, Operation, Outcome, SLICES_MAX, Slot};
+use crate::operation::{Operation, Outcome, SLICES_MAX, Slot};
 use crate::socket::Shutdown;
 
 /// The time that a ring takes to look at a socket again, in nanoseconds: from, to.
@@ -195,7 +195,6 @@ impl World {
             let at = self.now + self.chance.between(ATTEMPT_NS.0, ATTEMPT_NS.1);
             (at, Event::Attempt(serial), None)
         } else {
-            self.count_resize(host, &operation);
             let plan = self.hosts[usize::from(host)].plan(self.now, &operation);
             (plan.ends_at, Event::Disk(serial), Some(plan))
         };
@@ -211,33 +210,6 @@ impl World {
         self.in_flight.insert(serial, in_flight);
         self.schedule(at, event);
         None
-    }
-
-    /// Counts a file's new length, or blocks, that meet a write; see `DiskCounters`.
-    fn count_resize(&mut self, host: u16, operation: &Operation) {
-        let (resized, written) = match operation {
-            Operation::Blocking {
-                file: Some(file),
-                call: Call::Allocate { .. } | Call::SetLength { .. },
-            } => (Some(file.id()), None),
-            Operation::Write { file, .. } => (None, Some(file.id())),
-            _ => return,
-        };
-        let meets = |other: &InFlight| match &other.operation {
-            Operation::Write { file, .. } => resized == Some(file.id()),
-            Operation::Blocking {
-                file: Some(file),
-                call: Call::Allocate { .. } | Call::SetLength { .. },
-            } => written == Some(file.id()),
-            _ => false,
-        };
-        if self
-            .in_flight
-            .values()
-            .any(|other| other.host == host && meets(other))
-        {
-            self.hosts[usize::from(host)].counters.resized_beside_writes += 1;
-        }
     }
 
     /// Ends an operation early, if it only waits.
