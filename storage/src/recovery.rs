@@ -178,9 +178,7 @@ pub(crate) async fn recover(
     };
     let dropped = &recovery.dropped;
     let topic_of = |id| topics.get(&id).copied().filter(|_| !dropped.contains(&id));
-    let torn = unproven
-        .first_torn(evidence, topic_of, &recovery.starts, &shared)
-        .await?;
+    let torn = unproven.first_torn(evidence, topic_of, &shared).await?;
     let end = torn.unwrap_or(end);
     // What follows a torn record never was.
     endings.retain(|(seq, _)| *seq < end.seq);

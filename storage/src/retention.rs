@@ -23,13 +23,12 @@ pub(crate) struct KeptSegment {
 }
 
 impl KeptSegment {
-    /// From when on it grows old: its largest timestamp, as in Kafka. A timestamp that is in the future keeps it no longer
-    /// than one of its newest append would; one that is not is believed, even if the clock was behind at the append.
+    /// From when on it grows old: its largest timestamp, as in Kafka. Without one, or with one that is in the future, its
+    /// newest append; one that is not is believed, even if the clock was behind at the append.
     fn age_from_ms(&self, now_ms: i64) -> i64 {
         match self.max_timestamp_ms {
-            ..0 => self.appended_ms,
-            timestamp_ms if timestamp_ms <= now_ms => timestamp_ms,
-            timestamp_ms => timestamp_ms.min(self.appended_ms),
+            timestamp_ms if (0..=now_ms).contains(&timestamp_ms) => timestamp_ms,
+            _ => self.appended_ms,
         }
     }
 }

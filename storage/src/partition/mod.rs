@@ -349,3 +349,6 @@ impl Partition {
             .expect("a partition is used only after recovery")
     }
 }
+
+#[cfg(test)]
+mod tests;

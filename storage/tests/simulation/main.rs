@@ -10,6 +10,7 @@ mod dropped;
 mod flushes;
 mod leftovers;
 mod life;
+mod looked_at;
 mod lost;
 mod memory;
 mod model;
