@@ -7,6 +7,7 @@ mod backlog;
 mod chain;
 mod deleted;
 mod dropped;
+mod first_start;
 mod flushes;
 mod leftovers;
 mod life;
