@@ -77,6 +77,34 @@ fn who_reads_sees_what_was_begun_before() {
 }
 
 #[test]
+fn what_the_log_does_not_keep_up_with_is_refused_until_it_does() {
+    let mut simulator = Simulator::new(6);
+    let host = simulator.host(1 << 30);
+    plain_life(&mut simulator, host, async |coordinator| {
+        let offsets = |number| {
+            let mut offsets = one(0, number);
+            offsets[0].2.metadata = Rc::from("m".repeat(4_000));
+            offsets
+        };
+        // Nothing that is kept becomes more: what moves alone can be too much.
+        commit(&coordinator, "group", 0, &"m".repeat(4_000)).await;
+        let mut taken = Vec::new();
+        let refused = loop {
+            match coordinator.commit("group", &who(""), -1, offsets(1)) {
+                Ok(committing) => taken.push(committing.expect("something to write")),
+                Err(error) => break error,
+            }
+            assert!(taken.len() * 4_000 < MEMORY_BYTES, "it fills the heap");
+        };
+        assert_eq!(refused, ErrorCode::CoordinatorNotAvailable);
+        for committing in taken {
+            assert_eq!(committing.await, Some(Ok(())));
+        }
+        commit(&coordinator, "group", 2, "").await;
+    });
+}
+
+#[test]
 fn a_log_is_bounded_that_holds_a_generation_as_large_as_a_batch() {
     let mut simulator = Simulator::new(2);
     let host = simulator.host(1 << 30);
