@@ -214,8 +214,9 @@ a line that says nothing
                 .iter()
                 .any(|(name, value)| *name == "kernel" && value.len() > "Linux ".len())
         );
+        // A mount wherever the tests run: the root of a chroot is none.
         assert!(
-            disk_of(Path::new("/"))
+            disk_of(Path::new("/proc"))
                 .iter()
                 .any(|(name, _)| *name == "file system")
         );
