@@ -97,12 +97,12 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
             break;
         }
     }
-    // What earlier lives have left to remove is gone by then.
-    ring::timer::sleep(Duration::from_secs(1)).await;
     stop.set(true);
     for task in tasks {
         task.await;
     }
+    // What earlier lives have left to remove is gone by then. Nobody writes meanwhile, so it costs nothing.
+    ring::timer::sleep(Duration::from_secs(1)).await;
     for shard in &shards {
         shard.stop().await?;
     }
