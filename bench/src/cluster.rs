@@ -9,8 +9,7 @@ use wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
 };
 use wire::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use wire::schema::Decode;
-use wire::{Array, ErrorCode, Request, Response, Uuid};
+use wire::{Array, ErrorCode, Uuid};
 
 use crate::error::BenchError;
 use crate::target::{Target, resolve};
@@ -145,7 +144,7 @@ async fn delete_topic(brokers: &[String], topic: &str) -> Result<(), BenchError>
         topic_names: Array::from_slice(&names),
         timeout_ms: DELETE_TIMEOUT_MS,
     };
-    let response: DeleteTopicsResponse = ask(&client, &request).await?;
+    let response: DeleteTopicsResponse = client.call_controller(&request).await?;
     match response.topics.into_iter().next() {
         Some(deleted) if deleted.error_code != ErrorCode::None => Err(BenchError::Topic {
             topic: topic.to_owned(),
@@ -166,7 +165,7 @@ async fn configs(client: &Client, topic: &str) -> Result<BTreeMap<String, String
         resources: Array::from_slice(&resources),
         ..Default::default()
     };
-    let response: DescribeConfigsResponse = ask(client, &request).await?;
+    let response: DescribeConfigsResponse = client.call_controller(&request).await?;
     let configs = response.results.into_iter().flat_map(|result| result.configs);
     Ok((configs.filter(|config| KEYS.contains(&config.name.as_str())))
         .filter_map(|config| Some((config.name, printable(&config.value?))))
@@ -185,7 +184,7 @@ async fn log_directory(client: &Client) -> Result<Option<String>, ClientError> {
     let request = DescribeLogDirsRequest {
         topics: Some(Array::from_slice(&[])),
     };
-    let response: DescribeLogDirsResponse = ask(client, &request).await?;
+    let response: DescribeLogDirsResponse = client.call_controller(&request).await?;
     let found = response.results.into_iter().next();
     Ok(found.map(|found| printable(&found.log_dir)))
 }
@@ -193,16 +192,6 @@ async fn log_directory(client: &Client) -> Result<Option<String>, ClientError> {
 /// What a broker says goes to a terminal: it writes there, and steers nothing.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
-}
-
-async fn ask<'a, Q, A>(client: &Client, request: &Q) -> Result<A, ClientError>
-where
-    Q: Request<'a>,
-    A: Response + for<'b> Decode<'b>,
-{
-    let (node_id, connection) = client.controller().await?;
-    let version = client.version(node_id, Q::API_KEY).await?;
-    connection.call(version, request).await
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use wire::{Array, ErrorCode};
 use super::coordinator::coordinator;
 use crate::cli::CliError;
 use crate::cli::output::{print, printable};
-use crate::cli::session::{self, call_node, failed, retried};
+use crate::cli::session::{self, failed, retried};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct DeleteArguments {
@@ -34,7 +34,8 @@ async fn delete(client: &Client, name: &str) -> Result<(), CliError> {
     let request = DeleteGroupsRequest {
         groups_names: Array::from_slice(&names),
     };
-    let response: DeleteGroupsResponse = call_node(client, node_id, &request)
+    let response: DeleteGroupsResponse = client
+        .call_node(node_id, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     match response.results.first().map(|result| result.error_code) {
