@@ -78,17 +78,8 @@ mod tests {
         sample.latency_ns.record_n(9_000_000, 2).unwrap();
         Report {
             command,
-            settings: Vec::new(),
-            records_per_s: None,
-            threads: 1,
             began_ms: 951_782_400_123,
-            seconds: 1.5,
-            sample,
-            intervals: Vec::new(),
-            interval_seconds: 1,
-            server_cpu_s: None,
-            own_cpu_s: None,
-            host_cpu_s: None,
+            ..Report::of(sample, 1.5)
         }
     }
 

@@ -52,6 +52,25 @@ pub struct Report {
 }
 
 impl Report {
+    /// One for a test: what came in so many seconds, flat out, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of(sample: Sample, seconds: f64) -> Report {
+        Report {
+            command: "produce",
+            settings: Vec::new(),
+            records_per_s: None,
+            threads: 1,
+            began_ms: 0,
+            seconds,
+            sample,
+            intervals: Vec::new(),
+            interval_seconds: 1,
+            server_cpu_s: None,
+            own_cpu_s: None,
+            host_cpu_s: None,
+        }
+    }
+
     /// Whether everything that was sent was acknowledged, or everything that was asked for read.
     pub fn is_clean(&self) -> bool {
         self.sample.failures.is_empty()
@@ -312,18 +331,12 @@ mod tests {
             recorder.answered(Instant(0), Instant(1_000_000 * (number + 1)), 1_000, 1_000_000);
         }
         Report {
-            command: "produce",
             settings: vec![("topic", json!("orders")), ("partitions", json!(6))],
             records_per_s: Some(500_000),
-            threads: 1,
-            began_ms: 0,
-            seconds: 2.0,
-            sample: recorder.take().measured,
-            intervals: Vec::new(),
-            interval_seconds: 1,
             server_cpu_s: Some(0.5),
             own_cpu_s: Some(0.1),
             host_cpu_s: Some(0.7),
+            ..Report::of(recorder.take().measured, 2.0)
         }
     }
 

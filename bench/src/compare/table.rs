@@ -306,20 +306,7 @@ mod tests {
             ..Sample::default()
         };
         sample.latency_ns.record_n(ms * 1_000_000, 1_000).unwrap();
-        Report {
-            command: "produce",
-            settings: Vec::new(),
-            records_per_s: None,
-            threads: 1,
-            began_ms: 0,
-            seconds: 1.0,
-            sample,
-            intervals: Vec::new(),
-            interval_seconds: 1,
-            server_cpu_s: None,
-            own_cpu_s: None,
-            host_cpu_s: None,
-        }
+        Report::of(sample, 1.0)
     }
 
     /// A has 20 to 40 MB/s and 2 ms, B has 10 MB/s and 8 ms.

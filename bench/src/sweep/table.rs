@@ -271,18 +271,9 @@ pub(super) mod tests {
                 );
             }
             let report = Report {
-                command: "produce",
-                settings: Vec::new(),
                 records_per_s: cell.pace.records_per_s(1_000.0),
-                threads: 1,
-                began_ms: 0,
-                seconds: 1.0,
-                sample: recorder.take().measured,
-                intervals: Vec::new(),
-                interval_seconds: 1,
                 server_cpu_s: Some(0.5),
-                own_cpu_s: None,
-                host_cpu_s: None,
+                ..Report::of(recorder.take().measured, 1.0)
             };
             sweep.results.push(CellResult {
                 cell,

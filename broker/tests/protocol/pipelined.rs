@@ -18,9 +18,6 @@ use wire::messages::incremental_alter_configs::{
     ChangedConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResource,
     IncrementalAlterConfigsResponse,
 };
-use wire::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -36,24 +33,11 @@ const NEXT: i64 = -1;
 
 /// Sends a question for an offset of partition 0.
 fn ask(client: &mut Client, topic: &str, timestamp: i64) -> i32 {
-    let partitions = [ListOffsetsPartition {
-        timestamp,
-        ..ListOffsetsPartition::default()
-    }];
-    let topics = [ListOffsetsTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    client.send(7, &request)
+    client.send_list_offsets(7, topic, timestamp)
 }
 
 fn listed(client: &mut Client, id: i32) -> i64 {
-    let response: ListOffsetsResponse = client.receive(7, id).unwrap();
-    let part = response.topics[0].partitions[0];
+    let part = client.listed(7, id);
     assert_eq!(part.error_code, ErrorCode::None);
     part.offset
 }
