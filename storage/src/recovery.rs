@@ -128,6 +128,7 @@ pub(crate) async fn recover(
         reading: pool("reading", memory.reading)?,
         staging,
         files: crate::files::Files::default(),
+        // On the heap, beside the pools: batches are rarely so small that it is much.
         backlog: Backlog::new(memory.tail / 2),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         producers: ProducerBudget::new(memory.producers),

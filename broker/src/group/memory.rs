@@ -3,9 +3,11 @@
 //! Owns the estimate of each structure that clients can make grow, and the three accounts of a shard: what is *kept*
 //! (members, generations, offsets, and what accepted requests will add), what is *moving* (on its way into the log),
 //! and what is *waiting* (long names in requests that are not answered). They are apart because what is full refuses
-//! what would be added to it: clients say how long a request waits, and must not stop what moves by that. The estimates are upper bounds: an allocation has its allocator's header and rounding, a map has the emptiest
-//! nodes that it may have. Bytes that two holders share are counted for each. They add up, so that a change is charged
-//! by what it changes, and nothing is walked.
+//! what would be added to it: clients say how long a request waits, and must not stop what moves by that.
+//!
+//! The estimates are upper bounds: an allocation has its allocator's header and rounding, a map has the emptiest nodes
+//! that it may have. Bytes that two holders share are counted for each. They add up, so that a change is charged by what
+//! it changes, and nothing is walked.
 
 use std::cell::Cell;
 use std::mem::size_of;

@@ -78,8 +78,7 @@ pub(crate) enum Call {
     Length,
     /// mkdir -p. [`Answer::Done`].
     CreateAll { path: PathBuf },
-    /// The names in a directory, sorted. [`Answer::Entries`].
-    /// At most so many names.
+    /// The names in a directory, at most so many of them, sorted. [`Answer::Entries`].
     List { path: PathBuf, most: usize },
     /// Whether the name is there. [`Answer::Exists`].
     Exists { path: PathBuf },

@@ -85,7 +85,7 @@ struct Shared {
     is_short: Cell<bool>,
     /// Something was refused that is taken once the segments are written.
     are_segments_wanted: Cell<bool>,
-    /// When that was last.
+    /// When something was last refused for want of memory.
     memory_shortage: Shortage,
     /// How long the writes of records took.
     flushes: DurationHistogram,
