@@ -6,6 +6,7 @@
 Medians over the rounds, with the lowest and the highest in brackets where they matter. Needs only the standard library.
 """
 import json
+import re
 import statistics
 import sys
 
@@ -45,9 +46,14 @@ def main():
     ratios(runs, batches)
     if disk:
         fio(disk)
-    warnings = sorted({warning for row in runs for warning in row["warnings"] if "rate was not kept" not in warning})
-    for warning in warnings:
-        print(f"\nNote: {warning}")
+    notes = {}
+    for row in runs:
+        for warning in row["warnings"]:
+            if "rate was not kept" not in warning:
+                # Those that differ only in their figures are one note.
+                notes.setdefault(re.sub(r"[\d.]+", "#", warning), []).append(warning)
+    for warnings in notes.values():
+        print(f"\nNote, of {len(warnings)} of {len(runs)} runs: {warnings[0]}")
 
 
 def ratios(runs, batches):

@@ -1,17 +1,25 @@
 //! What the load generator is told: subcommands and their options, with the bounds of each.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wire::Compression;
+
+use crate::compare::CompareArguments;
+use crate::disk::DiskArguments;
+use crate::sweep::SweepArguments;
 
 /// Connections at most, all nodes together: each has a pool of its own for answers.
 const CONNECTIONS_MAX: i64 = 1_000;
 /// Partitions at most: one CreateTopics request.
 const PARTITIONS_MAX: i64 = 10_000;
+/// A batch, or a record, at most, in bytes.
+const BATCH_BYTES_MAX: u32 = 64 << 20;
 /// A run at most, in seconds: a day.
 const SECONDS_MAX: i64 = 86_400;
 
 /// Drives any Kafka-protocol broker and says how fast it was.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "bench", version)]
 pub struct Arguments {
     /// What to do.
@@ -20,16 +28,30 @@ pub struct Arguments {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub enum Command {
-    /// Sends batches that were built ahead, at a rate or flat out.
+    /// One run.
+    #[command(flatten)]
+    Load(LoadCommand),
+    /// Latency against batch size and rate: a table, and a plot of p99
+    Sweep(SweepArguments),
+    /// What this file system and its disk give
+    Disk(DiskArguments),
+    /// The same load on two clusters, in turns, and the ratio
+    Compare(CompareArguments),
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum LoadCommand {
+    /// Sends batches that were built ahead, at a rate or flat out
     Produce(ProduceArguments),
-    /// Reads a topic as fast as it comes.
+    /// Reads a topic as fast as it comes
     Consume(ConsumeArguments),
 }
 
-/// What both subcommands want to know.
-#[derive(Debug, Clone, Args)]
+/// What both want to know.
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct CommonArguments {
     /// Where to find the cluster: host:port, several with commas.
     #[arg(
@@ -58,13 +80,34 @@ pub struct CommonArguments {
     /// Reports the CPU seconds of this process of this host, too: the broker's.
     #[arg(long)]
     pub server_pid: Option<u32>,
-    /// Prints the report as JSON.
+    /// Prints the report as JSON: the same as `--format json`.
     #[arg(long)]
     pub json: bool,
+    /// How the report is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table, conflicts_with = "json")]
+    pub format: Format,
+}
+
+impl CommonArguments {
+    /// How the report is printed.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// The lines that Kafka's perf tests print.
+    Kafka,
 }
 
 /// Options of `bench produce`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct ProduceArguments {
     /// Common options.
     #[command(flatten)]
@@ -93,8 +136,112 @@ pub struct ProduceArguments {
     pub compression: Codec,
 }
 
+/// The load that runs that are compared with each other have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct WorkloadArguments {
+    /// Partitions of the topics that are made, and deleted afterwards.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=PARTITIONS_MAX))]
+    pub partitions: i32,
+    /// Clients. Each takes a share of the partitions and has a connection to every node that leads one of them.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    pub connections: u32,
+    /// Threads of this program that the connections are spread over.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+    /// The value of a record, in bytes. Records have no key.
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(0..=(64 << 20)))]
+    pub record_size: u32,
+    /// When a batch is acknowledged.
+    #[arg(long, value_enum, default_value_t = Acks::All)]
+    pub acks: Acks,
+    /// Requests sent and not answered on each connection, at most.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub in_flight: u32,
+    /// The codec of the batches.
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    pub compression: Codec,
+    /// How long each run is measured, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
+    pub seconds: u32,
+    /// How long each runs before it is measured, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=SECONDS_MAX))]
+    pub warmup_seconds: u32,
+    /// Where an embedded broker's data goes: into a new directory in this one, which is removed afterwards.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+impl WorkloadArguments {
+    /// One run of it.
+    pub(crate) fn produce(&self, place: &RunPlace, batch_size: u32, rate: Option<u64>) -> ProduceArguments {
+        ProduceArguments {
+            common: CommonArguments {
+                brokers: place.brokers.clone(),
+                topic: place.topic.clone(),
+                connections: self.connections,
+                threads: self.threads,
+                seconds: self.seconds,
+                warmup_seconds: self.warmup_seconds,
+                server_pid: place.server_pid,
+                json: false,
+                format: Format::Table,
+            },
+            partitions: self.partitions,
+            record_size: self.record_size,
+            batch_size,
+            acks: self.acks,
+            in_flight: self.in_flight,
+            rate,
+            compression: self.compression,
+        }
+    }
+
+    /// A run, in seconds.
+    pub(crate) fn run_seconds(&self) -> u64 {
+        u64::from(self.seconds) + u64::from(self.warmup_seconds)
+    }
+}
+
+/// Where a run goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunPlace {
+    pub(crate) brokers: Vec<String>,
+    pub(crate) topic: String,
+    /// The broker's process, if it is ours.
+    pub(crate) server_pid: Option<u32>,
+}
+
+/// Reads a number of bytes: `16384`, `16k` or `16KiB`, `1m` or `1MiB`.
+pub(crate) fn bytes(text: &str) -> Result<u32, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &lower[digits.len()..] {
+        "" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        _ => return Err("a number of bytes, such as 16384, 16k or 1m".to_owned()),
+    };
+    let count: u32 = digits
+        .parse()
+        .map_err(|_| "a number of bytes, such as 16384, 16k or 1m".to_owned())?;
+    let value = count.checked_mul(unit);
+    value
+        .filter(|bytes| (1..=BATCH_BYTES_MAX).contains(bytes))
+        .ok_or_else(|| "from 1 byte to 64 MiB".to_owned())
+}
+
+/// The same number, as people write it.
+pub(crate) fn shown_bytes(bytes: u64) -> String {
+    match bytes {
+        0 => "0 B".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
 /// Options of `bench consume`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct ConsumeArguments {
     /// Common options.
     #[command(flatten)]
@@ -197,7 +344,9 @@ mod tests {
     fn acks_are_spelled_as_kafka_spells_them() {
         for (text, code) in [("0", 0), ("1", 1), ("all", -1), ("-1", -1)] {
             let line = ["bench", "produce", &format!("--acks={text}")];
-            let Command::Produce(produce) = Arguments::try_parse_from(line).unwrap().command else {
+            let Command::Load(LoadCommand::Produce(produce)) =
+                Arguments::try_parse_from(line).unwrap().command
+            else {
                 panic!("produce was asked for");
             };
             assert_eq!(produce.acks.code(), code);
@@ -219,5 +368,18 @@ mod tests {
                 "{option}"
             );
         }
+    }
+
+    #[test]
+    fn sizes_are_numbers_with_a_unit() {
+        let read = ["1", "16384", "16k", "16KiB", "1m", "64MiB"].map(|text| bytes(text).unwrap());
+        assert_eq!(read, [1, 16_384, 16_384, 16_384, 1 << 20, 64 << 20]);
+        for text in ["", "k", "0", "-1", "1g", "16 k", "65m", "4194304k", "99999999999"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            [1_000, 4_096, 1 << 20].map(shown_bytes),
+            ["1000 B", "4 KiB", "1 MiB"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! CPU time of processes of this host, from `/proc/PID/stat` (proc_pid_stat(5)).
+//! CPU time of processes of this host, from `/proc/PID/stat` (proc_pid_stat(5)), and of all of them, from `/proc/stat`
+//! (proc_stat(5)).
 
 /// Ticks of a second in `/proc`: USER_HZ, which is 100 on every architecture that Linux runs us on.
 const TICKS_PER_S: f64 = 100.0;
@@ -12,6 +13,26 @@ pub fn process_seconds(pid: u32) -> Option<f64> {
 /// Of this process.
 pub fn own_seconds() -> Option<f64> {
     process_seconds(std::process::id())
+}
+
+/// Of everything that this host ran so far, in seconds: not idle, not waiting for a disk; a virtual host's also without
+/// what others took from it.
+pub fn host_seconds() -> Option<f64> {
+    parse_host(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// User, nice, system, idle, iowait, irq, softirq: all but idle and iowait.
+fn parse_host(stat: &str) -> Option<f64> {
+    let fields = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace();
+    let fields: Result<Vec<u64>, _> = fields.take(7).map(str::parse).collect();
+    let [user, nice, system, _, _, irq, softirq] = fields.ok()?[..] else {
+        return None;
+    };
+    Some((user + nice + system + irq + softirq) as f64 / TICKS_PER_S)
 }
 
 /// Fields 14 and 15. The name in field 2 may hold spaces and parentheses: count from the last one.
@@ -36,7 +57,16 @@ mod tests {
     }
 
     #[test]
+    fn a_hosts_time_is_what_it_worked() {
+        let stat = "cpu  100 20 300 99999 5555 4 6 77 0 0\ncpu0 1 2 3\n";
+        assert_eq!(parse_host(stat), Some(4.3));
+        assert_eq!(parse_host("cpu 1 2"), None);
+        assert_eq!(parse_host(""), None);
+    }
+
+    #[test]
     fn our_own_time_is_known() {
         assert!(own_seconds().is_some());
+        assert!(host_seconds() >= own_seconds());
     }
 }

@@ -1,6 +1,7 @@
 //! Why there is no report.
 
 use std::io;
+use std::path::PathBuf;
 
 use net::client::ClientError;
 use wire::ErrorCode;
@@ -72,6 +73,50 @@ pub enum BenchError {
         partition: i32,
         /// Kafka's code.
         code: ErrorCode,
+    },
+    /// Something on this host failed.
+    #[error("cannot {doing}: {error}")]
+    Local {
+        /// A verb and its object.
+        doing: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no program to run a broker.
+    #[error(
+        "no broker was named, and there is none at {}: cargo build --release puts it there; or name one, --brokers HOST:PORT",
+        .path.display()
+    )]
+    NoBroker {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Our broker ended before it was ready.
+    #[error("the embedded broker ended: {words}")]
+    BrokerEnded {
+        /// What it said last.
+        words: String,
+    },
+    /// Our broker does not get ready.
+    #[error("the embedded broker is not ready after {waited_s} s: is this disk very slow, or full?")]
+    BrokerSilent {
+        /// How long was waited, in seconds.
+        waited_s: u64,
+    },
+    /// There is not enough room for what would be written.
+    #[error(
+        "{} has {usable_bytes} bytes of room, {wanted_bytes} are wanted: make room, or choose another --directory{hint}",
+        .directory.display()
+    )]
+    NoRoom {
+        /// Where.
+        directory: PathBuf,
+        /// What there is, in bytes.
+        usable_bytes: u64,
+        /// What is wanted, in bytes.
+        wanted_bytes: u64,
+        /// What else to do.
+        hint: &'static str,
     },
     /// A group does not do what a group does.
     #[error("{what}")]

@@ -7,7 +7,14 @@
 //! | file | what |
 //! |---|---|
 //! | `arguments.rs` | the command line |
-//! | `run.rs` | a run, from the command line to the report |
+//! | `run.rs` | the commands, from the command line to what is printed |
+//! | `measure.rs` | one measurement: workers, progress, sums |
+//! | `sweep/` | latency against batch size and rate |
+//! | `compare/` | two clusters in turns, and the ratio |
+//! | `disk/` | what a file system and its disk give |
+//! | `cluster.rs` | what a cluster says of itself, its durability among it |
+//! | `room.rs` | whether a disk has room for a run |
+//! | `embedded.rs`, `leftovers.rs` | a broker of our own; what a run must not leave behind |
 //! | `target.rs` | the topic, and the way to its leaders |
 //! | `log_start.rs` | where logs begin, and that their leaders serve them |
 //! | `worker.rs` | a thread with its connections |
@@ -18,24 +25,39 @@
 //! | `recorder.rs` | what was answered when |
 //! | `groups/` | consumer groups, as a binary of their own |
 //! | `cpu.rs` | CPU time of processes |
-//! | `report.rs` | the table, and the JSON |
+//! | `environment.rs` | the host, its disk and its file system |
+//! | `report.rs`, `kafka_lines.rs`, `hdr_log.rs` | a run's table and JSON; Kafka's lines; HdrHistogram's formats |
+//! | `text.rs`, `wall_time.rs` | columns, dates |
 
 #![forbid(unsafe_code)]
 
 pub mod arguments;
 pub mod batches;
+pub mod cluster;
+pub mod compare;
 mod consume;
 pub mod cpu;
+pub mod disk;
+pub mod embedded;
+pub mod environment;
 pub mod error;
 pub mod groups;
+pub mod hdr_log;
+mod kafka_lines;
+mod leftovers;
 mod log_start;
+mod measure;
 pub mod plan;
 mod produce;
 pub mod recorder;
 pub mod report;
+mod room;
 pub mod run;
 pub mod schedule;
+pub mod sweep;
 mod target;
+mod text;
+mod wall_time;
 mod worker;
 
 /// Our name in requests.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use millstream_bench::arguments::Arguments;
+use millstream_bench::embedded::BrokerProgram;
 
 fn main() -> ExitCode {
-    millstream_bench::run::main(Arguments::parse())
+    millstream_bench::run::main(Arguments::parse(), BrokerProgram::Beside)
 }

@@ -14,6 +14,9 @@ const LATENCY_NS_MIN: u64 = 1_000;
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
 /// Digits of a latency that are right.
 const SIGNIFICANT_DIGITS: u8 = 3;
+/// Of a delay of this client's own: it only has to be compared with a latency, and a histogram is made each second on
+/// the thread that sends.
+const OWN_DELAY_DIGITS: u8 = 2;
 /// Kinds of failures that are told apart; the rest is counted as one more.
 const FAILURES_MAX: usize = 100;
 
@@ -65,19 +68,32 @@ pub struct Sample {
     pub unsent: u64,
     /// From when it was due to its answer, in nanoseconds.
     pub latency_ns: Histogram<u64>,
+    /// From when a batch was due that a sender waited for, to when that sender was awake to send it, in nanoseconds: the
+    /// part of the latency that is this client's own.
+    pub own_delay_ns: Histogram<u64>,
     /// How often what failed. A failure of the warm-up counts as well.
     pub failures: BTreeMap<Failure, u64>,
 }
 
+/// An empty histogram of latencies; all have the same bounds.
+pub fn histogram() -> Histogram<u64> {
+    histogram_of(SIGNIFICANT_DIGITS)
+}
+
+fn histogram_of(significant_digits: u8) -> Histogram<u64> {
+    let histogram = Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, significant_digits);
+    histogram.expect("the bounds are constants in order")
+}
+
 impl Default for Sample {
     fn default() -> Sample {
-        let histogram = Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, SIGNIFICANT_DIGITS);
         Sample {
             records: 0,
             bytes: 0,
             requests: 0,
             unsent: 0,
-            latency_ns: histogram.expect("the bounds are constants in order"),
+            own_delay_ns: histogram_of(OWN_DELAY_DIGITS),
+            latency_ns: histogram(),
             failures: BTreeMap::new(),
         }
     }
@@ -91,6 +107,7 @@ impl Sample {
         self.requests += other.requests;
         self.unsent += other.unsent;
         (self.latency_ns.add(&other.latency_ns)).expect("all histograms have the same bounds");
+        (self.own_delay_ns.add(&other.own_delay_ns)).expect("all histograms have the same bounds");
         for (failure, count) in &other.failures {
             self.fail(failure.clone(), *count);
         }
@@ -153,6 +170,15 @@ impl Recorder {
         }
         if self.window.holds(due) {
             measured.latency_ns.saturating_record(latency_ns);
+        }
+    }
+
+    /// A sender that waited for `due` was awake at `now`.
+    pub fn woke(&mut self, due: Instant, now: Instant) {
+        let is_measured = self.window.holds(due);
+        if is_measured {
+            let delay_ns = u64::try_from((now - due).as_nanos()).unwrap_or(u64::MAX);
+            self.seen.measured.own_delay_ns.saturating_record(delay_ns);
         }
     }
 

@@ -13,8 +13,14 @@ use crate::recorder::Sample;
 const SCHEMA: u32 = 1;
 /// A client that used more of its threads than this was perhaps what was measured.
 const SATURATED: f64 = 0.9;
+/// Cores that other processes may keep busy meanwhile.
+const OTHERS: f64 = 0.25;
 /// An open loop that reached less of its rate than this did not keep it.
 const KEPT: f64 = 0.99;
+/// Requests below which a 99th percentile is the maximum.
+const REQUESTS_MIN: u64 = 100;
+/// Of the 99th percentile of the latency, at most so much may be this client's own delay.
+const OWN_SHARE: f64 = 0.25;
 
 /// What was asked for, and what came.
 #[derive(Debug, Clone)]
@@ -27,17 +33,44 @@ pub struct Report {
     pub records_per_s: Option<u64>,
     /// Threads that sent.
     pub threads: u32,
+    /// When the measurement began, in milliseconds since 1970.
+    pub began_ms: i64,
     /// How long was measured, in seconds.
     pub seconds: f64,
     /// What came.
     pub sample: Sample,
+    /// Latencies by interval of the measurement, if they were to be kept.
+    pub intervals: Vec<Histogram<u64>>,
+    /// How long such an interval is, in seconds.
+    pub interval_seconds: u32,
     /// CPU seconds of the broker within the window, if its process was named and there.
     pub server_cpu_s: Option<f64>,
     /// Our own.
     pub own_cpu_s: Option<f64>,
+    /// All of this host's.
+    pub host_cpu_s: Option<f64>,
 }
 
 impl Report {
+    /// One for a test: what came in so many seconds, flat out, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of(sample: Sample, seconds: f64) -> Report {
+        Report {
+            command: "produce",
+            settings: Vec::new(),
+            records_per_s: None,
+            threads: 1,
+            began_ms: 0,
+            seconds,
+            sample,
+            intervals: Vec::new(),
+            interval_seconds: 1,
+            server_cpu_s: None,
+            own_cpu_s: None,
+            host_cpu_s: None,
+        }
+    }
+
     /// Whether everything that was sent was acknowledged, or everything that was asked for read.
     pub fn is_clean(&self) -> bool {
         self.sample.failures.is_empty()
@@ -46,6 +79,16 @@ impl Report {
     /// MB a second.
     pub fn mb_per_s(&self) -> f64 {
         self.sample.bytes as f64 / 1e6 / self.seconds
+    }
+
+    /// Records a second that were answered.
+    pub fn reached_per_s(&self) -> f64 {
+        self.sample.records as f64 / self.seconds
+    }
+
+    /// The latency that so many requests, from 0 to 1, did not exceed, in milliseconds; no number if there were none.
+    pub fn latency_ms(&self, quantile: f64) -> f64 {
+        quantile_ms(&self.sample.latency_ns, quantile)
     }
 
     /// What a reader should know before he believes the figures.
@@ -60,7 +103,21 @@ impl Report {
                 self.threads
             ));
         }
-        let reached = self.sample.records as f64 / self.seconds;
+        // Without the broker's it is not known what others had.
+        if let (Some(host), Some(own), Some(server)) = (self.host_cpu_s, self.own_cpu_s, self.server_cpu_s) {
+            let cores = (host - own - server) / self.seconds;
+            if cores > OTHERS {
+                warnings.push(format!("other processes kept {cores:.1} cores of this host busy"));
+            }
+        }
+        let own_delay_ms = quantile_ms(&self.sample.own_delay_ns, 0.99);
+        if own_delay_ms > OWN_SHARE * self.latency_ms(0.99) {
+            warnings.push(format!(
+                "this client woke up late itself: {own_delay_ms:.3} ms of the p99 of {:.3} ms; it had too little CPU",
+                self.latency_ms(0.99)
+            ));
+        }
+        let reached = self.reached_per_s();
         if let Some(rate) = self.records_per_s
             && reached < KEPT * rate as f64
         {
@@ -69,7 +126,22 @@ impl Report {
                 self.sample.unsent
             ));
         }
+        match self.sample.latency_ns.len() {
+            0 => warnings.push("nothing was answered: there is no latency".to_owned()),
+            requests if requests < REQUESTS_MIN => warnings.push(format!(
+                "only {requests} requests: its p99 is its maximum (longer --seconds, or a higher rate)"
+            )),
+            _ => {}
+        }
         warnings
+    }
+
+    /// What failed, for people: a line for each kind.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.sample.failures.iter().map(|(failure, count)| {
+            let place = format!("{} partition {}", failure.broker, failure.partition);
+            format!("FAILED {count} times: {place}: {}", failure.what)
+        })
     }
 
     /// The report as JSON.
@@ -94,9 +166,10 @@ impl Report {
             "bytes": sample.bytes,
             "requests": sample.requests,
             "unsent_batches": sample.unsent,
-            "records_per_s": sample.records as f64 / self.seconds,
+            "records_per_s": self.reached_per_s(),
             "mb_per_s": self.mb_per_s(),
             "latency_us": latencies_us(&sample.latency_ns),
+            "own_delay_us": latencies_us(&sample.own_delay_ns),
             "server_cpu": self.server_cpu_s.map(|seconds| self.cpu(seconds)),
             "bench_cpu": self.own_cpu_s.map(|seconds| self.cpu(seconds)),
             "failures": failures.collect::<Vec<_>>(),
@@ -131,11 +204,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n{kind}\n")?;
         writeln!(f, "  measured       {:>14.1} s", self.seconds)?;
         writeln!(f, "  throughput     {:>14.1} MB/s", self.mb_per_s())?;
-        writeln!(
-            f,
-            "                 {:>14.0} records/s",
-            sample.records as f64 / self.seconds
-        )?;
+        writeln!(f, "                 {:>14.0} records/s", self.reached_per_s())?;
         writeln!(
             f,
             "                 {:>14.0} requests/s",
@@ -144,8 +213,8 @@ impl fmt::Display for Report {
         for (name, quantile) in QUANTILES {
             let label = if name == "p50" { "latency" } else { "" };
             let name = name.replace('_', ".");
-            let value = quantile_us(&sample.latency_ns, quantile) / 1e3;
-            writeln!(f, "  {label:<9}{name:>5} {value:>14.3} ms")?;
+            let value = shown_ms(self.latency_ms(quantile));
+            writeln!(f, "  {label:<9}{name:>5} {value:>14} ms")?;
         }
         for (label, seconds) in [("broker CPU", self.server_cpu_s), ("own CPU", self.own_cpu_s)] {
             let Some(seconds) = seconds else { continue };
@@ -157,12 +226,8 @@ impl fmt::Display for Report {
                 writeln!(f, "                 {cost:>14.3} s/million records")?;
             }
         }
-        for (failure, count) in &sample.failures {
-            writeln!(
-                f,
-                "  FAILED {count} times: {} partition {}: {}",
-                failure.broker, failure.partition, failure.what
-            )?;
+        for failure in self.failures() {
+            writeln!(f, "  {failure}")?;
         }
         for warning in self.warnings() {
             writeln!(f, "  note: {warning}")?;
@@ -179,13 +244,36 @@ pub(crate) fn progress_line(second: u64, is_warmup: bool, sample: &Sample) -> St
         count => format!("  FAILED {count}"),
     };
     format!(
-        "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms{phase}{failed}",
+        "{second:>5} s {:>9.1} MB/s {:>11.0} records/s  {}{phase}{failed}",
         sample.bytes as f64 / 1e6,
         sample.records as f64,
-        quantile_us(&sample.latency_ns, 0.5) / 1e3,
-        quantile_us(&sample.latency_ns, 0.99) / 1e3,
-        quantile_us(&sample.latency_ns, 1.0) / 1e3,
+        latencies(&sample.latency_ns)
     )
+}
+
+/// A line of progress: what a whole run gave.
+pub(crate) fn run_line(name: &str, report: &Report) -> String {
+    let failed = if report.is_clean() { "" } else { "  FAILED" };
+    format!(
+        "{name:<20} {:>9.1} MB/s {:>11.0} records/s  {}{failed}",
+        report.mb_per_s(),
+        report.reached_per_s(),
+        latencies(&report.sample.latency_ns)
+    )
+}
+
+fn latencies(histogram: &Histogram<u64>) -> String {
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| shown_ms(quantile_ms(histogram, quantile)));
+    format!("p50 {p50:>9} ms  p99 {p99:>9} ms  max {max:>9} ms")
+}
+
+/// Milliseconds for people; a hyphen for no number.
+pub(crate) fn shown_ms(ms: f64) -> String {
+    if ms.is_finite() {
+        format!("{ms:.3}")
+    } else {
+        "-".to_owned()
+    }
 }
 
 /// The percentiles of a report, and their names in the JSON.
@@ -197,7 +285,7 @@ const QUANTILES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-fn latencies_us(histogram: &Histogram<u64>) -> Value {
+pub(crate) fn latencies_us(histogram: &Histogram<u64>) -> Value {
     let mut values = serde_json::Map::new();
     values.insert("count".to_owned(), json!(histogram.len()));
     if !histogram.is_empty() {
@@ -211,6 +299,15 @@ fn latencies_us(histogram: &Histogram<u64>) -> Value {
 
 fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// A quantile of nanoseconds, in milliseconds. An empty histogram has none: no number.
+pub(crate) fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    if histogram.is_empty() {
+        f64::NAN
+    } else {
+        quantile_us(histogram, quantile) / 1e3
+    }
 }
 
 /// `None` where nothing was done: there is no cost of it.
@@ -234,14 +331,12 @@ mod tests {
             recorder.answered(Instant(0), Instant(1_000_000 * (number + 1)), 1_000, 1_000_000);
         }
         Report {
-            command: "produce",
             settings: vec![("topic", json!("orders")), ("partitions", json!(6))],
             records_per_s: Some(500_000),
-            threads: 1,
-            seconds: 2.0,
-            sample: recorder.take().measured,
             server_cpu_s: Some(0.5),
             own_cpu_s: Some(0.1),
+            host_cpu_s: Some(0.7),
+            ..Report::of(recorder.take().measured, 2.0)
         }
     }
 
@@ -283,7 +378,48 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_an_answer_has_no_costs() {
+    fn a_client_that_wakes_up_late_says_so() {
+        let mut report = report();
+        let delay_ns = &mut report.sample.own_delay_ns;
+        for _ in 0..98 {
+            delay_ns.record(50_000).unwrap();
+        }
+        delay_ns.record_n(240_000_000, 2).unwrap();
+        assert!(report.warnings().is_empty(), "{:?}", report.warnings());
+        report.sample.own_delay_ns.record_n(300_000_000, 3).unwrap();
+        let [warning] = &report.warnings()[..] else {
+            panic!("one warning was expected");
+        };
+        assert!(warning.contains("woke up late itself: 30"), "{warning}");
+    }
+
+    #[test]
+    fn a_host_that_was_not_ours_alone_is_named() {
+        let mut report = report();
+        report.host_cpu_s = Some(2.6);
+        assert_eq!(
+            report.warnings(),
+            ["other processes kept 1.0 cores of this host busy"]
+        );
+        // A broker elsewhere, or one whose process is not known, may be the others.
+        report.server_cpu_s = None;
+        assert!(report.warnings().is_empty());
+    }
+
+    #[test]
+    fn a_p99_of_few_requests_is_marked() {
+        let mut report = report();
+        for (requests, warning) in [(0, "nothing was answered"), (99, "only 99 requests")] {
+            report.sample.latency_ns.clear();
+            report.sample.latency_ns.record_n(1_000_000, requests).unwrap();
+            assert!(report.warnings()[0].starts_with(warning), "{report}");
+        }
+        report.sample.latency_ns.record(1_000_000).unwrap();
+        assert!(report.warnings().is_empty(), "{report}");
+    }
+
+    #[test]
+    fn a_run_without_an_answer_has_no_costs_and_no_latency() {
         let report = Report {
             sample: Sample::default(),
             ..report()
@@ -291,5 +427,9 @@ mod tests {
         let json = report.to_json();
         assert!(json["server_cpu"]["seconds_per_gb"].is_null());
         assert_eq!(json["latency_us"]["count"], 0);
+        assert!(json["latency_us"]["p99"].is_null());
+        let text = report.to_string();
+        assert!(!text.contains("0.000 ms"), "{text}");
+        assert!(run_line("4 KiB", &report).contains("p99         - ms"));
     }
 }

@@ -1,59 +1,51 @@
-//! A run, from the command line to the report: finds the topic, starts the workers, shows progress, adds up.
+//! The commands, from the command line to what is printed.
 
-use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use ring::channel::{self, Awaited, Receiver};
-use ring::clock::{self, Instant};
-use ring::executor::{self, Class};
-use ring::thread::{self, ThreadHandle, ThreadOptions};
-use ring::timer::sleep_until;
-use serde_json::json;
+use ring::channel;
+use ring::clock;
+use serde_json::{Value, json};
 use wire::ApiKey;
 
 use crate::arguments::{
-    Arguments, AtEnd, Command, CommonArguments, ConsumeArguments, ProduceArguments, spelled,
+    Arguments, AtEnd, Command, ConsumeArguments, Format, LoadCommand, ProduceArguments, spelled,
 };
 use crate::batches::BatchShape;
+use crate::compare;
 use crate::consume::ConsumeLoad;
-use crate::cpu;
+use crate::disk;
+use crate::embedded::BrokerProgram;
 use crate::error::BenchError;
-use crate::plan::deal;
+use crate::kafka_lines;
+use crate::measure::{Measuring, Watching, measure, spawn};
 use crate::produce::ProduceLoad;
-use crate::recorder::{Sample, Window};
-use crate::report::{Report, progress_line};
-use crate::target::{Route, Target};
-use crate::worker::{Lines, Load, Start, Told, work};
+use crate::report::Report;
+use crate::sweep;
+use crate::target::Target;
+use crate::worker::Load;
 
 /// Buffer memory of the thread that finds the topic and watches the workers, in bytes: a connection to each node.
 const WATCH_MEMORY_BYTES: usize = 1 << 30;
-/// Messages that wait to be read, from all workers: a few seconds of them.
-const TOLD_MAX: usize = 256;
-/// A run that ends at once has lasted this long, so that it has a rate.
-const SHORTEST_RUN: Duration = Duration::from_micros(1);
-/// From the last connection that stands to the first batch that is due.
-const START_DELAY: Duration = Duration::from_millis(50);
+/// A run that is watched by somebody.
+const SHOWN: Watching = Watching {
+    is_shown: true,
+    is_kept: false,
+};
 
-/// Runs what the command line asks for, and prints the report: the whole of the binary.
-pub fn main(arguments: Arguments) -> ExitCode {
-    let is_json = match &arguments.command {
-        Command::Produce(produce) => produce.common.json,
-        Command::Consume(consume) => consume.common.json,
+/// Runs what the command line asks for, and prints the report: the whole of the binary. `broker` is the program that an
+/// embedded broker runs.
+pub fn main(arguments: Arguments, broker: BrokerProgram) -> ExitCode {
+    let ended = match arguments.command {
+        Command::Load(load) => print_load(load),
+        Command::Sweep(arguments) => sweep::main(&arguments, broker),
+        Command::Disk(arguments) => disk::main(arguments),
+        Command::Compare(arguments) => compare::main(&arguments, broker),
     };
-    match run(arguments) {
-        Ok(report) => {
-            if is_json {
-                println!("{:#}", report.to_json());
-            } else {
-                print!("{report}");
-            }
-            if report.is_clean() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+    match ended {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
@@ -61,33 +53,109 @@ pub fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// What a report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Everything was as asked for.
+    Good,
+    /// Something failed, or was not as good as it had to be: the report has it.
+    Bad,
+}
+
+impl Verdict {
+    pub(crate) fn of(is_good: bool) -> Verdict {
+        if is_good { Verdict::Good } else { Verdict::Bad }
+    }
+}
+
+fn print_load(load: LoadCommand) -> Result<Verdict, BenchError> {
+    let format = match &load {
+        LoadCommand::Produce(arguments) => arguments.common.format(),
+        LoadCommand::Consume(arguments) => arguments.common.format(),
+    };
+    let report = run(load)?;
+    match format {
+        Format::Table | Format::Json => print(format == Format::Json, &report, || report.to_json())?,
+        Format::Kafka => write_out(&kafka_lines::lines(&report))?,
+    }
+    Ok(Verdict::of(report.is_clean()))
+}
+
+/// Prints a report for people, or as JSON.
+pub(crate) fn print(
+    is_json: bool,
+    report: &impl Display,
+    to_json: impl FnOnce() -> Value,
+) -> Result<(), BenchError> {
+    if is_json {
+        write_out(&format!("{:#}\n", to_json()))
+    } else {
+        write_out(&report.to_string())
+    }
+}
+
+/// Writes to standard output. A reader that left (`| head`) is no error.
+fn write_out(text: &str) -> Result<(), BenchError> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BenchError::Local {
+            doing: "write the report to standard output".to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Runs to the end; progress goes to stderr. Blocks the calling thread, which must be an ordinary one.
 ///
 /// # Errors
 /// If the run could not begin. What failed later is in the report.
-pub fn run(arguments: Arguments) -> Result<Report, BenchError> {
-    let (answer, awaited) = channel::oneshot();
-    let watch = spawn("bench", WATCH_MEMORY_BYTES, move || async move {
-        // The one who asked waits until it is given.
-        let _ = answer.give(run_here(arguments).await);
-    })?;
-    let report = awaited.wait_blocking();
-    watch.join_blocking();
-    report.unwrap_or(Err(BenchError::Lost))
+pub fn run(load: LoadCommand) -> Result<Report, BenchError> {
+    on_ring(WATCH_MEMORY_BYTES, move || run_here(load))
 }
 
-/// The same on a ring thread (or a simulated one), which finds the topic and watches the workers.
+/// Runs `main` on a ring thread, and waits for it on an ordinary one.
+pub(crate) fn on_ring<T, F, Fut>(memory_bytes: usize, main: F) -> Result<T, BenchError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, BenchError>> + 'static,
+{
+    let (answer, awaited) = channel::oneshot();
+    let thread = spawn("bench", memory_bytes, move || async move {
+        // The one who asked waits until it is given.
+        let _ = answer.give(main().await);
+    })?;
+    let ended = awaited.wait_blocking();
+    thread.join_blocking();
+    ended.unwrap_or(Err(BenchError::Lost))
+}
+
+/// The same as [`on_ring`], for what finds a topic and watches workers.
+pub(crate) fn on_watch<T, F, Fut>(main: F) -> Result<T, BenchError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, BenchError>> + 'static,
+{
+    on_ring(WATCH_MEMORY_BYTES, main)
+}
+
+/// The same as [`run`] on a ring thread (or a simulated one), which finds the topic and watches the workers.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_here(arguments: Arguments) -> Result<Report, BenchError> {
-    match arguments.command {
-        Command::Produce(produce) => run_produce(produce).await,
-        Command::Consume(consume) => run_consume(consume).await,
+pub async fn run_here(load: LoadCommand) -> Result<Report, BenchError> {
+    match load {
+        LoadCommand::Produce(produce) => run_produce(produce, SHOWN).await,
+        LoadCommand::Consume(consume) => run_consume(consume).await,
     }
 }
 
-async fn run_produce(arguments: ProduceArguments) -> Result<Report, BenchError> {
+pub(crate) async fn run_produce(
+    arguments: ProduceArguments,
+    watching: Watching,
+) -> Result<Report, BenchError> {
     let common = &arguments.common;
     let target = Target::find(&common.brokers, &common.topic, Some(arguments.partitions)).await?;
     let routes = target.routes(common.connections, ApiKey::Produce).await?;
@@ -117,7 +185,14 @@ async fn run_produce(arguments: ProduceArguments) -> Result<Report, BenchError> 
     if let Some(rate) = arguments.rate {
         settings.push(("rate", json!(rate)));
     }
-    let measured = measure(common, common.warmup_seconds, routes, Load::Produce(load)).await?;
+    let measuring = Measuring {
+        threads: common.threads,
+        warmup_seconds: common.warmup_seconds,
+        seconds: common.seconds,
+        server_pid: common.server_pid,
+        watching,
+    };
+    let measured = measure(measuring, routes, Load::Produce(load)).await?;
     Ok(measured.report("produce", settings, arguments.rate))
 }
 
@@ -153,206 +228,13 @@ async fn run_consume(arguments: ConsumeArguments) -> Result<Report, BenchError> 
     } else {
         common.warmup_seconds
     };
-    let measured = measure(common, warmup_seconds, routes, Load::Consume(load)).await?;
+    let measuring = Measuring {
+        threads: common.threads,
+        warmup_seconds,
+        seconds: common.seconds,
+        server_pid: common.server_pid,
+        watching: SHOWN,
+    };
+    let measured = measure(measuring, routes, Load::Consume(load)).await?;
     Ok(measured.report("consume", settings, None))
-}
-
-/// What a run gave.
-struct Measured {
-    seconds: f64,
-    threads: u32,
-    sample: Sample,
-    server_cpu_s: Option<f64>,
-    own_cpu_s: Option<f64>,
-}
-
-impl Measured {
-    fn report(
-        self,
-        command: &'static str,
-        settings: Vec<(&'static str, serde_json::Value)>,
-        records_per_s: Option<u64>,
-    ) -> Report {
-        Report {
-            command,
-            settings,
-            records_per_s,
-            threads: self.threads,
-            seconds: self.seconds,
-            sample: self.sample,
-            server_cpu_s: self.server_cpu_s,
-            own_cpu_s: self.own_cpu_s,
-        }
-    }
-}
-
-async fn measure(
-    common: &CommonArguments,
-    warmup_seconds: u32,
-    routes: Vec<Route>,
-    load: Load,
-) -> Result<Measured, BenchError> {
-    let dealt = deal(routes, usize::try_from(common.threads).expect("it is in range"));
-    let threads = u32::try_from(dealt.len()).expect("no more than asked for");
-    let (told, from_workers) = channel::bounded(TOLD_MAX);
-    let mut workers = Vec::new();
-    for routes in dealt {
-        let (ready, is_ready) = channel::oneshot();
-        let (go, start) = channel::oneshot();
-        let lines = Lines {
-            ready,
-            start,
-            told: told.clone(),
-        };
-        let load = load.clone();
-        let memory_bytes = load.memory_bytes(routes.len());
-        let handle = spawn("bench-worker", memory_bytes, move || work(routes, load, lines))?;
-        workers.push((is_ready, go, handle));
-    }
-    drop(told);
-    let (mut starts, mut handles) = (Vec::new(), Vec::new());
-    for (is_ready, go, handle) in workers {
-        wait_until_ready(is_ready).await?;
-        starts.push(go);
-        handles.push(handle);
-    }
-    let at = clock::now() + START_DELAY;
-    let from = at + Duration::from_secs(u64::from(warmup_seconds));
-    let to = from + Duration::from_secs(u64::from(common.seconds));
-    let start = Start {
-        at,
-        window: Window { from, to },
-    };
-    for go in starts {
-        // A worker that is gone is missed below.
-        let _ = go.give(start);
-    }
-    let (sample, end) = watch(
-        common,
-        start,
-        u64::from(warmup_seconds),
-        &mut handles,
-        from_workers,
-    )
-    .await?;
-    Ok(Measured {
-        seconds: (end.at.min(to) - from).max(SHORTEST_RUN).as_secs_f64(),
-        threads,
-        sample,
-        server_cpu_s: end.server_cpu_s,
-        own_cpu_s: end.own_cpu_s,
-    })
-}
-
-async fn wait_until_ready(is_ready: Awaited<Result<(), BenchError>>) -> Result<(), BenchError> {
-    is_ready.await.unwrap_or(Err(BenchError::Lost))
-}
-
-/// The end of a run, and the CPU time within its window.
-struct End {
-    at: Instant,
-    server_cpu_s: Option<f64>,
-    own_cpu_s: Option<f64>,
-}
-
-/// CPU time so far: the server's, and ours.
-#[derive(Clone, Copy)]
-struct CpuTimes {
-    server_s: Option<f64>,
-    own_s: Option<f64>,
-}
-
-impl CpuTimes {
-    fn read(server_pid: Option<u32>) -> CpuTimes {
-        CpuTimes {
-            server_s: server_pid.and_then(cpu::process_seconds),
-            own_s: cpu::own_seconds(),
-        }
-    }
-}
-
-async fn watch(
-    common: &CommonArguments,
-    start: Start,
-    warmup_seconds: u64,
-    workers: &mut Vec<ThreadHandle>,
-    mut from_workers: Receiver<Told>,
-) -> Result<(Sample, End), BenchError> {
-    let server_pid = common.server_pid;
-    let read_at = |instant: Instant| {
-        executor::spawn(Class::Latency, async move {
-            sleep_until(instant).await;
-            CpuTimes::read(server_pid)
-        })
-    };
-    let (at_first, at_last) = (read_at(start.window.from), read_at(start.window.to));
-    let mut total = Sample::default();
-    let mut seconds: BTreeMap<u64, (usize, Sample)> = BTreeMap::new();
-    let mut ended = 0;
-    let mut end = start.window.from;
-    let mut shown = 0;
-    while let Some(told) = from_workers.receive().await {
-        match told {
-            Told::Second(second, seen) => {
-                total.add(&seen.measured);
-                let (count, together) = seconds.entry(second).or_default();
-                *count += 1;
-                together.add(&seen.all);
-            }
-            Told::End(at, seen) => {
-                total.add(&seen.measured);
-                ended += 1;
-                end = end.max(at);
-            }
-        }
-        // A worker that has ended says no more of later seconds.
-        while let Some((count, sample)) = seconds.get(&shown)
-            && count + ended >= workers.len()
-        {
-            if shown < warmup_seconds + u64::from(common.seconds) {
-                eprintln!("{}", progress_line(shown + 1, shown < warmup_seconds, sample));
-            }
-            seconds.remove(&shown);
-            shown += 1;
-        }
-    }
-    if ended < workers.len() {
-        return Err(BenchError::Lost);
-    }
-    let last = if at_last.is_finished() {
-        at_last.await
-    } else {
-        CpuTimes::read(server_pid)
-    };
-    let first = if at_first.is_finished() {
-        at_first.await
-    } else {
-        last
-    };
-    for worker in workers.drain(..) {
-        worker.ended().await;
-    }
-    let between = |first: Option<f64>, last: Option<f64>| Some(last? - first?);
-    Ok((
-        total,
-        End {
-            at: end,
-            server_cpu_s: between(first.server_s, last.server_s),
-            own_cpu_s: between(first.own_s, last.own_s),
-        },
-    ))
-}
-
-fn spawn<F, Fut>(name: &str, memory_bytes: usize, main: F) -> std::io::Result<ThreadHandle>
-where
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = ()> + 'static,
-{
-    let options = ThreadOptions {
-        name: name.to_owned(),
-        // The broker has the cores first; the kernel finds us a place.
-        cpu: None,
-        memory_bytes,
-    };
-    thread::spawn(options, main)
 }

@@ -56,11 +56,7 @@ impl Target {
         topic: &str,
         partitions: Option<i32>,
     ) -> Result<Target, BenchError> {
-        let options = ClientOptions {
-            resolve,
-            ..ClientOptions::default()
-        };
-        let client = Client::connect(bootstrap, options).await?;
+        let client = Target::client_of(bootstrap).await?;
         let mut is_made = false;
         let mut last = (-1, ErrorCode::None);
         for _ in 0..ATTEMPTS {
@@ -111,6 +107,15 @@ impl Target {
             code: last.1,
             waited_s: ATTEMPTS * ATTEMPT_MS / 1_000,
         })
+    }
+
+    /// Connects to a cluster.
+    pub(crate) async fn client_of(bootstrap: &[String]) -> Result<Client, BenchError> {
+        let options = ClientOptions {
+            resolve,
+            ..ClientOptions::default()
+        };
+        Ok(Client::connect(bootstrap, options).await?)
     }
 
     /// The way to the cluster.

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use bench::embedded::BrokerProgram;
 use clap::Parser;
 use millstream::admin::{self, AdminOptions};
 use millstream::cli::{
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Config(arguments) => return client(run_config(arguments)),
         Command::Cluster(arguments) => return client(run_cluster(arguments)),
         Command::Log(arguments) => return run_log(arguments),
+        Command::Bench(arguments) => return bench::run::main(arguments, BrokerProgram::Itself),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

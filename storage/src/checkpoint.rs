@@ -101,13 +101,8 @@ pub(crate) async fn read(
         let bytes = read_file(&path(directory, generation), pool).await?;
         found.extend(bytes.and_then(|bytes| decode(&bytes)));
     }
-    choose(found, superblock).ok_or_else(|| {
-        let path = path(directory, superblock.checkpoint_generation);
-        StorageError::corrupt(
-            &path,
-            0,
-            "this checkpoint is damaged, and so is the one before it",
-        )
+    choose(found, superblock).ok_or_else(|| StorageError::NoCheckpoint {
+        path: path(directory, superblock.checkpoint_generation),
     })
 }
 

@@ -26,6 +26,13 @@ pub enum StorageError {
         /// What is wrong there.
         what: String,
     },
+    /// Both checkpoints of a journal are damaged: nobody knows which segments there are, nor where the journal's records
+    /// belong.
+    #[error("{} is damaged, and so is the checkpoint before it. Nothing was changed. Restore the whole data directory from a copy that was made while the broker was stopped: one file of it is of no use. Without a copy choose another --data-dir, and write to it again what `millstream log dump --records` finds in the segments of this one", path.display())]
+    NoCheckpoint {
+        /// The newest.
+        path: PathBuf,
+    },
     /// Another process has the data directory.
     #[error("{} is in use by process {holder}: stop it first, or choose another --data-dir", path.display())]
     InUse {
@@ -119,7 +126,8 @@ impl fmt::Display for IoError {
 /// Why a batch was not appended. Nothing of it is in the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The journal, or the memory for what is not migrated yet, is full for the moment: wait for `ShardLog::room`.
+    /// The journal, or the memory for what is not migrated yet, is full for the moment, or too many segments are to be
+    /// sealed: wait for `ShardLog::room`.
     #[error("the journal is full until what it holds is migrated")]
     JournalFull,
     /// The batch is larger than a journal record can be.

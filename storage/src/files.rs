@@ -340,6 +340,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_one_that_is_not_there() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 20);
+        let read = |simulator: &mut Simulator| {
+            let ended = simulator.run(host, 4 << 20, Duration::from_secs(60), || async {
+                let pool = Pool::new("small", 1 << 20).expect("memory");
+                let path = Path::new("/manifest");
+                let before = read_if_there(path, &pool).await;
+                replace(path, b"text".to_vec()).await.expect("written");
+                before
+            });
+            ended.expect("it ends")
+        };
+        assert_eq!(read(&mut simulator).expect("read"), None);
+        assert_eq!(read(&mut simulator).expect("read"), Some(b"text".to_vec()));
+        assert!(simulator.make_unreadable(host, "/manifest", 0).expect("a file"));
+        assert!(matches!(read(&mut simulator), Err(StorageError::Io { .. })));
+    }
+
+    #[test]
     fn the_least_recently_used_goes_first() {
         let id = TopicPartition::default();
         let name = SegmentName::first;

@@ -2,7 +2,8 @@
 //!
 //! Owns when, and how much at a step: in the `Background` class, a bounded number of partitions between two turns of
 //! the others, so that 10,000 idle ones cost next to nothing. What is done is decided elsewhere (`retention.rs`), and
-//! carried out as if a client had asked (`partition/trim.rs`).
+//! carried out as if a client had asked (`partition/trim.rs`). What a start finds to remove, and what a quiet shard has to
+//! give back, has no other moment: a start must not wait for it, and a quiet shard makes no checkpoint.
 //! Must never hold up a stop, nor do anything to a log that has failed.
 
 use std::cell::RefCell;
@@ -12,15 +13,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::executor::{Class, Task, spawn, yield_now};
+use ring::local::oneshot;
 use ring::timer::sleep;
 
 use crate::id::TopicPartition;
+use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog};
 
 /// Partitions that are looked at in one step.
 const STEP: usize = 64;
 /// The first look is no later than this after a start, as Kafka's.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// A segment that took no direct writes for so long gives back what is reserved of it.
+const RESTED: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const REST_LOOK: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Housekeeping {
@@ -31,6 +38,7 @@ pub(crate) struct Housekeeping {
 struct Inner {
     shared: Rc<LogShared>,
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
+    migration: Migration,
 }
 
 impl Housekeeping {
@@ -38,17 +46,26 @@ impl Housekeeping {
     pub(crate) fn new(
         shared: Rc<LogShared>,
         partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
+        migration: Migration,
     ) -> Housekeeping {
         Housekeeping {
-            inner: Rc::new(Inner { shared, partitions }),
+            inner: Rc::new(Inner {
+                shared,
+                partitions,
+                migration,
+            }),
             tasks: RefCell::default(),
         }
     }
 
-    /// Looks for segments that need not be kept, from now on and that often.
+    /// Looks for segments that need not be kept, from now on and that often; and does the rest of its work.
     pub(crate) fn start(&self, retention_check_interval: Duration) {
-        let retain = self.inner.clone().retain(retention_check_interval);
-        self.tasks.borrow_mut().push(spawn(Class::Background, retain));
+        let inner = || self.inner.clone();
+        *self.tasks.borrow_mut() = vec![
+            spawn(Class::Background, inner().retain(retention_check_interval)),
+            spawn(Class::Background, inner().remove_leftovers()),
+            spawn(Class::Background, inner().rest()),
+        ];
     }
 
     /// Does nothing from now on. What is under way is finished by others, or by the next start.
@@ -64,6 +81,51 @@ impl Inner {
             self.remove_old_segments().await;
             sleep(interval).await;
         }
+    }
+
+    /// Once: an earlier life may have been ended before it had removed what it took out.
+    async fn remove_leftovers(self: Rc<Self>) {
+        let mut walk = Walk::default();
+        while let Some(logs) = walk.next_step(&self.partitions) {
+            for log in logs.drain(..) {
+                // What cannot be looked at, or removed, is left to the next start: it holds nothing but space.
+                let _ = log.remove_leftovers().await;
+            }
+            yield_now().await;
+        }
+    }
+
+    async fn rest(self: Rc<Self>) {
+        loop {
+            sleep(REST_LOOK).await;
+            // Bounded: so many have a segment for direct writes.
+            let mut resting = Vec::new();
+            let mut walk = Walk::default();
+            while let Some(logs) = walk.next_step(&self.partitions) {
+                resting.extend(logs.drain(..).filter(|log| log.rests_for(RESTED)));
+                yield_now().await;
+            }
+            if !resting.is_empty() {
+                self.give_back(resting).await;
+            }
+        }
+    }
+
+    /// Goes on when it is dropped: a file may not be cut when a migration has begun to write to it.
+    async fn give_back(&self, resting: Vec<PartitionLog>) {
+        let (shared, migration) = (self.shared.clone(), self.migration.clone());
+        let (giver, given) = oneshot();
+        let giving = async move {
+            let _no_migration = migration.pause().await;
+            for log in resting.iter().filter(|log| log.rests_for(RESTED)) {
+                if !shared.has_failed() {
+                    log.give_back().await;
+                }
+            }
+            giver.give(());
+        };
+        spawn(Class::Background, giving).detach();
+        let _ = given.await;
     }
 
     async fn remove_old_segments(&self) {

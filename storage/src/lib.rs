@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod checkpoint;
 mod commit;
 mod compaction;
@@ -39,7 +40,7 @@ mod unproven;
 
 pub use commit::{CommitTicket, ROOM_RETRY};
 pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
-pub use directory::{DirectoryOptions, LogDirectory};
+pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;

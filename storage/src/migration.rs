@@ -26,6 +26,9 @@ const RING_PART: u64 = 4;
 /// Segments are written, without a checkpoint, when this part of the memory for groups is taken by what is not migrated.
 const MEMORY_PART: u64 = 3;
 
+/// Segments that a migration removes at most: the journal does not wait for more, nor does a stop.
+const REMOVED_MAX: usize = 256;
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Migration {
@@ -81,6 +84,7 @@ impl Migration {
                 task: RefCell::default(),
             }),
         };
+        migration.inner.settle_backlog();
         let task = spawn(Class::Throughput, migration.inner.clone().watch());
         *migration.inner.task.borrow_mut() = Some(task);
         migration
@@ -189,11 +193,13 @@ impl Inner {
         since >= self.committer.ring_bytes() / RING_PART
     }
 
-    /// Whether memory is to be given back, though the journal has room: large batches take little of it.
+    /// Whether memory is to be given back, though the journal has room: large batches take little of it, and small ones
+    /// and their segments cost what is not counted in bytes.
     fn is_memory_due(&self) -> bool {
         let in_memory = self.committer.durable_bytes() - self.migrated_bytes.get();
-        let is_short = self.committer.take_memory_shortage() && in_memory > 0;
-        is_short || in_memory >= self.committer.memory_bytes() as u64 / MEMORY_PART
+        let are_wanted = self.committer.take_segments_wanted() && in_memory > 0;
+        let is_much = in_memory >= self.committer.memory_bytes() as u64 / MEMORY_PART;
+        are_wanted || is_much || self.shared.backlog.is_due()
     }
 
     /// Writes everything that is durable to the segments, so that its memory may be used again; the journal keeps it.
@@ -226,9 +232,26 @@ impl Inner {
                 migrated => migrated?,
             }
         }
-        self.committer.migrated(up_to_seq);
         self.migrated_bytes.set(durable_bytes);
+        self.committer.migrated(up_to_seq);
+        self.settle_backlog();
         Ok(())
+    }
+
+    /// Forgets what is known of evicted batches, whoever has evicted them, and makes room for others.
+    fn settle_backlog(&self) {
+        let backlog = &self.shared.backlog;
+        loop {
+            let (mut segments, mut batches) = (0, 0);
+            for log in self.partitions.borrow().values() {
+                let (its_segments, its_batches) = log.settle_backlog();
+                (segments, batches) = (segments + its_segments, batches + its_batches);
+            }
+            backlog.recount(segments, batches);
+            if !backlog.is_crowded() || !self.committer.evict_half() {
+                break;
+            }
+        }
     }
 
     async fn migrate(&self, is_last: bool) -> Result<(), StorageError> {
@@ -247,13 +270,19 @@ impl Inner {
         let replay = self.committer.durable();
         let (up_to_seq, durable_bytes) = (replay.seq - 1, self.committer.durable_bytes());
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
+        let mut may_remove = REMOVED_MAX;
         for log in &logs {
             if is_last {
                 // Whoever has asked for a deletion may not have come to it, and everything is durable.
                 log.begin_where_committed();
             }
-            log.remove_deleted(log.take_deleted(up_to_seq)).await;
+            let taken = log.take_deleted(up_to_seq, may_remove);
+            may_remove -= taken.len();
+            log.remove_deleted(taken).await;
             log.rest().await;
+        }
+        if may_remove == 0 {
+            self.shared.is_checkpoint_due.set(true); // for the rest of them, if there are any
         }
         self.write_segments(&logs, up_to_seq, durable_bytes).await?;
         if is_last {

@@ -13,6 +13,7 @@ use ring::buffer::Pool;
 use ring::count::Counter;
 use ring::directory;
 
+use crate::backlog::Backlog;
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
 use crate::directory::{JournalPlace, topic_id_of};
@@ -131,6 +132,8 @@ pub(crate) async fn recover(
         reading: pool("reading", memory.reading)?,
         staging,
         files: crate::files::Files::default(),
+        // On the heap, beside the pools: batches are rarely so small that it is much.
+        backlog: Backlog::new(memory.tail / 2),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),
@@ -181,9 +184,7 @@ pub(crate) async fn recover(
     };
     let dropped = &recovery.dropped;
     let topic_of = |id| topics.get(&id).copied().filter(|_| !dropped.contains(&id));
-    let torn = unproven
-        .first_torn(evidence, topic_of, &recovery.starts, &shared)
-        .await?;
+    let torn = unproven.first_torn(evidence, topic_of, &shared).await?;
     let end = torn.unwrap_or(end);
     // What follows a torn record never was.
     endings.retain(|(seq, _)| *seq < end.seq);
@@ -195,7 +196,7 @@ pub(crate) async fn recover(
     let migrated_seq = recovery.apply_all(&journal, replay, end, torn.is_some()).await?;
     for log in recovery.partitions.values() {
         // Their files may be gone: nobody looks for them from here on.
-        log.take_deleted(u64::MAX);
+        log.take_deleted(u64::MAX, usize::MAX);
     }
     recovery.migrate_split(end.seq - 1, migrated_seq == 0).await?;
     recovery.partitions.append(&mut recovery.displaced);

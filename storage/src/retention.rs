@@ -29,13 +29,12 @@ impl KeptSegment {
     }
 }
 
-/// From when on something grows old: its timestamp, as in Kafka. One that is in the future keeps it no longer than the time of its
-/// append would; one that is not is believed, even if the clock was behind at the append.
+/// From when on something grows old: its timestamp, as in Kafka. Without one, or with one that is in the future, the time of
+/// its append; one that is not is believed, even if the clock was behind at the append.
 pub(crate) fn age_from_ms(timestamp_ms: i64, appended_ms: i64, now_ms: i64) -> i64 {
     match timestamp_ms {
-        ..0 => appended_ms,
-        timestamp_ms if timestamp_ms <= now_ms => timestamp_ms,
-        timestamp_ms => timestamp_ms.min(appended_ms),
+        timestamp_ms if (0..=now_ms).contains(&timestamp_ms) => timestamp_ms,
+        _ => appended_ms,
     }
 }
 

@@ -236,6 +236,11 @@ impl Segments {
             .map_or(0, |last| last.stream_start + u64::from(last.appended))
     }
 
+    /// How many are complete, and not sealed.
+    pub(crate) fn unsealed(&self) -> usize {
+        (self.all.len() - self.sealed()).saturating_sub(1)
+    }
+
     /// How many are sealed: the first ones.
     pub(crate) fn sealed(&self) -> usize {
         self.all.partition_point(|segment| segment.is_sealed)

@@ -18,7 +18,7 @@ use ring::local::Signal;
 use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
 use crate::compaction::{CleanerConfig, Compaction, CompactionReport, CompactionStatistics};
-use crate::directory::{journal_place, topic_id_of};
+use crate::directory::{journal_place, remove_directory, topic_id_of};
 use crate::error::{AppendError, StorageError};
 use crate::housekeeping::Housekeeping;
 use crate::id::TopicPartition;
@@ -84,8 +84,8 @@ pub struct ShardStatistics {
     pub wall_clock_ahead_ms: i64,
     /// What compaction has done.
     pub compaction: CompactionStatistics,
-    /// The log's memory.
-    pub memory: [PoolUsage; 4],
+    /// The log's memory: four pools, and what batches in memory take of the heap.
+    pub memory: [PoolUsage; 5],
 }
 
 /// What is done with a directory that says of no topic that it is its.
@@ -145,7 +145,6 @@ impl ShardLog {
         let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
-            log.remove_leftovers().await?;
         }
         let Recovered {
             journal,
@@ -187,13 +186,13 @@ impl ShardLog {
         );
         let log = ShardLog {
             inner: Rc::new(Inner {
-                housekeeping: Housekeeping::new(shared.clone(), partitions.clone()),
                 scrubber: Scrubber::new(
                     shared.clone(),
                     committer.clone(),
                     migration.clone(),
                     partitions.clone(),
                 ),
+                housekeeping: Housekeeping::new(shared.clone(), partitions.clone(), migration.clone()),
                 shared,
                 committer,
                 partitions,
@@ -333,8 +332,8 @@ impl ShardLog {
             let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;
-                // What cannot be removed now is removed at the next start.
-                let _ = directory::remove_all(&path).await;
+                // What cannot be removed now is removed after the next start.
+                let _ = remove_directory(&path).await;
             })
             .detach();
         }
@@ -405,6 +404,7 @@ impl ShardLog {
                 shared.reading.usage(),
                 shared.staging.usage(),
                 compaction.memory().usage(),
+                shared.backlog.usage(),
             ],
         }
     }

@@ -5,7 +5,6 @@
 //! of it was acknowledged, nor of any after it, so the chain ends before it.
 //! Must never look at what is vouched for: recovery's time would depend on the log's size.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::StorageError;
@@ -43,18 +42,16 @@ impl Unproven {
     }
 
     /// The first record after `evidence` whose blocks are not in their segments. What is there is durable when this
-    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone. So may those of
-    /// records that are deleted: `starts` says where logs begin, as far as the journal knows.
+    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone. Those of deleted
+    /// records are never looked for: a START comes after what it deletes was durable, so its record vouches for that.
     pub(crate) async fn first_torn<'a>(
         &self,
         evidence: u64,
         topic_of: impl Fn(TopicPartition) -> Option<&'a str>,
-        starts: &BTreeMap<TopicPartition, i64>,
         shared: &LogShared,
     ) -> Result<Option<ReplayStart>, StorageError> {
         for (at, entry) in self.blocks.iter().filter(|(at, _)| at.seq > evidence) {
-            let start = starts.get(&entry.id).copied().unwrap_or(0);
-            let Some(topic) = topic_of(entry.id).filter(|_| entry.next_offset > start) else {
+            let Some(topic) = topic_of(entry.id) else {
                 continue;
             };
             if !is_there(entry, topic, shared).await? {

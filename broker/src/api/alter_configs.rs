@@ -1,5 +1,5 @@
-//! AlterConfigs (key 33), versions 0-2, and IncrementalAlterConfigs (key 44), versions 0-1: other configs for topics and
-//! brokers.
+//! AlterConfigs (key 33), versions 0-2: other configs for topics and brokers, in place of all that they have. What
+//! IncrementalAlterConfigs has in common with it is here.
 //!
 //! Any node takes them, those of a broker any node of its host; answered when every shard has them.
 
@@ -8,10 +8,6 @@ use std::rc::Rc;
 
 use wire::ErrorCode;
 use wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse, AlteredResource};
-use wire::messages::incremental_alter_configs::{
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, OPERATION_APPEND, OPERATION_DELETE,
-    OPERATION_SET, OPERATION_SUBTRACT,
-};
 
 use crate::api::resource::{self, Refusal, Resource};
 use crate::api::{Call, Handled, bound_entries, later};
@@ -19,11 +15,15 @@ use crate::controller::request::{Altered, ConfigChange, ConfigOperation, ConfigR
 use crate::shard::{Shard, World};
 
 /// What is wanted for a resource.
-struct Wish {
-    kind: i8,
-    name: String,
-    replaces_all: bool,
-    changes: Result<Vec<ConfigChange>, Refusal>,
+pub(super) struct Wish {
+    /// The resource's type, as Kafka numbers it.
+    pub(super) kind: i8,
+    /// The resource's name.
+    pub(super) name: String,
+    /// Whether configs that are not named go back to their defaults.
+    pub(super) replaces_all: bool,
+    /// What to change; or why that cannot be.
+    pub(super) changes: Result<Vec<ConfigChange>, Refusal>,
 }
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
@@ -57,54 +57,8 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     })
 }
 
-pub(crate) async fn handle_incremental(shard: Rc<Shard>, call: Call) -> Handled {
-    let request: IncrementalAlterConfigsRequest<'_> = call.body()?;
-    bound_entries(
-        request
-            .resources
-            .iter()
-            .map(|resource| resource.configs.len() + 1),
-    )?;
-    let wishes = request.resources.iter().map(|resource| {
-        let changes = resource.configs.iter().map(|config| {
-            Ok(ConfigChange {
-                name: config.name.to_owned(),
-                operation: operation(config.config_operation)?,
-                value: config.value.map(str::to_owned),
-            })
-        });
-        Wish {
-            kind: resource.resource_type,
-            name: resource.resource_name.to_owned(),
-            replaces_all: false,
-            changes: changes.collect(),
-        }
-    });
-    let (wishes, validate_only): (Vec<Wish>, bool) = (wishes.collect(), request.validate_only);
-    let caller = call.into_caller();
-    later(async move {
-        caller.reply(&IncrementalAlterConfigsResponse {
-            responses: alter(&shard, wishes, validate_only).await,
-            ..IncrementalAlterConfigsResponse::default()
-        })
-    })
-}
-
-fn operation(code: i8) -> Result<ConfigOperation, Refusal> {
-    match code {
-        OPERATION_SET => Ok(ConfigOperation::Set),
-        OPERATION_DELETE => Ok(ConfigOperation::Delete),
-        OPERATION_APPEND => Ok(ConfigOperation::Append),
-        OPERATION_SUBTRACT => Ok(ConfigOperation::Subtract),
-        _ => Err((
-            ErrorCode::InvalidRequest,
-            format!("Unknown operation type {code}"),
-        )),
-    }
-}
-
 /// One result for each wish, in order.
-async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<AlteredResource> {
+pub(super) async fn alter(shard: &Shard, wishes: Vec<Wish>, validate_only: bool) -> Vec<AlteredResource> {
     let world = shard.world();
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     for wish in &wishes {
@@ -167,6 +121,7 @@ fn named(wish: &Wish, world: &World, node_id: i32) -> Result<ConfigResource, Ref
             let why = "a topic has to be named: no configs hold for all topics".to_owned();
             return Err((ErrorCode::InvalidRequest, why));
         }
+        resource::check_topic_name(&wish.name)?;
         return Ok(ConfigResource::Topic(wish.name.clone()));
     }
     match resource::of(wish.kind, &wish.name, world, node_id)? {

@@ -6,18 +6,20 @@ use std::rc::Rc;
 use wire::ErrorCode;
 use wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse, DeletedGroup};
 
-use crate::api::{Call, Handled, bound_entries, later};
+use crate::api::{Call, Handled, Turn, bound_entries, later};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: DeleteGroupsRequest<'_> = call.body()?;
     bound_entries([request.groups_names.len()].into_iter())?;
     let mut seen = BTreeSet::new();
+    let mut turn = Turn::default();
     let mut deleting = Vec::with_capacity(request.groups_names.len());
     for name in request.groups_names.iter().filter(|name| seen.insert(*name)) {
         let coordinator = shard.coordinator(name).await;
         let deleted = coordinator.and_then(|coordinator| coordinator.delete(name));
         deleting.push((name.to_owned(), deleted));
+        turn.took(4).await;
     }
     let caller = call.into_caller();
     later(async move {

@@ -12,7 +12,7 @@ use wire::messages::delete_records::{
 use crate::api::{Call, Handled, bound_entries, later};
 use crate::shard::{LocalTopic, Place, Shard};
 
-/// "Everything before the high watermark."
+/// "Everything before the high watermark": what a request behind this one appends before its turn comes is not meant.
 const HIGH_WATERMARK: i64 = -1;
 /// Where a log begins that nothing can be said of.
 const INVALID_LOW_WATERMARK: i64 = -1;
@@ -27,8 +27,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     for topic in request.topics.iter() {
         let local = world.topic(topic.name);
         let partitions = topic.partitions.iter();
-        let partitions =
-            partitions.map(|sent| (sent.partition, find(&shard, local, sent.partition), sent.offset));
+        let partitions = partitions.map(|sent| {
+            let found = find(&shard, local, sent.partition);
+            let found = found.map(|log| (log.log_end_offset(), log));
+            (sent.partition, found, sent.offset)
+        });
         topics.push((topic.name.to_owned(), partitions.collect::<Vec<_>>()));
     }
     let caller = call.into_caller();
@@ -38,7 +41,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             let mut results = Vec::with_capacity(partitions.len());
             for (partition, found, offset) in partitions {
                 let deleted = match found {
-                    Ok(log) => delete(&log, offset).await,
+                    Ok((end, log)) => delete(&log, offset, end).await,
                     Err(error) => Err(error),
                 };
                 results.push(DeleteRecordsPartitionResult {
@@ -70,9 +73,9 @@ fn find(shard: &Shard, topic: Option<&LocalTopic>, partition: i32) -> Result<Par
     }
 }
 
-async fn delete(log: &PartitionLog, offset: i64) -> Result<i64, ErrorCode> {
+async fn delete(log: &PartitionLog, offset: i64, end: i64) -> Result<i64, ErrorCode> {
     let offset = match offset {
-        HIGH_WATERMARK => log.high_watermark(),
+        HIGH_WATERMARK => log.high_watermark().min(end),
         offset if offset < 0 => return Err(ErrorCode::OffsetOutOfRange),
         offset => offset,
     };

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use net::Reply;
 use wire::ErrorCode;
 use wire::messages::describe_configs::{
     ConfigSynonym, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
@@ -13,7 +14,7 @@ use wire::messages::describe_configs::{
 };
 
 use crate::api::resource::{self, Refusal, Resource};
-use crate::api::{AnswerBudget, Call, Handled, Turn, bound_entries};
+use crate::api::{AnswerBudget, Call, Handled, Refused, Turn, bound_entries, in_turn};
 use crate::config::broker::{Source, Synonym};
 use crate::config::table::{self, Setting, UpdateMode};
 use crate::config::{Settings, topic};
@@ -33,6 +34,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let keys = asked.configuration_keys;
         keys.map_or(1, |keys| keys.len() + 1)
     }))?;
+    in_turn(reply(shard, call))
+}
+
+async fn reply(shard: Rc<Shard>, call: Call) -> Result<Reply, Refused> {
+    let request: DescribeConfigsRequest<'_> = call.body()?;
     let is_known = |asked: &DescribeConfigsResource<'_>, world: &World| {
         asked.resource_type != resource::TOPIC || world.topic(asked.resource_name).is_some()
     };
@@ -68,10 +74,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             configs,
         });
     }
-    call.ready(&DescribeConfigsResponse {
+    Ok(call.into_caller().reply(&DescribeConfigsResponse {
         results,
         ..DescribeConfigsResponse::default()
-    })
+    }))
 }
 
 /// The configs of one resource. What holds for each broker is kept in `of_brokers`: a request may name one very often.

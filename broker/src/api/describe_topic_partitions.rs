@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use net::Reply;
 use wire::ErrorCode;
 use wire::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedPartition, DescribedTopic,
@@ -16,7 +17,7 @@ use wire::messages::describe_topic_partitions::{
 use wire::schema::NullableStruct;
 
 use crate::api::metadata::{ALL_TOPIC_OPERATIONS, is_topic_name};
-use crate::api::{Call, Handled, bound_entries, uuid};
+use crate::api::{Call, Handled, Refused, bound_entries, in_turn, uuid};
 use crate::controller::image::{PartitionState, Topic};
 use crate::shard::Shard;
 
@@ -30,11 +31,16 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let refusal = refusal(&request);
         return call.ready(&refusal);
     }
+    in_turn(reply(shard, call))
+}
+
+async fn reply(shard: Rc<Shard>, call: Call) -> Result<Reply, Refused> {
+    let request: DescribeTopicPartitionsRequest<'_> = call.body()?;
     let world = shard
         .world_with(|| request.topics.iter().map(|asked| asked.name))
         .await;
     let page = page(&world.image.topics_by_name, &request);
-    call.ready(&page)
+    Ok(call.into_caller().reply(&page))
 }
 
 /// A cursor must be at a partition, and at one of the topics that are asked for.

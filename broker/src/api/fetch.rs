@@ -350,7 +350,17 @@ fn is_enough(found: &[Found], terms: &Terms) -> bool {
 fn look(shard: &Shard, interests: &[Interest], terms: &Terms) -> Vec<Found> {
     let world = shard.world();
     let look = |interest| look_at(shard, &world, interest, terms);
-    interests.iter().map(look).collect()
+    let mut found: Vec<Found> = interests.iter().map(look).collect();
+    // The first that has something gives a whole batch, whatever its limit.
+    for (found, interest) in found.iter_mut().zip(interests) {
+        if let Found::Here { log, available } = found
+            && *available > 0
+        {
+            *available = (*available).max(log.batch_bytes_in_memory(interest.fetch_offset));
+            break;
+        }
+    }
+    found
 }
 
 fn topic<'a>(world: &'a World, interest: &Interest) -> Option<&'a LocalTopic> {

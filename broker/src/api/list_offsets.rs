@@ -1,10 +1,13 @@
 //! ListOffsets (key 2), versions 1-7: the first offset, the next one, or the first at or after a time.
 //!
 //! Nothing above the high watermark is told. Until transactions exist the last stable offset is the high watermark.
+//! It is looked up when the connection's earlier requests were answered, and what they appended is durable: without that,
+//! who appends and asks for the end in one go would be told of what was before.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use net::Reply;
 use ring::executor::yield_now;
 use storage::{OPENED_BYTES_MAX, OpeningBudget, PartitionLog};
 use wire::ErrorCode;
@@ -13,9 +16,9 @@ use wire::messages::list_offsets::{
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP,
 };
 
-use crate::api::{Call, Handled, bound_entries};
+use crate::api::{Call, Handled, Refused, Turn, bound_entries, in_turn};
 use crate::partition::leader::check_leader_epoch;
-use crate::shard::{LocalTopic, Place, Shard};
+use crate::shard::{LocalTopic, Place, Shard, World};
 
 /// The first version that knows [`MAX_TIMESTAMP`].
 const FIRST_MAX_TIMESTAMP_VERSION: i16 = 7;
@@ -37,9 +40,36 @@ const NOTHING: Found = Found {
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: ListOffsetsRequest<'_> = call.body()?;
     bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
+    let ends = ends(&shard.world(), &request, shard.node_id).await;
+    in_turn(answer(shard, call, ends))
+}
+
+/// Where each partition ends now, what is not durable included: requests behind this one may append more before it is
+/// answered, and that is not for it.
+async fn ends(world: &World, request: &ListOffsetsRequest<'_>, node_id: i32) -> Vec<i64> {
+    let mut turn = Turn::default();
+    let mut ends = Vec::new();
+    for topic in request.topics {
+        let local = world.topic(topic.name);
+        for asked in topic.partitions {
+            let place = local.map(|local| local.place(asked.partition, node_id));
+            ends.push(match place {
+                Some(Place::Here(log)) => log.log_end_offset(),
+                _ => i64::MAX,
+            });
+            turn.took(1).await;
+        }
+    }
+    ends
+}
+
+async fn answer(shard: Rc<Shard>, call: Call, ends: Vec<i64>) -> Result<Reply, Refused> {
+    let request: ListOffsetsRequest<'_> = call.body()?;
     let world = shard
         .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
+    let mut turn = Turn::default();
+    let mut ends = ends.into_iter();
     let duplicates = duplicates(&request);
     // For batches whose records are not what their headers say.
     let budget = OpeningBudget::new(OPENED_BYTES_MAX);
@@ -48,10 +78,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let local = world.topic(topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
+            turn.took(1).await;
+            let end = ends.next().unwrap_or(i64::MAX);
             let found = if duplicates.contains(&(topic.name, asked.partition)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(&shard, local, asked, call.version, &budget).await
+                find(&shard, local, asked, end, call.version, &budget).await
             };
             let (error_code, found) = match found {
                 Ok(found) => (ErrorCode::None, found),
@@ -70,10 +102,10 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
             partitions,
         });
     }
-    call.ready(&ListOffsetsResponse {
+    Ok(call.into_caller().reply(&ListOffsetsResponse {
         topics,
         ..ListOffsetsResponse::default()
-    })
+    }))
 }
 
 /// The partitions that are asked for more than once.
@@ -94,6 +126,7 @@ async fn find(
     shard: &Shard,
     topic: Option<&LocalTopic>,
     asked: ListOffsetsPartition,
+    end: i64,
     version: i16,
     budget: &OpeningBudget,
 ) -> Result<Found, ErrorCode> {
@@ -105,7 +138,7 @@ async fn find(
     check_leader_epoch(asked.current_leader_epoch, log.leader_epoch())?;
     match asked.timestamp {
         LATEST_TIMESTAMP => Ok(Found {
-            offset: log.high_watermark(),
+            offset: log.high_watermark().min(end).max(log.log_start_offset()),
             leader_epoch: log.leader_epoch(),
             ..NOTHING
         }),

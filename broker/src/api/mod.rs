@@ -1,38 +1,12 @@
-//! Kafka's APIs, one file each, all of one shape: the view in, the decision, the response out.
+//! Kafka's APIs, one file each, all of one shape: the view in, the decision, the response out. Their modules, and which
+//! handles what, follow the table in `wire`, [`wire::for_each_api!`].
 //!
 //! To add one: docs/architecture.md, "To add an API", goes through all of it with one of these.
 
-mod alter_configs;
-mod api_versions;
-mod create_partitions;
-mod create_topics;
-mod delete_groups;
-mod delete_records;
-mod delete_topics;
-mod describe_cluster;
-mod describe_configs;
-mod describe_groups;
-mod describe_log_dirs;
-mod describe_topic_partitions;
 mod dispatch;
-mod fetch;
 pub(crate) mod fetch_room;
-mod find_coordinator;
-mod heartbeat;
-mod init_producer_id;
-mod join_group;
-mod leave_group;
-mod list_groups;
-mod list_offsets;
-mod metadata;
-mod offset_commit;
-mod offset_delete;
-mod offset_fetch;
-mod offset_for_leader_epoch;
-mod produce;
 mod resource;
 pub(crate) mod session;
-mod sync_group;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -98,43 +72,20 @@ pub(crate) type Handled = Result<Pending, Refused>;
 /// Handles one request. Until its future ends, the connection's next request is not begun.
 pub(crate) type Handler = fn(Rc<Shard>, Call) -> Pin<Box<dyn Future<Output = Handled>>>;
 
-/// The handler of an API.
-fn handler(key: ApiKey) -> Handler {
-    match key {
-        ApiKey::Produce => |shard, call| Box::pin(produce::handle(shard, call)),
-        ApiKey::Fetch => |shard, call| Box::pin(fetch::handle(shard, call)),
-        ApiKey::ListOffsets => |shard, call| Box::pin(list_offsets::handle(shard, call)),
-        ApiKey::Metadata => |shard, call| Box::pin(metadata::handle(shard, call)),
-        ApiKey::OffsetCommit => |shard, call| Box::pin(offset_commit::handle(shard, call)),
-        ApiKey::OffsetFetch => |shard, call| Box::pin(offset_fetch::handle(shard, call)),
-        ApiKey::FindCoordinator => |shard, call| Box::pin(find_coordinator::handle(shard, call)),
-        ApiKey::JoinGroup => |shard, call| Box::pin(join_group::handle(shard, call)),
-        ApiKey::Heartbeat => |shard, call| Box::pin(heartbeat::handle(shard, call)),
-        ApiKey::LeaveGroup => |shard, call| Box::pin(leave_group::handle(shard, call)),
-        ApiKey::SyncGroup => |shard, call| Box::pin(sync_group::handle(shard, call)),
-        ApiKey::DescribeGroups => |shard, call| Box::pin(describe_groups::handle(shard, call)),
-        ApiKey::ListGroups => |shard, call| Box::pin(list_groups::handle(shard, call)),
-        ApiKey::ApiVersions => |shard, call| Box::pin(api_versions::handle(shard, call)),
-        ApiKey::CreateTopics => |shard, call| Box::pin(create_topics::handle(shard, call)),
-        ApiKey::DeleteTopics => |shard, call| Box::pin(delete_topics::handle(shard, call)),
-        ApiKey::DeleteRecords => |shard, call| Box::pin(delete_records::handle(shard, call)),
-        ApiKey::InitProducerId => |shard, call| Box::pin(init_producer_id::handle(shard, call)),
-        ApiKey::OffsetForLeaderEpoch => |shard, call| Box::pin(offset_for_leader_epoch::handle(shard, call)),
-        ApiKey::DescribeConfigs => |shard, call| Box::pin(describe_configs::handle(shard, call)),
-        ApiKey::AlterConfigs => |shard, call| Box::pin(alter_configs::handle(shard, call)),
-        ApiKey::DescribeLogDirs => |shard, call| Box::pin(describe_log_dirs::handle(shard, call)),
-        ApiKey::CreatePartitions => |shard, call| Box::pin(create_partitions::handle(shard, call)),
-        ApiKey::DeleteGroups => |shard, call| Box::pin(delete_groups::handle(shard, call)),
-        ApiKey::IncrementalAlterConfigs => {
-            |shard, call| Box::pin(alter_configs::handle_incremental(shard, call))
+macro_rules! apis {
+    ($($name:ident = $key:literal in $module:ident $versions:tt;)*) => {
+        $(mod $module;)*
+
+        /// The handler of an API: `handle` of its module.
+        fn handler(key: ApiKey) -> Handler {
+            match key {
+                $(ApiKey::$name => |shard, call| Box::pin($module::handle(shard, call)),)*
+            }
         }
-        ApiKey::OffsetDelete => |shard, call| Box::pin(offset_delete::handle(shard, call)),
-        ApiKey::DescribeCluster => |shard, call| Box::pin(describe_cluster::handle(shard, call)),
-        ApiKey::DescribeTopicPartitions => {
-            |shard, call| Box::pin(describe_topic_partitions::handle(shard, call))
-        }
-    }
+    };
 }
+
+wire::for_each_api!(apis);
 
 /// Why a request closes its connection: the bytes are not what the protocol allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -242,6 +193,12 @@ impl Caller {
 /// own to do that part; and what must happen anyway is a task's too.
 pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
     Ok(Pending::Later(Box::pin(answer)))
+}
+
+/// The same, for what the connection's earlier requests may change: it is read when they were answered, as by Kafka, which
+/// begins a request when that is so. Those behind it may have been begun by then.
+pub(crate) fn in_turn(answer: impl Future<Output = Result<Reply, Refused>> + 'static) -> Handled {
+    later(async move { answer.await.unwrap_or_else(Refused::close) })
 }
 
 /// The same, if it may take as long as the client says: what it keeps of the request has a bound of its own.

@@ -44,9 +44,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         topics,
         ..OffsetDeleteResponse::default()
     };
-    if known.is_empty() && !response.topics.is_empty() {
-        return call.ready(&response);
-    }
+    // Also if none of them is there: whether the group is comes first.
     let deleting = if request.group_id.is_empty() {
         Err(ErrorCode::InvalidGroupId)
     } else {

@@ -3,19 +3,25 @@
 
 use std::rc::Rc;
 
+use net::Reply;
 use wire::ErrorCode;
 use wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderPartitionResponse, OffsetForLeaderTopicResponse,
 };
 
-use crate::api::{Call, Handled, bound_entries};
+use crate::api::{Call, Handled, Refused, bound_entries, in_turn};
 use crate::partition::leader::check_leader_epoch;
 use crate::shard::{LocalTopic, Place, Shard};
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: OffsetForLeaderEpochRequest<'_> = call.body()?;
     bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
+    in_turn(reply(shard, call))
+}
+
+async fn reply(shard: Rc<Shard>, call: Call) -> Result<Reply, Refused> {
+    let request: OffsetForLeaderEpochRequest<'_> = call.body()?;
     let world = shard
         .world_with(|| request.topics.iter().map(|topic| topic.name))
         .await;
@@ -31,7 +37,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         topics: topics.collect(),
         ..OffsetForLeaderEpochResponse::default()
     };
-    call.ready(&response)
+    Ok(call.into_caller().reply(&response))
 }
 
 fn answer(

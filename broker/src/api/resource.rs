@@ -24,20 +24,31 @@ pub(crate) enum Resource<'a> {
     AllBrokers,
 }
 
+/// Whether a topic may have the name.
+///
+/// # Errors
+/// INVALID_TOPIC_EXCEPTION.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), Refusal> {
+    if is_topic_name(name) {
+        return Ok(());
+    }
+    let why = format!("'{name}' is no name of a topic");
+    Err((ErrorCode::InvalidTopicException, why))
+}
+
 /// The resource of this type and name.
 ///
 /// # Errors
 /// If there is none, or if another node has to be asked.
 pub(crate) fn of<'a>(kind: i8, name: &str, world: &'a World, node_id: i32) -> Result<Resource<'a>, Refusal> {
     match kind {
-        TOPIC if !is_topic_name(name) => {
-            let why = format!("'{name}' is no name of a topic");
-            Err((ErrorCode::InvalidTopicException, why))
+        TOPIC => {
+            check_topic_name(name)?;
+            world.topic(name).map(Resource::Topic).ok_or_else(|| {
+                let why = "This server does not host this topic-partition.".to_owned();
+                (ErrorCode::UnknownTopicOrPartition, why)
+            })
         }
-        TOPIC => world.topic(name).map(Resource::Topic).ok_or_else(|| {
-            let why = "This server does not host this topic-partition.".to_owned();
-            (ErrorCode::UnknownTopicOrPartition, why)
-        }),
         BROKER if name.is_empty() => Ok(Resource::AllBrokers),
         // Under one name only ("01" is none), so that a request that names a broker twice is known to.
         BROKER => match name.parse::<i32>().ok().filter(|id| id.to_string() == name) {

@@ -8,7 +8,7 @@ use wire::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterRe
 
 use crate::cli::CliError;
 use crate::cli::output::{OutputArguments, known, print, table};
-use crate::cli::session::{self, Bootstrap, call_controller, failed};
+use crate::cli::session::{self, Bootstrap, failed};
 
 /// `millstream cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -32,7 +32,8 @@ pub fn run(arguments: ClusterArguments) -> Result<(), CliError> {
 
 async fn describe(client: Client) -> Result<DescribeClusterResponse, CliError> {
     let request = DescribeClusterRequest::default();
-    let response: DescribeClusterResponse = call_controller(&client, &request)
+    let response: DescribeClusterResponse = client
+        .call_controller(&request)
         .await
         .map_err(failed("describe the cluster"))?;
     match response.error_code {

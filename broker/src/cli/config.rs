@@ -14,7 +14,7 @@ use wire::{Array, ErrorCode, Request, Response, schema::Decode};
 
 use crate::cli::CliError;
 use crate::cli::output::{OutputArguments, known, print, table};
-use crate::cli::session::{self, Bootstrap, call_controller, call_node, failed};
+use crate::cli::session::{self, Bootstrap, failed};
 use crate::cli::topic::key_and_value;
 
 /// Kafka's type of a topic's configs.
@@ -142,8 +142,8 @@ impl Resource {
     {
         let node_id = self.wire_name().parse().ok();
         let answer = match node_id.filter(|_| self.kind == Kind::Broker) {
-            Some(node_id) => call_node(client, node_id, request).await,
-            None => call_controller(client, request).await,
+            Some(node_id) => client.call_node(node_id, request).await,
+            None => client.call_controller(request).await,
         };
         answer.map_err(failed(doing))
     }

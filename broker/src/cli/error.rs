@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use net::client::ClientError;
 use wire::ErrorCode;
 
+use crate::cli::output::printable;
+
 /// Why a client command failed. It prints in two lines: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -56,7 +58,7 @@ pub enum CliError {
 impl CliError {
     /// Prints it to standard error; the code to exit with.
     pub fn report(&self) -> ExitCode {
-        eprintln!("millstream: {self}");
+        eprintln!("millstream: {}", printable(&self.to_string()));
         if let Some(next) = self.next_step() {
             eprintln!("next: {next}");
         }

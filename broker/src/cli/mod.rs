@@ -26,7 +26,7 @@ pub use self::log::{LogArguments, run as run_log};
 pub use self::topic::{TopicArguments, run as run_topic};
 
 /// A Kafka-compatible broker: a core is a node, an acknowledged record is on the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "millstream", version, about, disable_help_subcommand = true)]
 pub struct CommandLine {
     /// Without one: `start` with its defaults.
@@ -43,7 +43,7 @@ impl CommandLine {
 }
 
 /// What the program can do.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub enum Command {
     /// Run a broker
     Start(StartArguments),
@@ -57,6 +57,8 @@ pub enum Command {
     Cluster(ClusterArguments),
     /// Look into a data directory: dump, check and explain its files
     Log(LogArguments),
+    /// Measure a broker, this or any other, or a disk
+    Bench(bench::arguments::Arguments),
 }
 
 /// `millstream start`. What is not given comes from the configuration file, then from the defaults.
@@ -177,6 +179,16 @@ mod tests {
             ("millstream config set topic t key", ErrorKind::ValueValidation),
             ("millstream cluster --output xml", ErrorKind::InvalidValue),
             ("millstream log dump", ErrorKind::MissingRequiredArgument),
+            (
+                "millstream bench sweep --batch-sizes 0",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "millstream bench sweep --rates 5 --fractions 10%",
+                ErrorKind::ArgumentConflict,
+            ),
+            ("millstream bench compare a:1", ErrorKind::MissingRequiredArgument),
+            ("millstream bench disk --seconds 0", ErrorKind::ValueValidation),
             ("millstream log check --output xml", ErrorKind::InvalidValue),
             (
                 "millstream topic produce t --partition -1",

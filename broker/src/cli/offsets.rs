@@ -10,7 +10,7 @@ use wire::messages::list_offsets::{
 use wire::{Array, ErrorCode};
 
 use crate::cli::CliError;
-use crate::cli::session::{call_node, failed};
+use crate::cli::session::failed;
 
 /// A place in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ pub(crate) async fn offsets(
         ..ListOffsetsRequest::default()
     };
     let doing = format!("ask for the offsets of {topic}");
-    let response: ListOffsetsResponse = call_node(client, leader, &request)
+    let response: ListOffsetsResponse = client
+        .call_node(leader, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     let found = |partition: i32| {

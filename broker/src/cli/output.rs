@@ -1,5 +1,6 @@
 //! What client commands print: tables for people, JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
@@ -36,12 +37,24 @@ impl OutputArguments {
     }
 }
 
+/// Text that others have said, such as a name: nothing of it may break a line or reach the terminal as a command.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        Cow::Owned(text.escape_debug().to_string())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// Columns as wide as their widest cell, two blanks between them.
 pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let cells = |row: &'_ [String; COLUMNS]| row.each_ref().map(|cell| printable(cell).into_owned());
+    let rows: Vec<[String; COLUMNS]> = rows.iter().map(cells).collect();
+    let length = |cell: &String| cell.chars().count();
+    let width = |column: usize| rows.iter().map(|row| length(&row[column])).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(line, "{cell:width$}  ");
@@ -77,4 +90,24 @@ pub(crate) enum Printed {
     Yes,
     /// The reader has left.
     NobodyReads,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_do_not_reach_the_terminal_as_commands() {
+        let rows = [
+            ["group", "state"].map(str::to_owned),
+            ["red\x1b[31m\nStable", "Empty"].map(str::to_owned),
+            ["gr\u{fc}n\\", "Empty"].map(str::to_owned),
+        ];
+        let expected = [
+            "group                  state",
+            "red\\u{1b}[31m\\nStable  Empty",
+            "gr\u{fc}n\\                  Empty",
+        ];
+        assert_eq!(table(&rows), expected.map(|line| format!("{line}\n")).concat());
+    }
 }

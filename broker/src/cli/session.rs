@@ -10,8 +10,6 @@ use ring::channel;
 use ring::clock;
 use ring::thread::{ThreadOptions, spawn};
 use ring::timer::sleep;
-use wire::schema::Decode;
-use wire::{Request, Response};
 
 use crate::cli::CliError;
 
@@ -88,27 +86,6 @@ pub(crate) fn failed(doing: impl Into<String>) -> impl FnOnce(ClientError) -> Cl
         doing: doing.into(),
         error,
     }
-}
-
-/// Asks the controller.
-pub(crate) async fn call_controller<'a, Q, A>(client: &Client, request: &Q) -> Result<A, ClientError>
-where
-    Q: Request<'a>,
-    A: Response + for<'b> Decode<'b>,
-{
-    let (node_id, connection) = client.controller().await?;
-    let version = client.version(node_id, Q::API_KEY).await?;
-    connection.call(version, request).await
-}
-
-/// Asks a node.
-pub(crate) async fn call_node<'a, Q, A>(client: &Client, node_id: i32, request: &Q) -> Result<A, ClientError>
-where
-    Q: Request<'a>,
-    A: Response + for<'b> Decode<'b>,
-{
-    let version = client.version(node_id, Q::API_KEY).await?;
-    client.node(node_id).await?.call(version, request).await
 }
 
 fn client_options() -> ClientOptions {

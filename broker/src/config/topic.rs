@@ -3,10 +3,10 @@
 mod table;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::broker::{Source, Synonym};
-use crate::config::table::find;
+use crate::config::table::{Kind, find, list};
 use crate::config::{Settings, nearest};
 use crate::controller::image::Topic;
 use crate::controller::request::CreatedConfig;
@@ -58,7 +58,7 @@ pub(crate) fn check_bytes(configs: &BTreeMap<String, String>, others: usize) -> 
 /// # Errors
 /// Why not.
 pub fn check(name: &str, value: &str, settings: &Settings) -> Result<(), String> {
-    let value = value.trim();
+    let value = &normal(name, value);
     let Some(config) = config(name) else {
         let meant = nearest::nearest(name, TOPIC_CONFIGS.iter().map(|config| config.name));
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
@@ -71,6 +71,20 @@ pub fn check(name: &str, value: &str, settings: &Settings) -> Result<(), String>
         settings.fits_journal(name, bytes)?;
     }
     Ok(())
+}
+
+/// A value in the form in which it is kept: of a list that names a value twice, once, as in Kafka.
+pub(crate) fn normal(name: &str, value: &str) -> String {
+    let value = value.trim();
+    if !config(name).is_some_and(|config| matches!(config.kind, Kind::List(_))) {
+        return value.to_owned();
+    }
+    let mut seen = BTreeSet::new();
+    let values: Vec<&str> = list(value)
+        // An empty one is none, and is refused.
+        .filter(|one| one.is_empty() || seen.insert(*one))
+        .collect();
+    values.join(",")
 }
 
 /// The policy of a topic that the broker keeps its own records in, whatever anyone sets: they are the newest of each key,

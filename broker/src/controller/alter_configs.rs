@@ -128,6 +128,14 @@ impl Rules<'_> {
         }
     }
 
+    /// A value in the form in which it is kept.
+    fn normal(&self, name: &str, value: &str) -> String {
+        match self {
+            Rules::Topic(_) => topic::normal(name, value),
+            Rules::Broker => value.trim().to_owned(),
+        }
+    }
+
     fn check(&self, name: &str, value: &str) -> Result<(), Refusal> {
         match self {
             Rules::Topic(settings) => {
@@ -161,9 +169,9 @@ fn changed(
         let value = new_value(&configs, rules, change)?;
         match value {
             Some(value) => {
-                let value = value.trim();
-                rules.check(&change.name, value)?;
-                configs.insert(change.name.clone(), value.to_owned());
+                let value = rules.normal(&change.name, &value);
+                rules.check(&change.name, &value)?;
+                configs.insert(change.name.clone(), value);
             }
             None => {
                 configs.remove(&change.name);
@@ -312,6 +320,21 @@ mod tests {
             alter(true, &[("cleanup.policy", Subtract, Some("compact"))]),
             Ok(vec!["cleanup.policy=delete".into()])
         );
+        assert_eq!(
+            alter(true, &[("cleanup.policy", Set, Some("delete, compact,delete"))]),
+            Ok(vec!["cleanup.policy=delete,compact".into()]),
+            "what is named twice is kept once"
+        );
+        // As in Kafka, which keeps these as they come.
+        let replicas = ("leader.replication.throttled.replicas", Set, Some("0:1,0:1"));
+        assert_eq!(
+            alter(true, &[replicas]),
+            Ok(vec!["leader.replication.throttled.replicas=0:1,0:1".into()])
+        );
+        for empty in ["delete,,compact", ",", "delete,"] {
+            let empty = ("cleanup.policy", Set, Some(empty));
+            assert_eq!(alter(true, &[empty]), Err(ErrorCode::InvalidConfig));
+        }
     }
 
     #[test]

@@ -267,7 +267,10 @@ fn configs(
             return Err(refuse(format!("topic config {name} has no value")));
         };
         topic_config::check(name, value, settings).map_err(refuse)?;
-        if configs.insert(name.clone(), value.trim().to_owned()).is_some() {
+        if configs
+            .insert(name.clone(), topic_config::normal(name, value))
+            .is_some()
+        {
             return Err(refuse(format!("topic config {name} is given twice")));
         }
     }
@@ -667,6 +670,7 @@ mod tests {
         assert_eq!(code(with("segment.bytes", Option::None)), InvalidConfig);
         assert_eq!(code(with("segment.byte", Some("1"))), InvalidConfig);
         assert_eq!(code(with("cleanup.policy", Some("compact"))), None);
+        assert_eq!(code(with("cleanup.policy", Some("compact,compact"))), None);
         assert_eq!(code(with("cleanup.policy", Some("shred"))), InvalidConfig);
         let long = "0".repeat(topic_config::CONFIGS_BYTES_MAX) + "1048576";
         assert_eq!(

@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender, bounded, oneshot};
-use ring::executor::{Class, spawn};
+use ring::executor::{Class, Task, spawn};
 use ring::thread::ThreadOptions;
 use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, TopicPartition};
 use wire::ErrorCode;
@@ -184,6 +184,8 @@ async fn next(
 struct Host {
     options: HostOptions,
     metadata: MetadataLog,
+    /// Removes what is left of deleted partitions.
+    removing: Option<Task<()>>,
     /// Held for its lock.
     directory: LogDirectory,
     nodes: Vec<Node>,
@@ -214,6 +216,7 @@ impl Host {
             .map_err(|error| error.to_string())?;
         Ok(Host {
             metadata,
+            removing: None,
             directory,
             nodes: Vec::new(),
             addresses: Vec::new(),
@@ -237,7 +240,25 @@ impl Host {
         self.roster.stage.set(Stage::Recovering);
         self.start_shards(host_id, &requests).await?;
         self.open_shards().await?;
+        self.remove_leftovers().await?;
         self.roster.stage.set(Stage::Serving);
+        Ok(())
+    }
+
+    /// Begins to remove what is left of deleted partitions, however much that is: nobody waits for it.
+    async fn remove_leftovers(&mut self) -> Result<(), String> {
+        let leftovers = self
+            .directory
+            .leftovers()
+            .await
+            .map_err(|error| error.to_string())?;
+        self.removing = Some(spawn(Class::Background, async move {
+            if let Err(error) = leftovers.remove().await {
+                eprintln!(
+                    "millstream: {error}; a deleted partition keeps its space until the next start tries again"
+                );
+            }
+        }));
         Ok(())
     }
 
@@ -250,6 +271,8 @@ impl Host {
         while let Some(request) = next(&mut requests, stop).await {
             self.handle(request).await?;
         }
+        // At the name that it is at: the next start finds the rest.
+        drop(self.removing.take());
         // Those that wait in it learn that nobody answers them: shards do not stop before they have.
         drop(requests);
         self.stop().await

@@ -144,11 +144,12 @@ impl Coordinators {
         waited.map_err(|_| ErrorCode::CoordinatorLoadInProgress)
     }
 
-    /// What all groups of the shard take of what they may: what is kept, and what is on its way into the log.
-    pub(crate) fn memory(&self) -> [PoolUsage; 2] {
+    /// What all groups of the shard take of what they may: what is kept, what is on its way into the log, and what waits.
+    pub(crate) fn memory(&self) -> [PoolUsage; 3] {
         let accounts = [
             ("groups", &self.memory.kept),
             ("groups moving", &self.memory.moving),
+            ("groups waiting", &self.memory.waiting),
         ];
         accounts.map(|(name, account)| PoolUsage {
             name,

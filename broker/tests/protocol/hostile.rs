@@ -3,9 +3,6 @@
 
 use wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ReplicaState};
-use wire::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
 use wire::messages::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use wire::{API_TABLE, Array, Compression, ErrorCode, Request};
 
@@ -210,20 +207,7 @@ fn every_crafted_batch_gets_kafkas_code_and_only_good_ones_are_stored() {
 }
 
 fn latest(client: &mut Client, topic: &str) -> i64 {
-    let partitions = [ListOffsetsPartition {
-        timestamp: -1,
-        ..ListOffsetsPartition::default()
-    }];
-    let topics = [ListOffsetsTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    let response: ListOffsetsResponse = client.call(5, &request).unwrap();
-    response.topics[0].partitions[0].offset
+    client.list_offsets(5, topic, -1).offset
 }
 
 #[test]
@@ -273,20 +257,7 @@ fn batches_that_inflate_to_much_cost_a_request_no_more_than_its_share() {
         let part = leader.produce(9, &plain, 0, -1, Some(&lie)).unwrap();
         assert_eq!(part.error_code, ErrorCode::None);
     }
-    let partitions = [ListOffsetsPartition {
-        timestamp: now + 1_000_000,
-        ..ListOffsetsPartition::default()
-    }];
-    let topics = [ListOffsetsTopic {
-        name: &plain,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    let response: ListOffsetsResponse = leader.call(7, &request).unwrap();
-    let part = response.topics[0].partitions[0];
+    let part = leader.list_offsets(7, &plain, now + 1_000_000);
     assert_eq!(
         (part.offset, part.timestamp),
         (2, now + 2_000_000),

@@ -16,6 +16,7 @@ mod groups;
 mod hostile;
 mod memory;
 mod metrics;
+mod pipelined;
 #[allow(dead_code, reason = "the tests of the command line use the rest")]
 #[path = "../process/mod.rs"]
 mod process;

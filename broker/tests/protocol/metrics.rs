@@ -8,9 +8,6 @@ use std::time::Duration;
 use wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use wire::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
 use wire::messages::metadata::MetadataRequest;
 use wire::messages::offset_commit::{
     OffsetCommitPartition, OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopic,
@@ -292,6 +289,7 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
         "staging",
         "groups",
         "groups moving",
+        "groups waiting",
     ] {
         let of = |name: &str| after.value(&format!("{name}{{shard=\"0\",pool=\"{pool}\"}}"));
         assert!(of("millstream_memory_limit_bytes") > 0.0);
@@ -325,24 +323,8 @@ fn damage_that_a_read_finds_is_counted_and_said() {
         let part = fetch(&mut broker.leader(&topic, 0), &topic, ASK);
         assert_eq!(part.error_code, ErrorCode::KafkaStorageError);
     }
-    let timestamp = ListOffsetsPartition {
-        timestamp: 1,
-        ..ListOffsetsPartition::default()
-    };
-    let partitions = [timestamp];
-    let topics = [ListOffsetsTopic {
-        name: &topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    let found: ListOffsetsResponse = broker.leader(&topic, 0).call(7, &request).expect("an answer");
-    assert_eq!(
-        found.topics[0].partitions[0].error_code,
-        ErrorCode::KafkaStorageError
-    );
+    let found = broker.leader(&topic, 0).list_offsets(7, &topic, 1);
+    assert_eq!(found.error_code, ErrorCode::KafkaStorageError);
     let samples = Samples::scrape(&broker);
     assert_eq!(samples.sum("millstream_failed_reads_total", ""), 4.0);
     let said = broker.stop();

@@ -13,6 +13,10 @@ use wire::messages::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
 };
 use wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopic,
+};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::messages::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -253,6 +257,40 @@ impl Client {
         let id = self.send_produce(version, topic, partition, acks, records);
         let response: ProduceResponse = self.receive(version, id)?;
         Ok(response.topics[0].partitions[0].clone())
+    }
+
+    /// Sends a question for an offset of partition 0 and returns the request's number.
+    pub fn send_list_offsets(&mut self, version: i16, topic: &str, timestamp: i64) -> i32 {
+        let partitions = [ListOffsetsPartition {
+            timestamp,
+            ..ListOffsetsPartition::default()
+        }];
+        let topics = [ListOffsetsTopic {
+            name: topic,
+            partitions: Array::from_slice(&partitions),
+        }];
+        let request = ListOffsetsRequest {
+            topics: Array::from_slice(&topics),
+            ..ListOffsetsRequest::default()
+        };
+        self.send(version, &request)
+    }
+
+    /// Asks for an offset of partition 0 and returns that part of the answer.
+    pub fn list_offsets(
+        &mut self,
+        version: i16,
+        topic: &str,
+        timestamp: i64,
+    ) -> ListOffsetsPartitionResponse {
+        let id = self.send_list_offsets(version, topic, timestamp);
+        self.listed(version, id)
+    }
+
+    /// The one partition of the answer to a ListOffsets.
+    pub fn listed(&mut self, version: i16, id: i32) -> ListOffsetsPartitionResponse {
+        let response: ListOffsetsResponse = self.receive(version, id).expect("an answer");
+        response.topics[0].partitions[0]
     }
 
     /// Sends `records` to one partition and returns the request's number.

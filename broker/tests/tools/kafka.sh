@@ -157,9 +157,13 @@ main() { # FILE.java ARGS...
   name=$(basename "$source" .java)
   classes=$cache/../java-classes
   if [ ! -e "$classes/$name.class" ] || [ "$source" -nt "$classes/$name.class" ]; then
-    mkdir -p "$classes"
-    java -cp "$libs/*" org.eclipse.jdt.internal.compiler.batch.Main -17 -nowarn -d "$classes" \
+    # Several may come at once: what runs must not see a class that is half written.
+    mkdir -p "$classes" "$classes.$$"
+    java -cp "$libs/*" org.eclipse.jdt.internal.compiler.batch.Main -17 -nowarn -d "$classes.$$" \
       -cp "$(printf '%s:' "$libs"/*.jar)" "$source"
+    find "$classes.$$" -name "$name.class" -prune -o -type f -exec mv -f {} "$classes" \;
+    mv -f "$classes.$$/$name.class" "$classes"
+    rm -r "$classes.$$"
   fi
   exec java "${java_options[@]}" -Xmx512m -cp "$libs/*:$classes" "$name" "$@"
 }

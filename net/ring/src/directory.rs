@@ -43,7 +43,14 @@ pub async fn create_all(path: &Path) -> io::Result<()> {
 
 /// The names in `path`, sorted.
 pub async fn list(path: &Path) -> io::Result<Vec<Entry>> {
-    match call(Call::List { path: path.into() }).await? {
+    first(path, usize::MAX).await
+}
+
+/// At most `most` of the names in `path`, sorted; which of them, the file system chooses. For whoever removes what it is
+/// given: a directory may have more names than a step, or memory, has room for.
+pub async fn first(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
+    let path = path.into();
+    match call(Call::List { path, most }).await? {
         Answer::Entries(entries) => Ok(entries),
         answer => unreachable!("a listing is answered with entries, not {answer:?}"),
     }

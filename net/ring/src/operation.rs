@@ -78,8 +78,8 @@ pub(crate) enum Call {
     Length,
     /// mkdir -p. [`Answer::Done`].
     CreateAll { path: PathBuf },
-    /// The names in a directory, sorted. [`Answer::Entries`].
-    List { path: PathBuf },
+    /// The names in a directory, at most so many of them, sorted. [`Answer::Entries`].
+    List { path: PathBuf, most: usize },
     /// Whether the name is there. [`Answer::Exists`].
     Exists { path: PathBuf },
     /// rename(2). [`Answer::Done`].

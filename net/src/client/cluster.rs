@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use wire::{ApiKey, Array, ErrorCode};
+use wire::schema::Decode;
+use wire::{ApiKey, Array, ErrorCode, Request, Response};
 
 use super::{ClientError, Connection, ConnectionOptions};
 
@@ -187,6 +188,33 @@ impl Client {
         };
         let node_id = node_id.unwrap_or(BOOTSTRAP);
         Ok((node_id, self.node(node_id).await?))
+    }
+
+    /// Asks the controller, in the newest version that both speak.
+    ///
+    /// # Errors
+    /// Those of [`Client::controller`], [`Client::version`] and of the connection.
+    pub async fn call_controller<'a, Q, A>(&self, request: &Q) -> Result<A, ClientError>
+    where
+        Q: Request<'a>,
+        A: Response + for<'b> Decode<'b>,
+    {
+        let (node_id, connection) = self.controller().await?;
+        let version = self.version(node_id, Q::API_KEY).await?;
+        connection.call(version, request).await
+    }
+
+    /// Asks a node, in the newest version that both speak.
+    ///
+    /// # Errors
+    /// Those of [`Client::version`] and of the connection.
+    pub async fn call_node<'a, Q, A>(&self, node_id: i32, request: &Q) -> Result<A, ClientError>
+    where
+        Q: Request<'a>,
+        A: Response + for<'b> Decode<'b>,
+    {
+        let version = self.version(node_id, Q::API_KEY).await?;
+        self.node(node_id).await?.call(version, request).await
     }
 
     fn known_leader(&self, topic: &str, partition: i32) -> Option<Result<i32, ErrorCode>> {

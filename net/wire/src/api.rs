@@ -1,4 +1,5 @@
-//! Which APIs we speak, in which versions. The one source of it: decoding, ApiVersions and the docs follow this table.
+//! Which APIs we speak, in which versions. The one source of it: keys, modules, decoding, ApiVersions and the broker's
+//! handlers follow the table, [`for_each_api!`](crate::for_each_api).
 
 use crate::error::DecodeError;
 use crate::schema::Version;
@@ -25,9 +26,60 @@ pub const PRODUCE_ADVERTISED_MIN_VERSION: i16 = 0;
 /// For an API that has no flexible version.
 const NEVER: i16 = i16::MAX;
 
-/// Declares the APIs: a line for each, in the order of the keys.
-macro_rules! apis {
-    ($($name:ident = $key:literal, versions $min:literal to $max:literal, flexible from $flexible:expr;)*) => {
+/// The table of APIs: a line for each, in the order of the keys. It names the API's module: here, in
+/// [`messages`](crate::messages), that is what the API is in bytes; in a broker the one of the same name is what it does.
+///
+/// Hands the table to a macro, and so whatever lists APIs follows it. What a line says of versions is one token to a
+/// macro that does not ask for it.
+///
+/// ```
+/// macro_rules! modules {
+///     ($($name:ident = $key:literal in $module:ident $versions:tt;)*) => {
+///         [$((wire::ApiKey::$name, stringify!($module)),)*]
+///     };
+/// }
+/// let modules = wire::for_each_api!(modules);
+/// assert!(modules.contains(&(wire::ApiKey::DescribeLogDirs, "describe_log_dirs")));
+/// ```
+#[macro_export]
+macro_rules! for_each_api {
+    ($callback:ident) => {
+        $callback! {
+            Produce = 0 in produce (versions 3 to 11, flexible from 9);
+            Fetch = 1 in fetch (versions 4 to 17, flexible from 12);
+            ListOffsets = 2 in list_offsets (versions 1 to 7, flexible from 6);
+            Metadata = 3 in metadata (versions 0 to 12, flexible from 9);
+            OffsetCommit = 8 in offset_commit (versions 2 to 9, flexible from 8);
+            OffsetFetch = 9 in offset_fetch (versions 1 to 9, flexible from 6);
+            FindCoordinator = 10 in find_coordinator (versions 0 to 6, flexible from 3);
+            JoinGroup = 11 in join_group (versions 0 to 9, flexible from 6);
+            Heartbeat = 12 in heartbeat (versions 0 to 4, flexible from 4);
+            LeaveGroup = 13 in leave_group (versions 0 to 5, flexible from 4);
+            SyncGroup = 14 in sync_group (versions 0 to 5, flexible from 4);
+            DescribeGroups = 15 in describe_groups (versions 0 to 6, flexible from 5);
+            ListGroups = 16 in list_groups (versions 0 to 5, flexible from 3);
+            ApiVersions = 18 in api_versions (versions 0 to 4, flexible from 3);
+            CreateTopics = 19 in create_topics (versions 2 to 7, flexible from 5);
+            DeleteTopics = 20 in delete_topics (versions 1 to 6, flexible from 4);
+            DeleteRecords = 21 in delete_records (versions 0 to 2, flexible from 2);
+            InitProducerId = 22 in init_producer_id (versions 0 to 4, flexible from 2);
+            OffsetForLeaderEpoch = 23 in offset_for_leader_epoch (versions 2 to 4, flexible from 4);
+            DescribeConfigs = 32 in describe_configs (versions 1 to 4, flexible from 4);
+            AlterConfigs = 33 in alter_configs (versions 0 to 2, flexible from 2);
+            DescribeLogDirs = 35 in describe_log_dirs (versions 1 to 4, flexible from 2);
+            CreatePartitions = 37 in create_partitions (versions 0 to 3, flexible from 2);
+            DeleteGroups = 42 in delete_groups (versions 0 to 2, flexible from 2);
+            IncrementalAlterConfigs = 44 in incremental_alter_configs (versions 0 to 1, flexible from 1);
+            OffsetDelete = 47 in offset_delete (versions 0 to 0, flexible from NEVER);
+            DescribeCluster = 60 in describe_cluster (versions 0 to 2, flexible from 0);
+            DescribeTopicPartitions = 75 in describe_topic_partitions (versions 0 to 0, flexible from 0);
+        }
+    };
+}
+
+macro_rules! api_table {
+    ($($name:ident = $key:literal in $module:ident
+        (versions $min:literal to $max:literal, flexible from $flexible:expr);)*) => {
         /// The APIs that this room can decode and encode.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
@@ -49,36 +101,7 @@ macro_rules! apis {
     };
 }
 
-apis! {
-    Produce = 0, versions 3 to 11, flexible from 9;
-    Fetch = 1, versions 4 to 17, flexible from 12;
-    ListOffsets = 2, versions 1 to 7, flexible from 6;
-    Metadata = 3, versions 0 to 12, flexible from 9;
-    OffsetCommit = 8, versions 2 to 9, flexible from 8;
-    OffsetFetch = 9, versions 1 to 9, flexible from 6;
-    FindCoordinator = 10, versions 0 to 6, flexible from 3;
-    JoinGroup = 11, versions 0 to 9, flexible from 6;
-    Heartbeat = 12, versions 0 to 4, flexible from 4;
-    LeaveGroup = 13, versions 0 to 5, flexible from 4;
-    SyncGroup = 14, versions 0 to 5, flexible from 4;
-    DescribeGroups = 15, versions 0 to 6, flexible from 5;
-    ListGroups = 16, versions 0 to 5, flexible from 3;
-    ApiVersions = 18, versions 0 to 4, flexible from 3;
-    CreateTopics = 19, versions 2 to 7, flexible from 5;
-    DeleteTopics = 20, versions 1 to 6, flexible from 4;
-    DeleteRecords = 21, versions 0 to 2, flexible from 2;
-    InitProducerId = 22, versions 0 to 4, flexible from 2;
-    OffsetForLeaderEpoch = 23, versions 2 to 4, flexible from 4;
-    DescribeConfigs = 32, versions 1 to 4, flexible from 4;
-    AlterConfigs = 33, versions 0 to 2, flexible from 2;
-    DescribeLogDirs = 35, versions 1 to 4, flexible from 2;
-    CreatePartitions = 37, versions 0 to 3, flexible from 2;
-    DeleteGroups = 42, versions 0 to 2, flexible from 2;
-    IncrementalAlterConfigs = 44, versions 0 to 1, flexible from 1;
-    OffsetDelete = 47, versions 0 to 0, flexible from NEVER;
-    DescribeCluster = 60, versions 0 to 2, flexible from 0;
-    DescribeTopicPartitions = 75, versions 0 to 0, flexible from 0;
-}
+for_each_api!(api_table);
 
 impl ApiKey {
     /// The API with this key, if we speak it.

@@ -8,12 +8,12 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as theirs;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request as PublishedRequest, StrBytes};
 
 pub(crate) use sample::{Random, Sample};
 
 use self::mirror::Mirror;
-use crate::api::{API_TABLE, ApiKey};
+use crate::api::ApiKey;
 use crate::error::DecodeError;
 use crate::frame::{Piece, Request, Response};
 use crate::header::{decode_request_header, decode_response_header};
@@ -32,74 +32,28 @@ const CORRELATION_ID: i32 = 0x1234_5678;
 
 #[test]
 fn every_message_agrees_with_the_published_codec() {
-    let mut compared = Vec::new();
-    macro_rules! compare {
-        ($($ours:ty, $our_response:ty, $request:ident, $response:ident;)*) => {$(
-            compared.push(compare_request::<$ours, theirs::$request>());
-            assert_eq!(compared.last(), Some(&compare_response::<$our_response, theirs::$response>()));
-        )*};
+    macro_rules! compare_all {
+        ($($name:ident = $key:literal in $module:ident $versions:tt;)*) => {
+            $(compare::<$module::Request, $module::Response, _>(ApiKey::$name);)*
+        };
     }
-    compare! {
-        produce::ProduceRequest<'static>, produce::ProduceResponse, ProduceRequest, ProduceResponse;
-        fetch::FetchRequest<'static>, fetch::FetchResponse<&'static [u8]>, FetchRequest, FetchResponse;
-        list_offsets::ListOffsetsRequest<'static>, list_offsets::ListOffsetsResponse,
-            ListOffsetsRequest, ListOffsetsResponse;
-        metadata::MetadataRequest<'static>, metadata::MetadataResponse, MetadataRequest, MetadataResponse;
-        offset_commit::OffsetCommitRequest<'static>, offset_commit::OffsetCommitResponse,
-            OffsetCommitRequest, OffsetCommitResponse;
-        offset_fetch::OffsetFetchRequest<'static>, offset_fetch::OffsetFetchResponse,
-            OffsetFetchRequest, OffsetFetchResponse;
-        find_coordinator::FindCoordinatorRequest<'static>, find_coordinator::FindCoordinatorResponse,
-            FindCoordinatorRequest, FindCoordinatorResponse;
-        join_group::JoinGroupRequest<'static>, join_group::JoinGroupResponse, JoinGroupRequest, JoinGroupResponse;
-        heartbeat::HeartbeatRequest<'static>, heartbeat::HeartbeatResponse, HeartbeatRequest, HeartbeatResponse;
-        leave_group::LeaveGroupRequest<'static>, leave_group::LeaveGroupResponse,
-            LeaveGroupRequest, LeaveGroupResponse;
-        sync_group::SyncGroupRequest<'static>, sync_group::SyncGroupResponse, SyncGroupRequest, SyncGroupResponse;
-        describe_groups::DescribeGroupsRequest<'static>, describe_groups::DescribeGroupsResponse,
-            DescribeGroupsRequest, DescribeGroupsResponse;
-        list_groups::ListGroupsRequest<'static>, list_groups::ListGroupsResponse,
-            ListGroupsRequest, ListGroupsResponse;
-        api_versions::ApiVersionsRequest<'static>, api_versions::ApiVersionsResponse,
-            ApiVersionsRequest, ApiVersionsResponse;
-        create_topics::CreateTopicsRequest<'static>, create_topics::CreateTopicsResponse,
-            CreateTopicsRequest, CreateTopicsResponse;
-        delete_topics::DeleteTopicsRequest<'static>, delete_topics::DeleteTopicsResponse,
-            DeleteTopicsRequest, DeleteTopicsResponse;
-        delete_records::DeleteRecordsRequest<'static>, delete_records::DeleteRecordsResponse,
-            DeleteRecordsRequest, DeleteRecordsResponse;
-        init_producer_id::InitProducerIdRequest<'static>, init_producer_id::InitProducerIdResponse,
-            InitProducerIdRequest, InitProducerIdResponse;
-        offset_for_leader_epoch::OffsetForLeaderEpochRequest<'static>,
-            offset_for_leader_epoch::OffsetForLeaderEpochResponse,
-            OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
-        describe_configs::DescribeConfigsRequest<'static>, describe_configs::DescribeConfigsResponse,
-            DescribeConfigsRequest, DescribeConfigsResponse;
-        alter_configs::AlterConfigsRequest<'static>, alter_configs::AlterConfigsResponse,
-            AlterConfigsRequest, AlterConfigsResponse;
-        describe_log_dirs::DescribeLogDirsRequest<'static>, describe_log_dirs::DescribeLogDirsResponse,
-            DescribeLogDirsRequest, DescribeLogDirsResponse;
-        create_partitions::CreatePartitionsRequest<'static>, create_partitions::CreatePartitionsResponse,
-            CreatePartitionsRequest, CreatePartitionsResponse;
-        delete_groups::DeleteGroupsRequest<'static>, delete_groups::DeleteGroupsResponse,
-            DeleteGroupsRequest, DeleteGroupsResponse;
-        incremental_alter_configs::IncrementalAlterConfigsRequest<'static>, incremental_alter_configs::IncrementalAlterConfigsResponse,
-            IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
-        offset_delete::OffsetDeleteRequest<'static>, offset_delete::OffsetDeleteResponse,
-            OffsetDeleteRequest, OffsetDeleteResponse;
-        describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
-            DescribeClusterRequest, DescribeClusterResponse;
-        describe_topic_partitions::DescribeTopicPartitionsRequest<'static>,
-            describe_topic_partitions::DescribeTopicPartitionsResponse,
-            DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
-    }
-    assert!(
-        API_TABLE.iter().map(|api| api.key).eq(compared),
-        "every API of the table is compared"
-    );
+    crate::for_each_api!(compare_all);
 }
 
-fn compare_request<T, K>() -> ApiKey
+/// Compares both messages of an API. The published request follows from what mirrors ours; it says which API it is, and
+/// what its response is.
+fn compare<T, R, K>(key: ApiKey)
+where
+    T: Request<'static> + Sample + Mirror<K> + PartialEq + Debug,
+    R: Response + Decode<'static> + Sample + Mirror<K::Response> + PartialEq + Debug,
+    K: PublishedRequest<Response: PartialEq + Debug> + PartialEq + Debug,
+{
+    assert_eq!((T::API_KEY, R::API_KEY, K::KEY), (key, key, key.code()));
+    compare_request::<T, K>();
+    compare_response::<R, K::Response>();
+}
+
+fn compare_request<T, K>()
 where
     T: Request<'static> + Sample + Mirror<K> + PartialEq + Debug,
     K: Encodable + Decodable + HeaderVersion + PartialEq + Debug,
@@ -141,10 +95,9 @@ where
             });
         }
     });
-    T::API_KEY
 }
 
-fn compare_response<T, K>() -> ApiKey
+fn compare_response<T, K>()
 where
     T: Response + Decode<'static> + Sample + Mirror<K> + PartialEq + Debug,
     K: Encodable + Decodable + HeaderVersion + PartialEq + Debug,
@@ -175,7 +128,6 @@ where
             });
         }
     });
-    T::API_KEY
 }
 
 fn for_each_sample(key: ApiKey, mut check: impl FnMut(&mut Random, Version, bool)) {

@@ -137,6 +137,40 @@ pub trait Response: Encode {
     }
 }
 
+/// Says which messages are an API's. In its module they are `Request` and `Response` besides, as in every other: so what
+/// follows the table of APIs finds them.
+macro_rules! api {
+    ($api:ident: $request:ident $(<$life:lifetime>)?, $response:ident) => {
+        $crate::frame::api!(@request $api $request $(<$life>)?);
+
+        /// The API's response.
+        pub type Response = $response;
+
+        impl $crate::frame::Response for $response {
+            const API_KEY: $crate::api::ApiKey = $crate::api::ApiKey::$api;
+        }
+    };
+    ($api:ident: $request:ident $(<$life:lifetime>)?, $response:ident<$records:ident>) => {
+        $crate::frame::api!(@request $api $request $(<$life>)?);
+
+        /// The API's response, as it is read.
+        pub type Response<'a> = $response<&'a [u8]>;
+
+        impl<$records: AsRef<[u8]> + PartialEq> $crate::frame::Response for $response<$records> {
+            const API_KEY: $crate::api::ApiKey = $crate::api::ApiKey::$api;
+        }
+    };
+    (@request $api:ident $request:ident $(<$life:lifetime>)?) => {
+        /// The API's request.
+        pub type Request<'a> = $request $(<$life>)?;
+
+        impl<'a> $crate::frame::Request<'a> for $request $(<$life>)? {
+            const API_KEY: $crate::api::ApiKey = $crate::api::ApiKey::$api;
+        }
+    };
+}
+pub(crate) use api;
+
 pub(crate) fn write_request<'a, T: Request<'a>>(
     request: &T,
     writer: &mut Writer,

@@ -9,7 +9,8 @@
 //! - A response is an owned struct with `Vec`s. It encodes to one buffer, length prefix included; a Fetch response to a
 //!   list of [`Piece`]s, with the record data never copied.
 //! - All versions of a message are one struct. A field that a version lacks keeps its default.
-//! - To add an API: a file in `messages/`, a row in [`API_TABLE`], its fields in `differential/mirror.rs`.
+//! - To add an API: a line in [`for_each_api!`], the file in `messages/` that it names, its fields in
+//!   `differential/mirror.rs`.
 //!
 //! ```
 //! use wire::messages::fetch::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};

@@ -8,6 +8,7 @@
 
 mod direct;
 mod group;
+mod numbers;
 mod run;
 
 use std::cell::{Cell, RefCell, RefMut};
@@ -16,8 +17,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ring::buffer::{Pool, PoolUsage};
-use ring::count::{DurationCounts, DurationHistogram};
+use ring::buffer::Pool;
+use ring::count::DurationHistogram;
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 
@@ -82,9 +83,9 @@ struct Shared {
     progress: Signal,
     /// Something was refused for want of ring.
     is_short: Cell<bool>,
-    /// Something was refused for want of memory.
-    is_short_of_memory: Cell<bool>,
-    /// When that was last.
+    /// Something was refused that is taken once the segments are written.
+    are_segments_wanted: Cell<bool>,
+    /// When something was last refused for want of memory.
     memory_shortage: Shortage,
     /// How long the writes of records took.
     flushes: DurationHistogram,
@@ -196,7 +197,7 @@ impl Committer {
             room: Signal::new(),
             progress: Signal::new(),
             is_short: Cell::new(false),
-            is_short_of_memory: Cell::new(false),
+            are_segments_wanted: Cell::new(false),
             memory_shortage: Shortage::default(),
             flushes: DurationHistogram::default(),
             task: RefCell::default(),
@@ -315,17 +316,6 @@ impl Committer {
         }
     }
 
-    /// The number of the group that takes the next batch, as a rule: it may be the one after.
-    pub(crate) fn open_group(&self) -> u64 {
-        let state = self.shared.state.borrow();
-        state.groups + u64::from(state.open.is_none())
-    }
-
-    /// How many bytes a partition has in a group at least that are written to its segment at once.
-    pub(crate) fn direct_bytes_min(&self) -> usize {
-        self.shared.limits.direct_min
-    }
-
     /// Commits an entry that is not a batch, with a few bytes at most.
     pub(crate) fn control(&self, entry: Entry, bytes: &[u8]) -> Result<CommitTicket, AppendError> {
         let Shared { limits, memory, .. } = &*self.shared;
@@ -387,90 +377,11 @@ impl Committer {
         self.shared.limits.largest_record - 2 * block_bytes - HEAD_ROOM
     }
 
-    /// Whether there was too little memory for groups.
-    pub(crate) fn memory_shortage(&self) -> &Shortage {
-        &self.shared.memory_shortage
-    }
-
-    /// Bytes of batches that became durable since the start, and of those that it found.
-    pub(crate) fn durable_bytes(&self) -> u64 {
-        self.shared.state.borrow().durable_bytes
-    }
-
-    /// Bytes of batches that were written to their segments with their record, since the start.
-    pub(crate) fn direct_bytes(&self) -> u64 {
-        self.shared.state.borrow().direct_bytes
-    }
-
-    /// The end of what is durable.
-    pub(crate) fn durable(&self) -> ReplayStart {
-        self.shared.state.borrow().durable
-    }
-
-    /// Bytes of the ring from `from` to the end of what is durable.
-    pub(crate) fn bytes_since(&self, from: ReplayStart) -> u64 {
-        self.distance(from.position, self.shared.state.borrow().durable.position)
-    }
-
-    /// Records that were written since the start, and their bytes.
-    pub(crate) fn written(&self) -> (u64, u64) {
-        let state = self.shared.state.borrow();
-        (state.records, state.journal_bytes)
-    }
-
-    /// How long the writes of records took since the start, each with its flush.
-    pub(crate) fn flushes(&self) -> DurationCounts {
-        self.shared.flushes.counts()
-    }
-
-    /// Whether something was refused for want of ring since the last call.
-    pub(crate) fn take_shortage(&self) -> bool {
-        self.shared.is_short.take()
-    }
-
-    /// Whether something was refused for want of memory since the last call.
-    pub(crate) fn take_memory_shortage(&self) -> bool {
-        self.shared.is_short_of_memory.take()
-    }
-
-    /// Whether the ring keeps what only the checkpoint before the newest needs; that begins to replay at `newest`.
-    pub(crate) fn keeps_more_than(&self, newest: ReplayStart) -> bool {
-        self.shared.journal.superblock().tail.seq < newest.seq
-    }
-
-    /// Bytes of the ring.
-    pub(crate) fn ring_bytes(&self) -> u64 {
-        self.shared.journal.superblock().ring_bytes
-    }
-
-    /// Of them, what a replay may still need.
-    pub(crate) fn ring_bytes_used(&self) -> u64 {
-        self.used(&self.shared.state.borrow())
-    }
-
-    /// What groups take of their memory.
-    pub(crate) fn memory_usage(&self) -> PoolUsage {
-        self.shared.memory.usage()
-    }
-
-    /// Bytes of memory for groups in all.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.shared.memory.bytes()
-    }
-
-    /// Notified when the ring or the memory has room again, and when there will never be any.
-    pub(crate) fn room(&self) -> &Signal {
-        &self.shared.room
-    }
-
-    /// Notified when something has become durable or was refused, and when nothing will be taken any more.
-    pub(crate) fn progress(&self) -> &Signal {
-        &self.shared.progress
-    }
-
-    /// Why nothing is written any more.
-    pub(crate) fn failure(&self) -> Option<StorageError> {
-        self.shared.state.borrow().failure.clone()
+    /// Asks for segments to be written, however little there is to write.
+    pub(crate) fn want_segments(&self) {
+        if !self.shared.are_segments_wanted.replace(true) {
+            self.shared.progress.notify_all();
+        }
     }
 
     /// What the segments hold up to: these groups may be evicted when memory is short.
@@ -479,6 +390,13 @@ impl Committer {
         state.migrated_seq = state.migrated_seq.max(seq);
         drop(state);
         self.shared.room.notify_all();
+    }
+
+    /// Gives back the memory of the older half of what may be evicted. Whether there was any.
+    pub(crate) fn evict_half(&self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let half = state.resident.len().div_ceil(2);
+        (0..half).take_while(|_| state.evict_oldest()).count() > 0
     }
 
     /// Frees the ring before `tail`, which `checkpoint` and the one before it do not need.
@@ -565,14 +483,11 @@ impl Committer {
         }
     }
 
-    /// Asks for segments to be written, however little there is to write.
     fn fall_short_of_memory(&self, mut state: RefMut<'_, State>, open: OpenGroup) -> AppendError {
         state.put_back(open);
         drop(state);
         self.shared.memory_shortage.note();
-        if !self.shared.is_short_of_memory.replace(true) {
-            self.shared.progress.notify_all();
-        }
+        self.want_segments();
         AppendError::JournalFull
     }
 

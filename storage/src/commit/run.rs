@@ -1,6 +1,6 @@
 //! The task that writes records and tells of their durability.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -22,7 +22,8 @@ struct InFlight {
     end: ReplayStart,
     /// Of memory, what its batches take.
     batch_bytes: u64,
-    result: Rc<RefCell<Option<Result<(), StorageError>>>>,
+    /// If it ended with an error, the committer has failed.
+    has_ended: Rc<Cell<bool>>,
 }
 
 /// Lets go of what was pending when the thread ended: it holds those who wait for it, and they hold the committer.
@@ -74,20 +75,11 @@ pub(super) async fn run(shared: Rc<Shared>) {
 /// Takes what has ended off the front, in record order, and tells those who wait.
 fn complete(shared: &Shared, in_flight: &mut VecDeque<InFlight>) {
     let mut moved = false;
-    while let Some(record) = in_flight.pop_front_if(|record| record.result.borrow().is_some()) {
+    while let Some(record) = in_flight.pop_front_if(|record| record.has_ended.get()) {
         moved = true;
-        let result = record.result.borrow_mut().take();
+        // A failure of any record is a failure of this one: nothing is durable behind a hole.
         let failure = shared.state.borrow().failure.clone();
-        // A failure of an earlier record is a failure of this one: nothing is durable behind a hole.
-        let failure = match (failure, result) {
-            (Some(StorageError::Stopped) | None, Some(Ok(()))) => None,
-            (Some(failure), _) => Some(failure),
-            (None, Some(Err(error))) => {
-                shared.fence(&error);
-                shared.state.borrow().failure.clone()
-            }
-            (None, None) => None,
-        };
+        let failure = failure.filter(|failure| !matches!(failure, StorageError::Stopped));
         let group = record.group;
         match failure {
             Some(failure) => group.group.fail(failure),
@@ -181,8 +173,8 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         slices.extend(fragments);
         (slices, written.direct, header.position, end)
     };
-    let result = Rc::new(RefCell::new(None));
-    let (writer, told) = (shared.clone(), result.clone());
+    let has_ended = Rc::new(Cell::new(false));
+    let (writer, ended) = (shared.clone(), has_ended.clone());
     spawn(Class::Latency, async move {
         let begun = ring::clock::now();
         let written = if direct.is_empty() {
@@ -193,10 +185,10 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         writer.flushes.record(ring::clock::now() - begun);
         if let Err(error) = &written {
             // At once, and not in its turn: a flush that failed may be the one that the record before it, whose own flush
-            // comes after and says nothing, would have needed.
+            // comes after and says nothing, would have needed. And before it has ended, or it would be acknowledged.
             writer.fence(error);
         }
-        *told.borrow_mut() = Some(written);
+        ended.set(true);
         writer.work.notify_all();
     })
     .detach();
@@ -204,7 +196,7 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         group,
         end,
         batch_bytes: batch_bytes as u64,
-        result,
+        has_ended,
     })
 }
 

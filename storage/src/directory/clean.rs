@@ -1,4 +1,4 @@
-//! What earlier starts left behind, and its removal.
+//! What earlier starts left behind of journals, and its removal. That of partitions has time (`removal.rs`).
 //!
 //! Everything is looked at before anything is removed. A journal goes only if what the manifest lists is there and came
 //! after it, or if no start has ever written to it: a lost manifest, or an old one from a copy, costs nothing.
@@ -15,11 +15,8 @@ use crate::journal::Journal;
 impl LogDirectory {
     /// Removes what earlier starts left behind, and refuses a directory whose journals are gone, or would be.
     pub(super) async fn clean(&self) -> Result<(), StorageError> {
-        let mut leftovers = Vec::new();
         for name in directories_in(&self.path).await? {
-            if name.ends_with("-delete") {
-                leftovers.push(self.path.join(&name));
-            } else if self.manifest.is_none() && partition_of(&name).is_some() {
+            if self.manifest.is_none() && partition_of(&name).is_some() {
                 let what = format!(
                     "it holds the partition {name} and no manifest, so it cannot be told where its logs end. Restore \
                      the manifest and the journals from a copy, or choose another --data-dir"
@@ -29,6 +26,7 @@ impl LogDirectory {
         }
         let journals = self.path.join(JOURNALS);
         let found = directories_in(&journals).await?;
+        let mut leftovers = Vec::new();
         let manifest = self.manifest.as_ref();
         // An old manifest names journals that a change of the number of shards has removed.
         let is_whole = manifest.is_some_and(|manifest| manifest.names().all(|name| found.contains(&name)));
@@ -87,14 +85,14 @@ impl LogDirectory {
         match checkpoint::read(path, &superblock, &self.pool).await {
             Ok((newest, _)) => Ok(!newest.partitions.is_empty()),
             // They are whole before the manifest names the journal: the start that made it went no further.
-            Err(StorageError::Corrupt { .. }) => Ok(false),
+            Err(StorageError::NoCheckpoint { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
 /// The names of the directories in `path`; none if it is not there.
-async fn directories_in(path: &Path) -> Result<Vec<String>, StorageError> {
+pub(super) async fn directories_in(path: &Path) -> Result<Vec<String>, StorageError> {
     let entries = match directory::list(path).await {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

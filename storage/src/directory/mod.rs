@@ -7,7 +7,7 @@
 //! journals/<generation>-<shard>/journal, checkpoint-0, checkpoint-1
 //! metadata/           the control thread's
 //! <topic>-<partition>/<base offset>.log, .index, .timeindex, partition.metadata
-//! *-delete            a dropped partition, about to be removed
+//! *-delete            a dropped partition: removed after a while, or when the next start serves
 //! *-stray             a partition that no metadata knows; nothing removes it
 //! ```
 //! Promises: one process at a time; a directory that holds data and says nothing of its journals, or of its cluster, is
@@ -15,19 +15,24 @@
 
 mod clean;
 mod manifest;
+mod removal;
 mod reshard;
 
 #[cfg(fuzzing)]
 pub(crate) use manifest::read_and_write_again as read_and_write_manifest_again;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::buffer::{Pool, Slice};
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
 
 pub(crate) use self::manifest::Manifest;
+pub use self::removal::Leftovers;
+pub(crate) use self::removal::remove_directory;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::StorageError;
 use crate::files::{read_if_there, read_small, replace};
@@ -42,6 +47,9 @@ pub(crate) const MANIFEST_FILE: &str = "manifest";
 pub(crate) const JOURNALS: &str = "journals";
 /// The control thread's.
 const METADATA: &str = "metadata";
+/// How long a holder of the lock may still be on its way out, and how often that is looked at.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// What to do without `meta.properties`.
 const RESTORE_PROPERTIES: &str = "Restore it from a copy, or write it anew with the cluster id that clients know \
                                   (docs/formats.md draws it), or choose another --data-dir";
@@ -292,7 +300,10 @@ async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
     let file = File::open(&lock_path, options)
         .await
         .map_err(StorageError::io("open", &lock_path))?;
-    if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
+    if !lock_soon(&file)
+        .await
+        .map_err(StorageError::io("lock", &lock_path))?
+    {
         return Err(in_use(path, pool).await);
     }
     file.set_len(0)
@@ -303,6 +314,19 @@ async fn lock(path: &Path, pool: &Pool) -> Result<File, StorageError> {
         .await
         .map_err(StorageError::io("write", &lock_path))?;
     Ok(file)
+}
+
+/// Takes the lock, now or soon. The kernel ends what a killed process had in flight on its ring after the process is gone,
+/// and the lock file may be among it: whoever starts the next one at once would be told of a dead holder.
+async fn lock_soon(file: &File) -> io::Result<bool> {
+    let begun = ring::clock::now();
+    loop {
+        let is_locked = file.try_lock()?;
+        if is_locked || ring::clock::now() - begun >= LOCK_WAIT {
+            return Ok(is_locked);
+        }
+        ring::timer::sleep(LOCK_RETRY).await;
+    }
 }
 
 /// Says who has the directory.
@@ -333,10 +357,13 @@ pub(crate) async fn lock_to_look(path: &Path, pool: &Pool) -> Result<Option<File
     };
     let file = match File::open(&lock_path, options).await {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io("open", &lock_path)(error)),
     };
-    if !file.try_lock().map_err(StorageError::io("lock", &lock_path))? {
+    if !lock_soon(&file)
+        .await
+        .map_err(StorageError::io("lock", &lock_path))?
+    {
         return Err(in_use(path, pool).await);
     }
     Ok(Some(file))

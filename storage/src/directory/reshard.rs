@@ -77,7 +77,6 @@ impl LogDirectory {
         separate_unknown(&mut recovered, live, is_deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
-            log.remove_leftovers().await?;
             log.migrate(end_seq).await?;
             log.finish().await?;
         }

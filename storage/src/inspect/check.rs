@@ -208,6 +208,12 @@ impl Checking<'_> {
                 self.find(Severity::Damage, &path, Some(position), what, next);
                 Ok(())
             }
+            StorageError::NoCheckpoint { path } => {
+                let what = "it is damaged, and so is the checkpoint before it";
+                let next = "the next start is refused: restore the whole data directory from a copy";
+                self.find(Severity::Damage, &path, None, what, next);
+                Ok(())
+            }
             StorageError::Io { action, path, error } => {
                 let what = format!("cannot {action} it: {error}");
                 self.find(

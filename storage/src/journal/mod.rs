@@ -350,3 +350,6 @@ pub(crate) async fn take(pool: &Pool, bytes: usize) -> Result<ring::buffer::Buff
         pool: pool.name(),
     })
 }
+
+#[cfg(test)]
+mod tests;

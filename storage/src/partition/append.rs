@@ -115,6 +115,12 @@ impl PartitionLog {
         let is_first = partition.committed_log_start.get() == base_offset;
         let bytes = if is_first { 0 } else { limits.bytes };
         let position = (state.segments).position_of_next(&next, &SegmentLimits { bytes, ..limits });
+        let ends_one = position.file_position == 0 && !state.segments.all.is_empty();
+        let backlog = &partition.shared.backlog;
+        if !backlog.has_room(ends_one.then(|| state.segments.unsealed())) {
+            partition.committer().want_segments();
+            return Err(AppendError::JournalFull);
+        }
         let entry = Entry {
             kind: Kind::Inline,
             at_block: false,
@@ -153,6 +159,7 @@ impl PartitionLog {
         partition.remember(&mut state, &numbered);
         state.next_offset = last_offset + 1;
         state.forget_evicted();
+        backlog.add(ends_one);
         state.tail.push_back(Piece {
             base_offset,
             next_offset: last_offset + 1,

@@ -33,8 +33,9 @@ pub(super) struct Direct {
     bytes: Cell<usize>,
     /// It had enough in the group before that.
     is_hot: Cell<bool>,
-    /// Something was written at once since the last migration.
+    /// Something was written at once since the last migration; and when that was last.
     is_used: Cell<bool>,
+    used_at: Cell<Option<Instant>>,
     segment: RefCell<Option<Ready>>,
     /// How much was reserved last, and when.
     ahead: Cell<u64>,
@@ -47,8 +48,6 @@ pub(super) struct Direct {
     one: Semaphore,
     /// The log is stopped.
     is_over: Cell<bool>,
-    /// Whoever makes its directory, alone.
-    pub(super) making: Semaphore,
 }
 
 /// The segment that takes direct writes.
@@ -68,6 +67,7 @@ impl Direct {
             bytes: Cell::new(0),
             is_hot: Cell::new(false),
             is_used: Cell::new(false),
+            used_at: Cell::new(None),
             segment: RefCell::new(None),
             ahead: Cell::new(0),
             reserved_at: Cell::new(None),
@@ -75,7 +75,6 @@ impl Direct {
             is_preparing: Cell::new(false),
             one: Semaphore::new(1),
             is_over: Cell::new(false),
-            making: Semaphore::new(1),
         }
     }
 
@@ -128,6 +127,7 @@ impl PartitionLog {
             self.prepare(position.segment_base, reserved, end, segment_bytes);
         }
         direct.is_used.set(true);
+        direct.used_at.set(Some(ring::clock::now()));
         target
     }
 
@@ -228,6 +228,20 @@ impl PartitionLog {
         if !self.partition.direct.is_used.replace(false) {
             self.give_back().await;
         }
+    }
+
+    /// Whether it has a segment that takes direct writes, and none came for so long.
+    pub(crate) fn rests_for(&self, time: Duration) -> bool {
+        let direct = &self.partition.direct;
+        let is_used = (direct.used_at.get()).is_some_and(|at| ring::clock::now() - at < time);
+        direct.segment.borrow().is_some() && !is_used
+    }
+
+    /// Lets go of the descriptor of a segment that is being removed: it would hold its space. Writes that are on their
+    /// way have their own.
+    pub(super) fn forget_direct(&self, base_offset: i64) {
+        let mut segment = self.partition.direct.segment.borrow_mut();
+        segment.take_if(|ready| ready.segment_base == base_offset);
     }
 
     /// Gives back what is reserved for direct writes. No migration of the partition may run.

@@ -276,7 +276,7 @@ impl PartitionLog {
         let directory = &self.directory();
         let path = directory.join(METADATA_FILE);
         // Migration and direct writes may both come first.
-        let _one = self.partition.direct.making.acquire(1).await;
+        let _one = self.partition.making_directory.acquire(1).await;
         if directory::exists(&path)
             .await
             .map_err(StorageError::io("look at", &path))?

@@ -41,6 +41,7 @@ use self::replace::Replacing;
 pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};
 pub(crate) use self::replay::Part;
 pub(crate) use self::sealed::SealedSegment;
+use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
 use crate::files::Files;
 use crate::id::TopicPartition;
@@ -157,6 +158,8 @@ pub(crate) struct LogShared {
     /// Memory for what is written to segments, and for headers.
     pub(crate) staging: Pool,
     pub(crate) files: Files,
+    /// What waits for a migration, or is in memory after it.
+    pub(crate) backlog: Backlog,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
     /// Who reads or writes in the background has it: commits bear one such piece beside them, whoever's it is (storage
@@ -178,6 +181,15 @@ pub(crate) struct LogShared {
     pub(crate) clock: Rc<SteadyClock>,
     /// Of the large batches that are opened.
     pub(crate) turns: Turns,
+}
+
+impl LogShared {
+    /// Whether the log takes nothing any more: it has failed, or is being stopped.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.committer
+            .get()
+            .is_some_and(|committer| committer.failure().is_some())
+    }
 }
 
 /// One partition's log. Cheap to clone; all clones are the same log.
@@ -204,8 +216,13 @@ struct Partition {
     direct: Direct,
     /// Whose is the partition's directory to write compacted segments into.
     cleaning: Semaphore,
+    /// Whoever makes its directory, alone.
+    making_directory: Semaphore,
     state: RefCell<State>,
 }
+
+/// Pieces that a log may have room for, whatever it has.
+const PIECES_MIN: usize = 64;
 
 struct State {
     next_offset: i64,
@@ -259,6 +276,15 @@ impl PartitionLog {
     /// Everything before it is durable, and may be read.
     pub fn high_watermark(&self) -> i64 {
         self.partition.high_watermark.get()
+    }
+
+    /// Forgets what others have taken the memory of. How many complete segments it has that are not sealed, and how many
+    /// batches it knows in memory.
+    pub(crate) fn settle_backlog(&self) -> (usize, usize) {
+        let mut state = self.partition.state.borrow_mut();
+        state.forget_evicted();
+        state.shrink();
+        (state.segments.unsealed(), state.tail.len())
     }
 
     /// Notified when the high watermark moves.
@@ -358,6 +384,14 @@ impl State {
             self.migrated_pieces -= 1;
         }
     }
+
+    /// Gives the heap of forgotten pieces back, if it is most of it.
+    fn shrink(&mut self) {
+        let len = self.tail.len();
+        if self.tail.capacity() > 4 * len + PIECES_MIN {
+            self.tail.shrink_to(2 * len);
+        }
+    }
 }
 
 impl Partition {
@@ -368,3 +402,6 @@ impl Partition {
             .expect("a partition is used only after recovery")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use ring::buffer::Slice;
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
+use crate::backlog::BATCH_BYTES;
 use crate::commit::{Group, Place};
 
 /// A batch that is not migrated, or still in memory.
@@ -20,6 +21,8 @@ pub(super) struct Piece {
     pub(super) group: Rc<Group>,
     pub(super) bytes: Bytes,
 }
+
+const _: () = assert!(2 * size_of::<Piece>() <= BATCH_BYTES);
 
 /// Where a batch's bytes are.
 pub(super) enum Bytes {

@@ -10,6 +10,7 @@ use wire::RecordBatch;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
 use super::PartitionLog;
+use super::piece::Piece;
 use crate::error::{ReadError, StorageError};
 use crate::files::log_path;
 use crate::index::{self, IndexEntry};
@@ -232,6 +233,14 @@ impl PartitionLog {
         let bytes = position(up_to_offset).saturating_sub(position(offset));
         // Something is there: an index that cannot tell how much must not make a reader wait.
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Bytes of the batch with `offset`; 0 if it is not in memory.
+    pub fn batch_bytes_in_memory(&self, offset: i64) -> usize {
+        let state = self.partition.state.borrow();
+        let at = state.tail.partition_point(|piece| piece.next_offset <= offset);
+        let piece = state.tail.get(at).filter(|piece| piece.base_offset <= offset);
+        piece.map_or(0, Piece::length)
     }
 
     async fn load_cold(&self, cold: &Cold) -> Result<Loaded, StorageError> {

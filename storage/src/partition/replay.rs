@@ -95,6 +95,7 @@ impl PartitionLog {
             topic: spec.topic.clone(),
             producers: shared.producers.share(partition),
             direct: Direct::new(),
+            making_directory: Semaphore::new(1),
             shared,
             config: Cell::new(spec.config),
             owner_epoch: saved.owner_epoch,

@@ -6,8 +6,10 @@
 //! nothing that is durable follows the start, a recovery finds an empty log there, and the next batch begins a segment.
 //! Must never take a segment out for a start that is not durable.
 
+use std::collections::BTreeSet;
+
 use ring::directory;
-use ring::executor::{Class, spawn};
+use ring::executor::{Class, spawn, yield_now};
 
 use super::piece::Piece;
 use super::{Partition, PartitionLog, State};
@@ -142,13 +144,13 @@ impl PartitionLog {
         self.begin_at(self.partition.committed_log_start.get());
     }
 
-    /// Takes the segments out that lie wholly before the log's start, with what of them was still to be written.
-    /// Everything up to journal record `up_to_seq` is durable, and may be forgotten.
-    pub(crate) fn take_deleted(&self, up_to_seq: u64) -> Vec<Segment> {
+    /// Takes segments out that lie wholly before the log's start, the first ones and `most` at most, with what of them was
+    /// still to be written. Everything up to journal record `up_to_seq` is durable, and may be forgotten.
+    pub(crate) fn take_deleted(&self, up_to_seq: u64, most: usize) -> Vec<Segment> {
         let start = self.log_start_offset();
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
-        let count = state.segments_before(start);
+        let count = state.segments_before(start).min(most);
         if count == 0 {
             return Vec::new();
         }
@@ -189,7 +191,12 @@ impl PartitionLog {
         let Partition { shared, id, .. } = &*self.partition;
         // Or one that is being made ready would come back.
         let _no_preparing = self.pause_preparing().await;
+        if self.partition.is_dropped.get() {
+            // Whoever drops it waits for the permit, and then the next topic of that name may have its files there.
+            return;
+        }
         shared.files.forget_segment(*id, name);
+        self.forget_direct(name.base_offset);
         let directory = self.directory();
         for extension in EXTENSIONS {
             let _ = directory::remove_file(&final_path(&directory, name.base_offset, extension)).await;
@@ -199,8 +206,9 @@ impl PartitionLog {
         }
     }
 
-    /// Removes files of segments before the first, which an earlier life did not come to. A compacted one that is not at its
-    /// place may be what the other checkpoint means: that has to wait.
+    /// Removes files of segments before the first, which an earlier life did not come to: a segment at a time, until the
+    /// partition is dropped or the log ends. A compacted one that is not at its place may be what the other checkpoint
+    /// means: that has to wait.
     pub(crate) async fn remove_leftovers(&self) -> Result<(), StorageError> {
         let first = {
             let state = self.partition.state.borrow();
@@ -210,6 +218,7 @@ impl PartitionLog {
         let directory = self.directory();
         let shared = &self.partition.shared;
         if self.log_start_offset() == 0
+            || self.partition.is_dropped.get()
             || topic_id_of(&directory, &shared.staging).await? != Some(self.id().topic_id)
         {
             return Ok(());
@@ -217,19 +226,25 @@ impl PartitionLog {
         let names = directory::list(&directory)
             .await
             .map_err(StorageError::io("list", &directory))?;
-        let left = names.iter().filter_map(|entry| {
-            let (stem, extension) = entry.name.split_once('.')?;
-            let base_offset = stem
-                .parse::<i64>()
-                .ok()
-                .filter(|_| EXTENSIONS.contains(&extension))?;
-            (base_offset < first).then_some(SegmentName::first(base_offset))
-        });
-        for name in left {
-            self.remove_files(name).await;
+        for base_offset in segments_in(&names).range(..first) {
+            if shared.has_failed() {
+                break;
+            }
+            self.remove_files(SegmentName::first(*base_offset)).await;
+            yield_now().await;
         }
         Ok(())
     }
+}
+
+/// The base offsets of the segments that have a file among these.
+fn segments_in(names: &[directory::Entry]) -> BTreeSet<i64> {
+    let base_offset = |entry: &directory::Entry| {
+        let (stem, extension) = entry.name.split_once('.')?;
+        let base_offset = stem.parse().ok();
+        base_offset.filter(|_| EXTENSIONS.contains(&extension))
+    };
+    names.iter().filter_map(base_offset).collect()
 }
 
 impl State {
@@ -244,5 +259,29 @@ impl State {
     fn segments_before(&self, start: i64) -> usize {
         let ends = self.segments.all.iter().zip(self.segment_ends());
         ends.take_while(|(_, end)| *end <= start).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_one_however_many_of_its_files_there_are() {
+        let names = [
+            "00000000000000000000.index",
+            "00000000000000000000.log",
+            "00000000000000000000.timeindex",
+            "00000000000000000007.timeindex",
+            "00000000000000000009.new",
+            "leader-epoch-checkpoint",
+            "partition.metadata",
+        ];
+        let entries = names.map(|name| directory::Entry {
+            name: name.to_owned(),
+            is_directory: false,
+            bytes: 0,
+        });
+        assert_eq!(segments_in(&entries).into_iter().collect::<Vec<_>>(), [0, 7]);
     }
 }

@@ -117,6 +117,8 @@ pub(crate) async fn live(model: Shared, plan: Plan) -> Result<(), StorageError> 
     for task in tasks {
         task.await;
     }
+    // What earlier lives have left to remove is gone by then. Nobody writes meanwhile, so it costs nothing.
+    ring::timer::sleep(Duration::from_secs(1)).await;
     for shard in &shards {
         shard.stop().await?;
     }
@@ -162,6 +164,8 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
         assert!(report.strays.is_empty(), "{:?} are no strays", report.strays);
         shards.push(log);
     }
+    let leftovers = directory.leftovers().await?;
+    spawn(Class::Background, async move { leftovers.remove().await }).detach();
     for log in logs(model, &shards) {
         let high_watermark = log.high_watermark();
         assert_eq!(high_watermark, log.log_end_offset());

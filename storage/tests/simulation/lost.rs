@@ -236,3 +236,37 @@ fn a_first_start_that_is_killed_and_a_second_that_the_power_ends_leave_a_directo
         simulator.run(host, 64 << 20, LIMIT, starting).expect("it ends");
     });
 }
+
+#[test]
+fn without_a_whole_checkpoint_a_start_is_refused_and_says_what_helps() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let open = || async { plain::open(Place::default(), vec![plain::spec(7, "topic")]).await };
+    let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+        let opened = open().await.expect("opened");
+        plain::append(&opened.log(7), &plain::batch(1, 100))
+            .await
+            .expect("appended");
+        opened.shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+    for (number, is_taken) in [(0, true), (1, false)] {
+        let path = format!("/data/journals/1-0/checkpoint-{number}");
+        assert!(simulator.flip_bit(host, path, 20, 0).expect("a file"));
+        let before = simulator.files(host);
+        let opened = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            open().await.map(drop).map_err(|error| error.to_string())
+        });
+        match opened.expect("it ends") {
+            Ok(()) => assert!(is_taken),
+            Err(error) => {
+                assert!(!is_taken, "{error}");
+                assert!(
+                    error.contains("checkpoint-") && error.contains("whole data directory"),
+                    "{error}"
+                );
+                assert_eq!(simulator.files(host), before, "{error}: something was changed");
+            }
+        }
+    }
+}

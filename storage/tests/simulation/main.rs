@@ -3,11 +3,15 @@
 //! `cargo test --release -p millstream-storage --test simulation`; `MILLSTREAM_SEEDS=0..1000` for the long form,
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
+mod backlog;
 mod chain;
 mod deleted;
 mod dropped;
+mod first_start;
 mod flushes;
+mod leftovers;
 mod life;
+mod looked_at;
 mod lost;
 mod memory;
 mod model;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ring::executor::{Class, spawn};
 use storage::{
     AppendError, Appended, DirectoryOptions, LogDirectory, PartitionLog, PartitionSpec, RecoveryReport,
     ScrubOptions, ShardLog, ShardOptions, StorageError, TopicPartition,
@@ -82,6 +83,8 @@ pub(crate) async fn open(place: Place, specs: Vec<PartitionSpec>) -> Result<Open
         scrub: ScrubOptions::OFF,
     };
     let (shard, report) = ShardLog::open(options, specs, is_deleted).await?;
+    let leftovers = directory.leftovers().await?;
+    spawn(Class::Background, async move { leftovers.remove().await }).detach();
     Ok(Opened {
         _directory: directory,
         shard,

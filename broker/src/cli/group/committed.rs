@@ -7,7 +7,7 @@ use wire::messages::offset_fetch::{OffsetFetchGroup, OffsetFetchRequest, OffsetF
 use wire::{Array, ErrorCode};
 
 use crate::cli::CliError;
-use crate::cli::session::{call_node, failed};
+use crate::cli::session::failed;
 
 /// The committed offset of each topic's partitions that have one.
 pub(super) async fn committed(
@@ -27,7 +27,8 @@ pub(super) async fn committed(
         groups: Array::from_slice(&groups),
         require_stable: false,
     };
-    let response: OffsetFetchResponse = call_node(client, coordinator, &request)
+    let response: OffsetFetchResponse = client
+        .call_node(coordinator, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     // One in the list from version 8 on, in the fields before it.

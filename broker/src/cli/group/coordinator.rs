@@ -6,7 +6,7 @@ use wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorRe
 use wire::{Array, ErrorCode};
 
 use crate::cli::CliError;
-use crate::cli::session::{call_controller, call_node, failed};
+use crate::cli::session::failed;
 
 /// The state of a group that is not there, in answers that have no error for it.
 const STATE_DEAD: &str = "Dead";
@@ -20,7 +20,8 @@ pub(super) async fn coordinator(client: &Client, group: &str) -> Result<i32, Cli
         key_type: KEY_TYPE_GROUP,
         coordinator_keys: Array::from_slice(&keys),
     };
-    let response: FindCoordinatorResponse = call_controller(client, &request)
+    let response: FindCoordinatorResponse = client
+        .call_controller(&request)
         .await
         .map_err(failed(doing.as_str()))?;
     // One in the list from version 4 on, in the fields before it.
@@ -46,7 +47,8 @@ pub(super) async fn described(
         groups: Array::from_slice(&groups),
         include_authorized_operations: false,
     };
-    let response: DescribeGroupsResponse = call_node(client, coordinator, &request)
+    let response: DescribeGroupsResponse = client
+        .call_node(coordinator, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     let described = response.groups.into_iter().next().unwrap_or_default();

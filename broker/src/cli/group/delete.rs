@@ -7,8 +7,8 @@ use wire::{Array, ErrorCode};
 
 use super::coordinator::coordinator;
 use crate::cli::CliError;
-use crate::cli::output::print;
-use crate::cli::session::{self, call_node, failed, retried};
+use crate::cli::output::{print, printable};
+use crate::cli::session::{self, failed, retried};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct DeleteArguments {
@@ -21,7 +21,7 @@ pub(super) fn run(brokers: Vec<String>, arguments: DeleteArguments) -> Result<()
     session::run(brokers, async move |client| {
         for name in &arguments.names {
             retried(async || delete(&client, name).await).await?;
-            print(format!("deleted group {name}\n").as_bytes())?;
+            print(format!("deleted group {}\n", printable(name)).as_bytes())?;
         }
         Ok(())
     })
@@ -34,7 +34,8 @@ async fn delete(client: &Client, name: &str) -> Result<(), CliError> {
     let request = DeleteGroupsRequest {
         groups_names: Array::from_slice(&names),
     };
-    let response: DeleteGroupsResponse = call_node(client, node_id, &request)
+    let response: DeleteGroupsResponse = client
+        .call_node(node_id, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     match response.results.first().map(|result| result.error_code) {

@@ -13,7 +13,7 @@ use super::committed::committed;
 use super::coordinator::{coordinator, described};
 use crate::cli::CliError;
 use crate::cli::offsets::{Place, offsets_of};
-use crate::cli::output::{OutputArguments, known, print, table};
+use crate::cli::output::{OutputArguments, known, print, printable, table};
 use crate::cli::session::{self, failed, retried};
 
 /// The protocol type whose assignments are partitions.
@@ -178,10 +178,12 @@ fn block(group: &Group) -> String {
     } = &group.described;
     let shown = |label: &str, text: &str| match text {
         "" => String::new(),
-        text => format!(", {label} {text}"),
+        text => format!(", {label} {}", printable(text)),
     };
     format!(
-        "group {group_id}: {group_state}, members {}, coordinator {}{}{}\n{}",
+        "group {}: {}, members {}, coordinator {}{}{}\n{}",
+        printable(group_id),
+        printable(group_state),
         members.len(),
         group.coordinator,
         shown("protocol type", protocol_type),

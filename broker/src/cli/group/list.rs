@@ -8,7 +8,7 @@ use wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedG
 
 use crate::cli::CliError;
 use crate::cli::output::{OutputArguments, known, print, table};
-use crate::cli::session::{self, call_node, failed, retried};
+use crate::cli::session::{self, failed, retried};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct ListArguments {
@@ -31,7 +31,8 @@ async fn list(client: &Client) -> Result<Vec<(ListedGroup, i32)>, CliError> {
     for node_id in client.nodes().into_keys() {
         let doing = format!("list the groups of node {node_id}");
         let request = ListGroupsRequest::default();
-        let response: ListGroupsResponse = call_node(client, node_id, &request)
+        let response: ListGroupsResponse = client
+            .call_node(node_id, &request)
             .await
             .map_err(failed(doing.as_str()))?;
         if response.error_code != ErrorCode::None {

@@ -15,8 +15,8 @@ use super::coordinator::{coordinator, described};
 use super::time::timestamp_ms;
 use crate::cli::CliError;
 use crate::cli::offsets::{Place, offsets_of};
-use crate::cli::output::{OutputArguments, known, print, table};
-use crate::cli::session::{self, call_node, failed, retried};
+use crate::cli::output::{OutputArguments, known, print, printable, table};
+use crate::cli::session::{self, failed, retried};
 use crate::cli::topic::partitions_of;
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -86,7 +86,7 @@ pub(super) fn run(brokers: Vec<String>, arguments: ResetArguments) -> Result<(),
             ]
         }));
         let outcome = if execute {
-            format!("reset group {name}\n")
+            format!("reset group {}\n", printable(&name))
         } else {
             "nothing is changed: add --execute to do it\n".to_owned()
         };
@@ -213,7 +213,8 @@ async fn commit(
         topics: Array::from_slice(&topics),
         ..OffsetCommitRequest::default()
     };
-    let response: OffsetCommitResponse = call_node(client, node_id, &request)
+    let response: OffsetCommitResponse = client
+        .call_node(node_id, &request)
         .await
         .map_err(failed(doing.as_str()))?;
     let mut results = response.topics.iter().flat_map(|topic| &topic.partitions);

@@ -8,7 +8,7 @@ use storage::inspect::{self, Cut, DumpOptions, Fact, Go, Value};
 
 use super::{LogError, Verdict};
 use crate::cli::CliError;
-use crate::cli::output::{OutputArguments, Printed, print};
+use crate::cli::output::{OutputArguments, Printed, print, printable};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct DumpArguments {
@@ -76,7 +76,7 @@ fn line(fact: &Fact) -> String {
             Value::Signed(number) => number.to_string(),
             Value::Unsigned(number) => number.to_string(),
             Value::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
-            Value::Text(text) => printable(text),
+            Value::Text(text) => printable(text).into_owned(),
             Value::Bytes(None) => "null".to_owned(),
             Value::Bytes(Some(cut)) => quoted(cut),
         };
@@ -84,15 +84,6 @@ fn line(fact: &Fact) -> String {
     }
     line.push('\n');
     line
-}
-
-/// Text that a file has said: nothing of it may move the terminal's cursor.
-fn printable(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.escape_debug().to_string()
-    } else {
-        text.to_owned()
-    }
 }
 
 /// Bytes of a client's, between quotation marks; and how many there are, if not all are shown.

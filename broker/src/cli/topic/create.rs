@@ -10,7 +10,7 @@ use wire::{Array, ErrorCode};
 use super::ADMIN_TIMEOUT_MS;
 use crate::cli::CliError;
 use crate::cli::output::print;
-use crate::cli::session::{self, call_controller, failed};
+use crate::cli::session::{self, failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct CreateArguments {
@@ -62,7 +62,8 @@ async fn create(client: Client, arguments: CreateArguments) -> Result<(), CliErr
         timeout_ms: ADMIN_TIMEOUT_MS,
         validate_only: false,
     };
-    let response: CreateTopicsResponse = call_controller(&client, &request)
+    let response: CreateTopicsResponse = client
+        .call_controller(&request)
         .await
         .map_err(failed(doing.as_str()))?;
     match response

@@ -8,7 +8,7 @@ use wire::{Array, ErrorCode, Uuid};
 use super::ADMIN_TIMEOUT_MS;
 use crate::cli::CliError;
 use crate::cli::output::print;
-use crate::cli::session::{self, call_controller, failed};
+use crate::cli::session::{self, failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct DeleteArguments {
@@ -39,7 +39,8 @@ async fn delete(client: Client, names: Vec<String>) -> Result<Vec<Result<String,
         topic_names: Array::from_slice(&names),
         timeout_ms: ADMIN_TIMEOUT_MS,
     };
-    let response: DeleteTopicsResponse = call_controller(&client, &request)
+    let response: DeleteTopicsResponse = client
+        .call_controller(&request)
         .await
         .map_err(failed(format!("delete {}", names.join(", "))))?;
     let results = response.topics.into_iter().zip(&names).map(|(topic, asked)| {

@@ -24,7 +24,7 @@ use wire::{
 use super::partitioner::partition_of;
 use super::partitions_of;
 use crate::cli::CliError;
-use crate::cli::session::{self, RETRY, call_controller, failed};
+use crate::cli::session::{self, RETRY, failed};
 
 /// Bytes of lines that make a chunk full; with what goes around them, a batch is still smaller than the broker's default
 /// limit (message.max.bytes, 1 MiB).
@@ -188,7 +188,7 @@ async fn producer_id(client: &Client) -> Result<(i64, i16), CliError> {
     };
     let deadline = clock::now() + DELIVERY;
     loop {
-        let response: Result<InitProducerIdResponse, _> = call_controller(client, &request).await;
+        let response: Result<InitProducerIdResponse, _> = client.call_controller(&request).await;
         let error = match response {
             Ok(response) if response.error_code == ErrorCode::None => {
                 return Ok((response.producer_id, response.producer_epoch));

@@ -10,7 +10,7 @@ use wire::messages::metadata::MetadataTopic;
 use wire::{Array, ErrorCode};
 
 use crate::cli::CliError;
-use crate::cli::session::{call_node, failed};
+use crate::cli::session::failed;
 
 /// Bytes of logs, by node, topic and partition.
 pub(super) type Sizes = BTreeMap<(i32, String, i32), i64>;
@@ -41,7 +41,7 @@ pub(super) async fn sizes(client: &Client, topics: &[MetadataTopic]) -> Result<S
     let mut sizes = Sizes::new();
     for node_id in client.nodes().into_keys() {
         let doing = format!("ask node {node_id} for the sizes of logs");
-        let response: DescribeLogDirsResponse = match call_node(client, node_id, &request).await {
+        let response: DescribeLogDirsResponse = match client.call_node(node_id, &request).await {
             Err(ClientError::Unsupported { .. }) => continue,
             response => response.map_err(failed(doing.as_str()))?,
         };

@@ -636,6 +636,43 @@ fn a_stop_leaves_no_request_without_an_answer() {
 }
 
 #[test]
+fn what_is_left_of_deleted_partitions_goes_when_the_broker_serves_and_keeps_nobody_from_stopping_it() {
+    const FILES: u64 = 2_000;
+    let directory = std::path::Path::new("/data/gone-0.0000000000000000000000000000002a-delete");
+    let mut simulator = simulator(5);
+    let made = simulator.run(BROKER, CLIENT_MEMORY_BYTES, LIMIT, move || async move {
+        ring::directory::create_all(directory).await.expect("made");
+        for file in 0..FILES {
+            let options = ring::file::OpenOptions {
+                write: true,
+                create: true,
+                ..ring::file::OpenOptions::default()
+            };
+            let path = directory.join(format!("{file:020}.log"));
+            ring::file::File::open(&path, options).await.expect("made");
+        }
+    });
+    made.expect("it ends");
+    let left = |simulator: &Simulator| {
+        let files = simulator.files(BROKER);
+        files.iter().filter(|(path, _)| path.contains("-delete/")).count() as u64
+    };
+    let mut before = FILES;
+    while before > 0 {
+        let broker = start_broker(&mut simulator, 2, LIMIT).expect("a start");
+        assert!(left(&simulator) > before / 2, "the start has waited");
+        // A half of them in each life, until there are few.
+        let goal = if before > FILES / 4 { before / 2 } else { 0 };
+        assert!(simulator.run_until(LIMIT, |simulator| left(simulator) <= goal));
+        broker.stop.try_send(()).expect("it runs");
+        let has_ended = |_: &Simulator| broker.ended.lock().expect("no panic").is_some();
+        assert!(simulator.run_until(LIMIT, has_ended));
+        before = left(&simulator);
+        assert!(goal == 0 || before > goal / 2, "the stop has waited");
+    }
+}
+
+#[test]
 fn another_node_id_is_refused_and_so_is_damaged_metadata() {
     let mut simulator = simulator(3);
     let broker = start_broker(&mut simulator, 2, LIMIT).expect("a start");

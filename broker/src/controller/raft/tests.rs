@@ -127,3 +127,29 @@ fn rot_below_durable_evidence_refuses_to_start_and_says_where() {
     let after = simulator.read_file(host, "/data/metadata/log").expect("a log");
     assert_eq!(before.len(), after.len(), "nothing was changed");
 }
+
+/// Blocks of it could come back as part of a later write that tears.
+#[test]
+fn nothing_of_a_torn_tail_is_left_in_the_file() {
+    const TORN: [u8; 64] = [0xa5; 64];
+    const PATH: &str = "/data/metadata/log";
+    let (mut simulator, host) = simulator(5);
+    assert_eq!(open_and_lease(&mut simulator, host, 3), Ok((0, 3)));
+    let end = simulator.read_file(host, PATH).expect("a log").len() as u64;
+    let written = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+        let options = ring::file::OpenOptions {
+            write: true,
+            ..ring::file::OpenOptions::default()
+        };
+        let file = ring::file::File::open(PATH.as_ref(), options).await?;
+        let torn = ring::buffer::Slice::from(TORN.repeat(1_024));
+        file.write_all_at(vec![torn], end, ring::file::Durability::Durable)
+            .await
+    });
+    written.expect("it ends").expect("a good disk");
+    assert_eq!(open_and_lease(&mut simulator, host, 0), Ok((3, 3)));
+    let after = simulator.read_file(host, PATH).expect("a log");
+    let is_left = after.windows(64).any(|bytes| bytes == TORN);
+    assert!(!is_left, "some of it is in the {} bytes", after.len());
+    assert_eq!(open_and_lease(&mut simulator, host, 1), Ok((3, 4)));
+}

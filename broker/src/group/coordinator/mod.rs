@@ -5,14 +5,17 @@
 //! it is durable. Must never hold a borrow across an await.
 
 pub(in crate::group) mod groups;
+mod queue;
 mod snapshot;
 mod survey;
 mod time;
 mod waiting;
 mod writing;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{self, Excluded, Unbounded};
 use std::rc::Rc;
 
 use ring::executor::{Class, spawn};
@@ -21,9 +24,12 @@ use storage::PartitionLog;
 use wire::ErrorCode;
 
 use self::groups::Groups;
+use self::queue::Queue;
 use self::snapshot::SNAPSHOT_BYTES_MIN;
 pub(crate) use self::survey::CommitPosition;
-use self::writing::{Progress, Then, Write, batch_bytes};
+#[cfg(test)]
+pub(crate) use self::waiting::Waiting;
+use self::writing::{Progress, Then, batch_bytes};
 use crate::group::load::load;
 use crate::group::machine::{
     Action, Event, Group, GroupRules, Identity, JoinOutcome, Now, State, SyncOutcome, Token,
@@ -54,7 +60,7 @@ struct Inner {
     phase: Phase,
     groups: Groups,
     /// What is on its way into the log, in order.
-    queue: VecDeque<Write>,
+    queue: Queue,
     /// What it takes of the heap.
     moving: Charge,
     waiting: BTreeMap<Waiter, Reply>,
@@ -117,7 +123,7 @@ impl Coordinator {
             inner: RefCell::new(Inner {
                 phase: Phase::Loading,
                 groups: Groups::new(&memory),
-                queue: VecDeque::new(),
+                queue: Queue::default(),
                 moving: Charge::new(memory.moving.clone()),
                 waiting: BTreeMap::new(),
                 next_waiter: 0,
@@ -255,9 +261,9 @@ impl Coordinator {
             Some(topics) => topics.contains(topic),
             None => live.is_some_and(is_consumer),
         };
-        let newest = inner.newest(group);
         let mut codes = Vec::with_capacity(offsets.len());
         let mut changes = Vec::new();
+        let newest = inner.newest(group);
         for (topic, partition) in offsets {
             if is_subscribed(topic) {
                 codes.push(ErrorCode::GroupSubscribedToTopic);
@@ -272,6 +278,7 @@ impl Coordinator {
                 });
             }
         }
+        drop(newest);
         if changes.is_empty() {
             return Ok((codes, None));
         }
@@ -312,26 +319,27 @@ impl Coordinator {
         if inner.phase != Phase::Active {
             return deleting;
         }
-        for group in inner.names() {
-            let newest = inner.newest(&group);
-            let gone = newest
-                .offsets
-                .iter()
-                .filter(|(topic, _)| names.contains(&***topic));
-            let changes: Vec<Change> = gone
-                .flat_map(|(topic, offsets)| {
+        let mut next = inner.group_from(Unbounded);
+        while let Some(group) = next {
+            let changes: Vec<Change> = {
+                let newest = inner.newest(&group);
+                let topics = newest.offsets.iter();
+                let gone = topics.filter(|(topic, _)| names.contains(&***topic));
+                gone.flat_map(|(topic, offsets)| {
                     offsets.keys().map(|partition| Change::Offset {
                         topic: topic.clone(),
                         partition: *partition,
                         committed: None,
                     })
                 })
-                .collect();
+                .collect()
+            };
             if !changes.is_empty() {
                 let (giver, taker) = oneshot();
                 self.write_removal(&mut inner, &group, changes, Then::Request(giver));
                 deleting.push(taker);
             }
+            next = inner.group_from(Excluded(&group));
         }
         deleting
     }
@@ -554,23 +562,33 @@ impl Inner {
 
     /// Whether anything of the group is in the log, or on its way there.
     fn is_known(&self, group: &str) -> bool {
-        if self.queue.iter().any(|write| *write.group == *group) {
+        if self.queue.of(group).next().is_some() {
             return !self.newest(group).is_nothing();
         }
         self.groups.stored().contains_key(group)
     }
 
-    /// All groups of which something is in the log, or on its way there.
-    fn names(&self) -> BTreeSet<Rc<str>> {
-        let queued = self.queue.iter().map(|write| write.group.clone());
-        self.groups.stored().keys().cloned().chain(queued).collect()
+    /// The first group by name, from there on, of which something is in the log, or on its way there.
+    fn group_from(&self, from: Bound<&Rc<str>>) -> Option<Rc<str>> {
+        let names = (from.map(|group| &**group), Unbounded);
+        let stored = self.groups.stored().range::<str, _>(names).next();
+        let stored = stored.map(|(group, _)| group);
+        stored
+            .into_iter()
+            .chain(self.queue.group_from(from))
+            .min()
+            .cloned()
     }
 
     /// What will be known of a group once all that is on its way is durable.
-    fn newest(&self, group: &str) -> Stored {
-        let mut newest = self.groups.stored().get(group).cloned().unwrap_or_default();
-        for write in self.queue.iter().filter(|write| *write.group == *group) {
+    fn newest(&self, group: &str) -> Cow<'_, Stored> {
+        let mut newest = match self.groups.stored().get(group) {
+            Some(stored) => Cow::Borrowed(stored),
+            None => Cow::Owned(Stored::default()),
+        };
+        for write in self.queue.of(group) {
             if !matches!(write.progress, Progress::Refused(_)) {
+                let newest = newest.to_mut();
                 write.changes.iter().for_each(|change| newest.apply(change));
             }
         }
@@ -589,7 +607,8 @@ impl Inner {
         let (counted, thought) = self.groups.recount();
         let reserved: usize = self.queue.iter().map(|write| write.growth).sum();
         assert_eq!(thought, counted + reserved, "what groups keep, counted anew");
-        let moving: usize = self.queue.iter().map(Write::bytes).sum();
+        self.queue.check();
+        let moving: usize = self.queue.iter().map(writing::Write::bytes).sum();
         assert_eq!(self.moving.bytes(), moving, "what is on its way, counted anew");
     }
 }

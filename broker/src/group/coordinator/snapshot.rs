@@ -3,6 +3,7 @@
 //! Owns when. This keeps a partition of `__consumer_offsets` as long as what it holds, and not as long as its history:
 //! compaction would leave the active segment alone, and a start reads all of it.
 
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -105,10 +106,8 @@ impl Inner {
         let mut builder = BatchBuilder::new(Compression::None);
         let timestamp_ms = ring::clock::wall_clock_ms();
         let mut up_to = from.clone();
-        'all: for group in self.names() {
-            if from.group.as_ref().is_some_and(|done| group < *done) {
-                continue;
-            }
+        let mut next = self.group_from(from.group.as_ref().map_or(Unbounded, Included));
+        'all: while let Some(group) = next {
             for change in self.newest(&group).changes() {
                 let at = Position::of(&group, &change);
                 if at <= *from {
@@ -121,6 +120,7 @@ impl Inner {
                 change.put(&group, timestamp_ms, |record| builder.push(record));
                 up_to = at;
             }
+            next = self.group_from(Excluded(&group));
         }
         (builder.record_count() > 0).then(|| (builder.build(), up_to))
     }

@@ -8,7 +8,7 @@ use crate::group::machine::State;
 use crate::shard::probe::Census;
 
 /// Groups, or committed offsets, that are looked at in one step.
-const SLICE: usize = if cfg!(test) { 2 } else { 256 };
+pub(super) const SLICE: usize = if cfg!(test) { 2 } else { 256 };
 
 /// The committed offset that was looked at last: its group, topic and partition.
 #[derive(Debug, Clone, Default)]

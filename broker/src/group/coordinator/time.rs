@@ -1,10 +1,13 @@
 //! Time for groups: deadlines of members and rebalances, and offsets that expire.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
 
 use ring::clock::Instant;
+use ring::executor::yield_now;
 
+use super::survey::SLICE;
 use super::writing::Then;
 use super::{Coordinator, Inner, Phase, now};
 use crate::group::machine::{Event, Group, State};
@@ -17,16 +20,16 @@ impl Coordinator {
         let mut next_check = ring::clock::now() + self.settings.offsets_retention_check_interval;
         loop {
             let earlier = self.earlier.wait();
+            if ring::clock::now() >= next_check {
+                self.expire_offsets().await;
+                next_check = ring::clock::now() + self.settings.offsets_retention_check_interval;
+            }
             let at = {
                 let mut inner = self.inner.borrow_mut();
                 if inner.phase == Phase::Gone {
                     return;
                 }
                 self.ring_alarms(&mut inner);
-                if ring::clock::now() >= next_check {
-                    self.expire_offsets(&mut inner);
-                    next_check = ring::clock::now() + self.settings.offsets_retention_check_interval;
-                }
                 let first = inner
                     .alarms
                     .first()
@@ -49,26 +52,39 @@ impl Coordinator {
         }
     }
 
-    /// Removes offsets that nobody has used for `offsets.retention.minutes`, and groups that have nothing left.
-    pub(super) fn expire_offsets(&self, inner: &mut Inner) {
-        let now_ms = ring::clock::wall_clock_ms();
-        for group in inner.names() {
-            let newest = inner.newest(&group);
-            let expired = expired(
-                inner.groups.live().get(&group).map(|live| &**live),
-                &newest,
-                now_ms,
-                self.settings.offsets_retention_ms,
-            );
-            let left = newest.offsets.values().map(BTreeMap::len).sum::<usize>() - expired.len();
-            let live = inner.groups.live().get(&group);
-            let is_empty = live.is_none_or(|live| live.state() == State::Empty);
-            if left == 0 && is_empty && !newest.is_nothing() {
-                inner.forget(&group);
-                self.write_removal(inner, &group, newest.removal(), Then::Nobody);
-            } else if !expired.is_empty() {
-                self.write_removal(inner, &group, expired, Then::Nobody);
+    /// Removes offsets that nobody has used for `offsets.retention.minutes`, and groups that have nothing left: some
+    /// groups in a step.
+    async fn expire_offsets(&self) {
+        let mut done: Option<Rc<str>> = None;
+        loop {
+            {
+                let mut inner = self.inner.borrow_mut();
+                for _ in 0..SLICE {
+                    let next = inner.group_from(done.as_ref().map_or(Unbounded, Excluded));
+                    let Some(group) = next.filter(|_| inner.phase == Phase::Active) else {
+                        return;
+                    };
+                    self.expire_offsets_of(&mut inner, &group);
+                    done = Some(group);
+                }
             }
+            yield_now().await;
+        }
+    }
+
+    fn expire_offsets_of(&self, inner: &mut Inner, group: &str) {
+        let live = inner.groups.live().get(group).map(|live| &**live);
+        let newest = inner.newest(group);
+        let now_ms = ring::clock::wall_clock_ms();
+        let expired = expired(live, &newest, now_ms, self.settings.offsets_retention_ms);
+        let left = newest.offsets.values().map(BTreeMap::len).sum::<usize>() - expired.len();
+        let is_empty = live.is_none_or(|live| live.state() == State::Empty);
+        if left == 0 && is_empty && !newest.is_nothing() {
+            let removal = newest.removal();
+            inner.forget(group);
+            self.write_removal(inner, group, removal, Then::Nobody);
+        } else if !expired.is_empty() {
+            self.write_removal(inner, group, expired, Then::Nobody);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! JoinGroup and SyncGroup: requests that wait, first for what comes of them and then for their turn to be told of it.
 //!
-//! Owns what they hold meanwhile: their names, which are taken from the memory for what is on its way if they are long.
-//! What is told is looked up when it is told.
+//! Owns what they hold meanwhile: their names, which are taken from the memory for what waits if they are long. While
+//! that is full, requests with long names are refused; nothing else is. What is told is looked up when it is told.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ring::local::{Taker, oneshot};
 use wire::ErrorCode;
 
-use super::{Coordinator, Reply, now};
+use super::{Coordinator, Inner, Reply, now};
 use crate::group::machine::{
     Event, Group, JoinOutcome, JoinRequest, Joined, SyncOutcome, SyncRequest, Synced, Token,
 };
@@ -36,7 +36,7 @@ impl Coordinator {
         let known = [&join.member_id, &join.new_member_id];
         let bytes = waiting_bytes(group, known[usize::from(join.member_id.is_empty())]);
         let is_new = !inner.groups.live().contains_key(group);
-        let refusal = match inner.ready_to_write() {
+        let refusal = match self.ready_to_wait(&inner, bytes) {
             Err(error) => Some(error),
             Ok(()) if is_new && !join.member_id.is_empty() && !inner.is_known(group) => {
                 Some(ErrorCode::UnknownMemberId)
@@ -64,7 +64,8 @@ impl Coordinator {
     pub(crate) fn sync(self: &Rc<Self>, group: &str, mut sync: SyncRequest) -> Waiting<SyncOutcome> {
         let (giver, taker) = oneshot();
         let mut inner = self.inner.borrow_mut();
-        let refusal = match inner.ready_to_write() {
+        let bytes = waiting_bytes(group, &sync.member.member_id);
+        let refusal = match self.ready_to_wait(&inner, bytes) {
             Err(error) => Some(error),
             Ok(()) if !inner.groups.live().contains_key(group) => Some(ErrorCode::UnknownMemberId),
             Ok(()) => None,
@@ -76,15 +77,24 @@ impl Coordinator {
         let waiter = inner.park(Reply::Sync(giver));
         sync.room_bytes = inner.groups.room();
         let token = inner.token_of(group);
-        let bytes = waiting_bytes(group, &sync.member.member_id);
         self.step(&mut inner, group, Event::Sync(waiter, sync));
         Waiting::new(self, group, token, taker, bytes)
+    }
+
+    /// Whether what comes of a request may be written, and its names of so many bytes that count may wait. One that is
+    /// refused here finds the coordinator again and asks again, as every client does.
+    fn ready_to_wait(&self, inner: &Inner, bytes: usize) -> Result<(), ErrorCode> {
+        inner.ready_to_write()?;
+        if bytes > 0 && self.memory.waiting.room() == 0 {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        Ok(())
     }
 }
 
 impl<T> Waiting<T> {
-    /// One of the group, with names of so many bytes that count. They are taken from what is there for what is on its way:
-    /// clients that make many requests wait, for what comes of them or for their turn, shall not fill the heap.
+    /// One of the group, with names of so many bytes that count: clients that make many requests wait, for what comes of
+    /// them or for their turn, shall not fill the heap.
     fn new(
         coordinator: &Rc<Coordinator>,
         group: &str,
@@ -92,7 +102,7 @@ impl<T> Waiting<T> {
         outcome: Taker<T>,
         bytes: usize,
     ) -> Waiting<T> {
-        let mut charge = Charge::new(coordinator.memory.moving.clone());
+        let mut charge = Charge::new(coordinator.memory.waiting.clone());
         charge.change(0, bytes);
         Waiting {
             coordinator: coordinator.clone(),
@@ -121,6 +131,16 @@ impl<T> Waiting<T> {
 }
 
 impl Waiting<JoinOutcome> {
+    /// What has come of it already.
+    #[cfg(test)]
+    pub(crate) fn answered(&mut self) -> Option<JoinOutcome> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(&mut self.outcome).poll(&mut context) {
+            std::task::Poll::Ready(outcome) => outcome,
+            std::task::Poll::Pending => None,
+        }
+    }
+
     /// The answer, when there is one, and room for it: `has_room` is asked for so many bytes. None, if the coordinator
     /// has gone.
     pub(crate) async fn told<F: Future<Output = ()>>(
@@ -157,7 +177,7 @@ impl Waiting<SyncOutcome> {
     }
 }
 
-/// What a request that waits takes of the memory for what is on its way, with these names: one that is small takes
+/// What a request takes of the memory for what waits, with these names: one that is small takes
 /// nothing, since the number of requests bounds those, and a member that waits is counted with its group.
 fn waiting_bytes(group: &str, member_id: &str) -> usize {
     // The id is in the outcome as well, and may be that of another leader, which is as long.

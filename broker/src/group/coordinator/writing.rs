@@ -11,7 +11,7 @@ use wire::{BatchBuilder, BatchHeader, Compression, ErrorCode};
 
 use super::{Coordinator, Inner, Phase};
 use crate::group::machine::{Event, Token};
-use crate::group::memory::shared_bytes;
+use crate::group::memory::{entry_bytes, shared_bytes};
 use crate::group::stored::Change;
 
 /// Bytes of a batch of removals.
@@ -51,10 +51,11 @@ pub(super) enum Then {
 }
 
 impl Write {
-    /// What it takes of the heap, in bytes: itself, and its place in a queue that may have twice as many. Names of topics
-    /// are shared by neighbours.
+    /// What it takes of the heap, in bytes: itself, and its place in a queue that may have twice as many, and among its
+    /// group's. Names of topics are shared by neighbours.
     pub(super) fn bytes(&self) -> usize {
         let mut bytes = 2 * size_of::<Write>() + shared_bytes(self.group.len());
+        bytes += entry_bytes::<(Rc<str>, u64), ()>();
         let mut shared: Option<&Rc<str>> = None;
         for change in &self.changes {
             bytes += change.bytes();
@@ -104,7 +105,7 @@ impl Coordinator {
         };
         inner.moving.change(0, write.bytes());
         inner.groups.reserve(growth);
-        inner.queue.push_back(write);
+        inner.queue.push(write);
         self.append_queued(inner);
         self.work.notify_all();
     }
@@ -114,7 +115,7 @@ impl Coordinator {
     /// before the answer to the one before it was given.
     pub(crate) fn written_before(&self) -> Option<Taker<()>> {
         let mut inner = self.inner.borrow_mut();
-        let last = inner.queue.back_mut()?;
+        let last = inner.queue.last_mut()?;
         let (giver, taker) = oneshot();
         last.readers.push(giver);
         Some(taker)
@@ -144,12 +145,8 @@ impl Coordinator {
             is_held,
             ..
         } = inner;
-        let waiting = queue.iter_mut().rev();
-        let count = waiting
-            .take_while(|write| matches!(write.progress, Progress::Queued))
-            .count();
-        let from = queue.len() - count;
-        for write in queue.range_mut(from..) {
+        let is_waiting = |write: &Write| matches!(write.progress, Progress::Queued);
+        for write in queue.last_such(is_waiting) {
             if batch_bytes(&write.group, &write.changes) > self.log.largest_batch() {
                 write.progress = Progress::Refused(ErrorCode::UnknownServerError);
                 continue;
@@ -179,7 +176,7 @@ impl Coordinator {
             let front = {
                 let mut inner = self.inner.borrow_mut();
                 let is_gone = inner.phase == Phase::Gone;
-                match inner.queue.front_mut() {
+                match inner.queue.first_mut() {
                     None if is_gone => return,
                     None => None,
                     Some(write) => Some(std::mem::replace(&mut write.progress, Progress::Awaited)),
@@ -191,7 +188,7 @@ impl Coordinator {
                     continue;
                 }
                 Some(Progress::Queued) => {
-                    if let Some(write) = self.inner.borrow_mut().queue.front_mut() {
+                    if let Some(write) = self.inner.borrow_mut().queue.first_mut() {
                         write.progress = Progress::Queued;
                     }
                     let _ = ring::timer::timeout(ROOM_RETRY, room).await;
@@ -211,7 +208,7 @@ impl Coordinator {
     /// The first write of the queue is durable, or will never be.
     pub(super) fn written(self: &Rc<Self>, result: Result<(), ErrorCode>) {
         let mut inner = self.inner.borrow_mut();
-        let Some(write) = inner.queue.pop_front() else {
+        let Some(write) = inner.queue.pop() else {
             return;
         };
         inner.moving.change(write.bytes(), 0);

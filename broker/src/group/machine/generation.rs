@@ -124,6 +124,8 @@ impl Group {
         let Some(waiter) = waiter else {
             return;
         };
+        // The write may have taken longer than its session.
+        member.touch(now.monotonic_ms);
         match result {
             Ok(()) if replacement.can_skip_assignment => {
                 let outcome = JoinOutcome {

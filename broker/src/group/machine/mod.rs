@@ -458,6 +458,12 @@ impl Group {
         );
         debug_assert!(self.pending_sync.iter().all(|id| self.members.contains_key(id)));
         debug_assert!(self.state != State::Stable || self.protocol.is_some());
+        debug_assert!(
+            self.members
+                .values()
+                .all(|member| member.deadline_ms.is_some() || member.waits()),
+            "who awaits nothing has a deadline"
+        );
         #[cfg(test)]
         assert_eq!(
             (self.bytes(), self.generation_bytes()),

@@ -495,6 +495,34 @@ fn a_static_member_whose_new_id_cannot_be_written_keeps_the_old_one() {
 }
 
 #[test]
+fn a_static_member_whose_new_id_is_written_slowly_has_a_session_again() {
+    for is_written in [true, false] {
+        for can_skip_assignment in [true, false] {
+            let mut world = World::new();
+            world.join(fixed("a-1", "a"));
+            world.pass(DELAY_MS as u64);
+            world.settle(&["a-1"], 1);
+            let back = world.join(JoinRequest {
+                can_skip_assignment,
+                ..fixed("a-2", "a")
+            });
+            world.pass(SESSION_MS as u64);
+            assert!(!world.joined.contains_key(&back), "it is not written yet");
+            world.report(is_written.then_some(()).ok_or(ErrorCode::UnknownServerError));
+            assert!(world.joined.contains_key(&back));
+            world.pass(SESSION_MS as u64 - 1);
+            assert_eq!(
+                world.group.members().len(),
+                1,
+                "its session began with its answer"
+            );
+            world.pass(1);
+            assert_eq!(world.group.members().len(), 0, "it has not been heard of since");
+        }
+    }
+}
+
+#[test]
 fn a_static_member_is_waited_for_over_a_rebalance() {
     let mut world = World::new();
     world.join(fixed("a-1", "a"));

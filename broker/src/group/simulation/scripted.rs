@@ -1,8 +1,9 @@
 //! Lives of coordinators that are written out, each to show one thing; a coordinator's partition is 0.
 
 use super::*;
+use crate::group::coordinator::Waiting;
 use crate::group::coordinators::Coordinators;
-use crate::group::machine::Group;
+use crate::group::machine::{Group, JoinOutcome};
 
 const MEMORY_BYTES: usize = 8 << 20;
 
@@ -72,6 +73,34 @@ fn who_reads_sees_what_was_begun_before() {
             let waited = Coordinators::written_before([&coordinator, &coordinator].into_iter()).await;
             assert_eq!((waited, offset(&coordinator, "group")), (Ok(()), Some(number)));
         }
+    });
+}
+
+#[test]
+fn what_the_log_does_not_keep_up_with_is_refused_until_it_does() {
+    let mut simulator = Simulator::new(6);
+    let host = simulator.host(1 << 30);
+    plain_life(&mut simulator, host, async |coordinator| {
+        let offsets = |number| {
+            let mut offsets = one(0, number);
+            offsets[0].2.metadata = Rc::from("m".repeat(4_000));
+            offsets
+        };
+        // Nothing that is kept becomes more: what moves alone can be too much.
+        commit(&coordinator, "group", 0, &"m".repeat(4_000)).await;
+        let mut taken = Vec::new();
+        let refused = loop {
+            match coordinator.commit("group", &who(""), -1, offsets(1)) {
+                Ok(committing) => taken.push(committing.expect("something to write")),
+                Err(error) => break error,
+            }
+            assert!(taken.len() * 4_000 < MEMORY_BYTES, "it fills the heap");
+        };
+        assert_eq!(refused, ErrorCode::CoordinatorNotAvailable);
+        for committing in taken {
+            assert_eq!(committing.await, Some(Ok(())));
+        }
+        commit(&coordinator, "group", 2, "").await;
     });
 }
 
@@ -200,4 +229,116 @@ fn a_group_that_is_too_large_after_a_restart_joins_again() {
         );
         assert_eq!(found, Ok(Some(state)), "at most {max_size}");
     }
+}
+
+/// Two members of the group, and the generation that they are in; the first leads.
+async fn two_members(coordinator: &Rc<Coordinator>, group: &str) -> (Identity, Identity, i32) {
+    let joining = ["one", "two"].map(|member_id| coordinator.join(group, joining(member_id)));
+    let mut members = Vec::new();
+    for joined in joining {
+        let joined = joined.told(async |_| ()).await.expect("answered");
+        assert_eq!(joined.error_code, ErrorCode::None);
+        members.push(joined);
+    }
+    members.sort_by_key(|joined| joined.member_id != joined.leader);
+    let synced = coordinator.sync(group, syncing(&members[0], b""));
+    let synced = synced.told(async |_| ()).await.expect("answered");
+    assert_eq!(synced.error_code, ErrorCode::None);
+    let [first, second] = [0, 1].map(|place| who(&members[place].member_id));
+    (first, second, members[0].generation)
+}
+
+/// Joins for as long as its rebalance timeout says, which is long.
+fn join_and_wait(coordinator: &Rc<Coordinator>, group: &str, member_id: &str) -> Waiting<JoinOutcome> {
+    let mut join = joining(member_id);
+    join.rebalance_timeout_ms = i32::MAX;
+    coordinator.join(group, join)
+}
+
+#[test]
+fn long_names_that_wait_stop_nobody_else() {
+    let mut simulator = Simulator::new(6);
+    let host = simulator.host(1 << 30);
+    plain_life(&mut simulator, host, async |coordinator| {
+        let (leader, member, generation) = two_members(&coordinator, "group").await;
+        let committed = coordinator.commit("group", &member, generation, one(0, 1));
+        assert_eq!(committed.expect("taken").expect("written").await, Some(Ok(())));
+        // A member of a group with a long name, which does not join again; others do, and wait for it.
+        let long = "g".repeat(30_000);
+        let joined = join_and_wait(&coordinator, &long, "silent").told(async |_| ());
+        assert_eq!(joined.await.expect("answered").error_code, ErrorCode::None);
+        let mut waiting = Vec::new();
+        let refused = loop {
+            let mut join = join_and_wait(&coordinator, &long, &format!("member-{}", waiting.len()));
+            if let Some(answered) = join.answered() {
+                break answered.error_code;
+            }
+            waiting.push(join);
+            assert!(waiting.len() < 1_000, "there is a bound");
+        };
+        assert_eq!(refused, ErrorCode::CoordinatorNotAvailable);
+        assert!(waiting.len() > 3, "{} wait", waiting.len());
+
+        assert_eq!(
+            coordinator.heartbeat("group", &member, generation),
+            ErrorCode::None
+        );
+        let committed = coordinator.commit("group", &member, generation, one(0, 2));
+        assert_eq!(committed.expect("taken").expect("written").await, Some(Ok(())));
+        let newcomer = coordinator.join("group", joining("newcomer"));
+        let [leader, member] = [leader, member].map(|member| {
+            let mut again = joining("");
+            again.member_id = member.member_id;
+            coordinator.join("group", again)
+        });
+        let leader = leader.told(async |_| ()).await.expect("answered");
+        for joined in [member, newcomer] {
+            let joined = joined.told(async |_| ()).await.expect("answered");
+            assert_eq!(
+                (joined.error_code, joined.generation),
+                (ErrorCode::None, generation + 1)
+            );
+        }
+        let synced = coordinator.sync("group", syncing(&leader, b""));
+        let synced = synced.told(async |_| ()).await.expect("answered");
+        assert_eq!(synced.error_code, ErrorCode::None);
+        let offset = [(Rc::from("other"), 0)];
+        assert!(coordinator.delete_offsets("group", &offset).is_ok());
+
+        // Those who go away make room.
+        waiting.clear();
+        let mut join = join_and_wait(&coordinator, &long, "late");
+        assert!(join.answered().is_none(), "it may wait");
+    });
+}
+
+#[test]
+fn what_a_group_has_on_its_way_is_its_own() {
+    let mut simulator = Simulator::new(7);
+    let host = simulator.host(1 << 30);
+    plain_life(&mut simulator, host, async |coordinator| {
+        for round in 0..50 {
+            // Of some, something is durable; all of it is replaced, or deleted, while it is on its way.
+            let mut writing = Vec::new();
+            for group in ["a", "b", "c", "a", "b"] {
+                let committing = coordinator.commit(group, &who(""), -1, one(0, round));
+                writing.push(committing.expect("taken").expect("written"));
+            }
+            if round % 2 == 0 {
+                writing.push(coordinator.delete("b").expect("it is there"));
+                assert_eq!(coordinator.delete("b").err(), Some(ErrorCode::GroupIdNotFound));
+                writing.extend(coordinator.topics_deleted(&["topic".to_owned()].into()));
+            }
+            for group in ["a", "c"] {
+                let deleted = coordinator.delete(group);
+                assert_eq!(deleted.is_ok(), round % 2 == 1, "{group}, round {round}");
+                writing.extend(deleted);
+            }
+            for written in writing {
+                assert_eq!(written.await, Some(Ok(())));
+            }
+            let left = ["a", "b", "c"].map(|group| offset(&coordinator, group));
+            assert_eq!(left, [None, (round % 2 == 1).then_some(round), None]);
+        }
+    });
 }

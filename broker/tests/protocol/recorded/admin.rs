@@ -90,6 +90,30 @@ fn configs() -> Vec<Case> {
         ),
         case("alter configs: no topic name", 33, 0, alter(OF_TOPIC, "", &[])),
         case(
+            "alter configs: a topic name with a slash",
+            33,
+            0,
+            alter(OF_TOPIC, "a/b", &[]),
+        ),
+        case(
+            "alter configs: a topic name of 250 bytes",
+            33,
+            0,
+            alter(OF_TOPIC, &"x".repeat(250), &[]),
+        ),
+        case(
+            "alter configs: a word of a list twice",
+            33,
+            0,
+            alter(OF_TOPIC, TOPIC, &[config("cleanup.policy", "delete,delete")]),
+        ),
+        case(
+            "alter configs: an empty word of a list",
+            33,
+            0,
+            alter(OF_TOPIC, TOPIC, &[config("cleanup.policy", "delete,")]),
+        ),
+        case(
             "alter configs: a config that is none",
             33,
             0,
@@ -146,6 +170,18 @@ fn configs() -> Vec<Case> {
             44,
             0,
             alter(OF_TOPIC, TOPIC, &[change("nonsense", DELETE, "")]),
+        ),
+        case(
+            "change configs: a topic of two dots",
+            44,
+            0,
+            alter(OF_TOPIC, "..", &[change("retention.ms", SET, "1")]),
+        ),
+        case(
+            "change configs: a word of a list twice",
+            44,
+            0,
+            alter(OF_TOPIC, TOPIC, &[change("cleanup.policy", SET, "delete,delete")]),
         ),
         case(
             "change configs: operation 9",

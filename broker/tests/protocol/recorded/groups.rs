@@ -423,6 +423,31 @@ fn tools() -> Vec<Case> {
         ),
         case("offset delete: no group", 47, 0, forget("", &[of(TOPIC, 0)])),
         case(
+            "offset delete: a group and a topic that are not there",
+            47,
+            0,
+            forget("recorded-no-group", &[of("recorded-nowhere", 0)]),
+        ),
+        case(
+            "offset delete: a group that is not there, partition 99",
+            47,
+            0,
+            forget("recorded-no-group", &[of(TOPIC, 99)]),
+        ),
+        case(
+            "offset delete: a group that is not there, no partitions",
+            47,
+            0,
+            forget("recorded-no-group", &[bytes().string(TOPIC).array(&[])]),
+        ),
+        case(
+            "offset delete: no group, an unknown topic",
+            47,
+            0,
+            forget("", &[of("recorded-nowhere", 0)]),
+        ),
+        case("offset delete: no group, no topics", 47, 0, forget("", &[])),
+        case(
             "offset delete: an unknown topic",
             47,
             0,

@@ -399,8 +399,8 @@ impl Disk {
         Ok(())
     }
 
-    /// The names in a directory, sorted.
-    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+    /// The names in a directory, sorted; so many at most.
+    pub(super) fn list(&self, path: &Path, most: usize) -> io::Result<Vec<Entry>> {
         let directory = self.names.directory(path)?;
         let entry = |(name, node): (&String, Node)| Entry {
             name: name.clone(),
@@ -410,7 +410,7 @@ impl Disk {
                 Node::File(number) => self.inodes[&number].bytes(),
             },
         };
-        Ok(self.names.list(directory).map(entry).collect())
+        Ok(self.names.list(directory).map(entry).take(most).collect())
     }
 
     /// Whether something has this name.

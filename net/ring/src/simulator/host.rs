@@ -372,7 +372,7 @@ impl Host {
             Call::SetLength { bytes } => disk.set_length(file, bytes).map(|()| Answer::Done),
             Call::Length => disk.length(file).map(Answer::Length),
             Call::CreateAll { path } => disk.create_all(&path).map(|()| Answer::Done),
-            Call::List { path } => disk.list(&path).map(Answer::Entries),
+            Call::List { path, most } => disk.list(&path, most).map(Answer::Entries),
             Call::Exists { path } => disk.exists(&path).map(Answer::Exists),
             Call::Rename { from, to } => disk.rename(&from, &to).map(|()| Answer::Done),
             Call::RemoveFile { path } => disk.remove_file(&path).map(|()| Answer::Done),
@@ -435,7 +435,7 @@ fn call_path(call: &Call) -> Option<&Path> {
     match call {
         Call::Allocate { .. } | Call::SetLength { .. } | Call::Length => None,
         Call::CreateAll { path }
-        | Call::List { path }
+        | Call::List { path, .. }
         | Call::Exists { path }
         | Call::RemoveFile { path }
         | Call::RemoveAll { path }

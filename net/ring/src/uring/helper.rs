@@ -143,7 +143,7 @@ fn make(file: Option<RawFd>, call: Call) -> io::Result<Answer> {
         }
         Call::Length => return system::file_length(file()).map(Answer::Length),
         Call::CreateAll { path } => std::fs::create_dir_all(path),
-        Call::List { path } => return list(&path).map(Answer::Entries),
+        Call::List { path, most } => return list(&path, most).map(Answer::Entries),
         Call::Exists { path } => return path.try_exists().map(Answer::Exists),
         Call::Rename { from, to } => std::fs::rename(from, to),
         Call::RemoveFile { path } => std::fs::remove_file(path),
@@ -167,9 +167,9 @@ fn offset(bytes: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
-fn list(path: &Path) -> io::Result<Vec<Entry>> {
+fn list(path: &Path, most: usize) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(path)? {
+    for entry in std::fs::read_dir(path)?.take(most) {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;

@@ -5,10 +5,14 @@ use libfuzzer_sys::fuzz_target;
 use wire::group_record::GroupRecord;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&split, bytes)) = data.split_first() else { return };
+    let Some((&split, bytes)) = data.split_first() else {
+        return;
+    };
     let (key, value) = bytes.split_at(usize::from(split).min(bytes.len()));
     for value in [Some(value), None] {
-        let Ok(Some(record)) = GroupRecord::decode(key, value) else { continue };
+        let Ok(Some(record)) = GroupRecord::decode(key, value) else {
+            continue;
+        };
         let (key, value) = record.encode();
         let Ok(Some(again)) = GroupRecord::decode(&key, value.as_deref()) else {
             panic!("what was written cannot be read");

@@ -2,10 +2,9 @@
 //!
 //! 1: as 0. 2: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -51,10 +50,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for AlterConfigsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::AlterConfigs;
-}
-
-impl Response for AlterConfigsResponse {
-    const API_KEY: ApiKey = ApiKey::AlterConfigs;
-}
+api! { AlterConfigs: AlterConfigsRequest<'a>, AlterConfigsResponse }

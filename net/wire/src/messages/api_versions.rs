@@ -5,7 +5,7 @@
 
 use crate::api::{API_TABLE, ApiKey, PRODUCE_ADVERTISED_MIN_VERSION};
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -57,13 +57,7 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for ApiVersionsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::ApiVersions;
-}
-
-impl Response for ApiVersionsResponse {
-    const API_KEY: ApiKey = ApiKey::ApiVersions;
-}
+api! { ApiVersions: ApiVersionsRequest<'a>, ApiVersionsResponse }
 
 impl ApiVersionsResponse {
     /// Everything in [`API_TABLE`], with Produce claimed from 0.

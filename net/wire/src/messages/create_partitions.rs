@@ -2,10 +2,9 @@
 //!
 //! 1: as 0. 2: flexible. 3: clients know THROTTLING_QUOTA_EXCEEDED.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -51,10 +50,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for CreatePartitionsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::CreatePartitions;
-}
-
-impl Response for CreatePartitionsResponse {
-    const API_KEY: ApiKey = ApiKey::CreatePartitions;
-}
+api! { CreatePartitions: CreatePartitionsRequest<'a>, CreatePartitionsResponse }

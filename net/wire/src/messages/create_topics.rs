@@ -4,10 +4,9 @@
 //! 5: flexible; the answer holds partitions, replication factor and configs (KIP-525). 6: THROTTLING_QUOTA_EXCEEDED.
 //! 7: topic id in the answer.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::Uuid;
 use crate::schema::message;
 
@@ -84,10 +83,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for CreateTopicsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::CreateTopics;
-}
-
-impl Response for CreateTopicsResponse {
-    const API_KEY: ApiKey = ApiKey::CreateTopics;
-}
+api! { CreateTopics: CreateTopicsRequest<'a>, CreateTopicsResponse }

@@ -2,10 +2,9 @@
 //!
 //! 1: as 0. 2: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -31,10 +30,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DeleteGroupsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DeleteGroups;
-}
-
-impl Response for DeleteGroupsResponse {
-    const API_KEY: ApiKey = ApiKey::DeleteGroups;
-}
+api! { DeleteGroups: DeleteGroupsRequest<'a>, DeleteGroupsResponse }

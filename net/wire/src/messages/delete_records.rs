@@ -2,10 +2,9 @@
 //!
 //! 1: as 0. 2: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -58,10 +57,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DeleteRecordsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DeleteRecords;
-}
-
-impl Response for DeleteRecordsResponse {
-    const API_KEY: ApiKey = ApiKey::DeleteRecords;
-}
+api! { DeleteRecords: DeleteRecordsRequest<'a>, DeleteRecordsResponse }

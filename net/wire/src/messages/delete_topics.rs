@@ -3,10 +3,9 @@
 //! 1: throttle time. 2: as Produce 6. 3: TOPIC_DELETION_DISABLED. 4: flexible. 5: error message. 6: topics may be
 //! deleted by id (KIP-516).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::Uuid;
 use crate::schema::message;
 
@@ -45,10 +44,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DeleteTopicsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DeleteTopics;
-}
-
-impl Response for DeleteTopicsResponse {
-    const API_KEY: ApiKey = ApiKey::DeleteTopics;
-}
+api! { DeleteTopics: DeleteTopicsRequest<'a>, DeleteTopicsResponse }

@@ -2,9 +2,8 @@
 //!
 //! 1: brokers or controllers (KIP-919). 2: fenced brokers (KIP-1073).
 
-use crate::api::ApiKey;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 /// The client asks for brokers.
@@ -47,10 +46,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DescribeClusterRequest {
-    const API_KEY: ApiKey = ApiKey::DescribeCluster;
-}
-
-impl Response for DescribeClusterResponse {
-    const API_KEY: ApiKey = ApiKey::DescribeCluster;
-}
+api! { DescribeCluster: DescribeClusterRequest, DescribeClusterResponse }

@@ -2,10 +2,9 @@
 //!
 //! 1: sources and synonyms (KIP-226). 2: as 1. 3: types and documentation (KIP-569). 4: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -69,10 +68,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DescribeConfigsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DescribeConfigs;
-}
-
-impl Response for DescribeConfigsResponse {
-    const API_KEY: ApiKey = ApiKey::DescribeConfigs;
-}
+api! { DescribeConfigs: DescribeConfigsRequest<'a>, DescribeConfigsResponse }

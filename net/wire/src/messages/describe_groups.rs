@@ -3,10 +3,9 @@
 //! 1: throttle time. 3: what the client may do. 4: static members (KIP-345). 5: flexible. 6: an unknown group is an
 //! error (KIP-1043).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::ByteString;
 use crate::schema::message;
 
@@ -52,10 +51,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DescribeGroupsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DescribeGroups;
-}
-
-impl Response for DescribeGroupsResponse {
-    const API_KEY: ApiKey = ApiKey::DescribeGroups;
-}
+api! { DescribeGroups: DescribeGroupsRequest<'a>, DescribeGroupsResponse }

@@ -2,10 +2,9 @@
 //!
 //! 1: as 0. 2: flexible. 3: an error for the whole. 4: the volume's bytes (KIP-827).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 /// How large a volume is, where that is not told.
@@ -71,10 +70,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DescribeLogDirsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DescribeLogDirs;
-}
-
-impl Response for DescribeLogDirsResponse {
-    const API_KEY: ApiKey = ApiKey::DescribeLogDirs;
-}
+api! { DescribeLogDirs: DescribeLogDirsRequest<'a>, DescribeLogDirsResponse }

@@ -1,9 +1,8 @@
 //! DescribeTopicPartitions (key 75), version 0 (KIP-966): topics page by page.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::Uuid;
 use crate::schema::{NullableStruct, message};
 
@@ -78,10 +77,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for DescribeTopicPartitionsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::DescribeTopicPartitions;
-}
-
-impl Response for DescribeTopicPartitionsResponse {
-    const API_KEY: ApiKey = ApiKey::DescribeTopicPartitions;
-}
+api! { DescribeTopicPartitions: DescribeTopicPartitionsRequest<'a>, DescribeTopicPartitionsResponse }

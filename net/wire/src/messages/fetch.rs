@@ -6,11 +6,10 @@
 //! offsets. 15: replica state replaces the replica id (KIP-903). 16: endpoints of new leaders (KIP-951). 17: a
 //! follower's directory id (KIP-853).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error::TooLarge;
 use crate::error_code::ErrorCode;
-use crate::frame::{Piece, Records, Request, Response, fill_gaps, write_response};
+use crate::frame::{Piece, Records, api, fill_gaps, write_response};
 use crate::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use crate::primitive::{Uuid, Writer};
 use crate::schema::message;
@@ -80,7 +79,8 @@ message! {
 }
 
 message! {
-    /// What was read.
+    /// What was read. [`Response::encode`](crate::Response::encode) copies the records into one buffer; a broker uses
+    /// [`Self::encode_vectored`].
     pub struct FetchResponse<R> {
         [..] throttle_time_ms: i32,
         [7..] error_code: ErrorCode,
@@ -145,9 +145,7 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for FetchRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::Fetch;
-}
+api! { Fetch: FetchRequest<'a>, FetchResponse<R> }
 
 impl FetchRequest<'_> {
     /// Who fetches, in whichever field its version has it: a node id, or -1 for a consumer.
@@ -158,11 +156,6 @@ impl FetchRequest<'_> {
             self.replica_id
         }
     }
-}
-
-/// The trait's `encode` copies the records into one buffer; a broker uses [`FetchResponse::encode_vectored`].
-impl<R: AsRef<[u8]> + PartialEq> Response for FetchResponse<R> {
-    const API_KEY: ApiKey = ApiKey::Fetch;
 }
 
 impl<R: AsRef<[u8]> + PartialEq> FetchResponse<R> {

@@ -3,10 +3,9 @@
 //! 1: key type, throttle time, error message. 2: as Produce 6. 3: flexible. 4: many keys at once (KIP-699). 5: clients
 //! know TRANSACTION_ABORTABLE (KIP-890). 6: share groups (KIP-932).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 /// The key is a group id.
@@ -50,10 +49,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for FindCoordinatorRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::FindCoordinator;
-}
-
-impl Response for FindCoordinatorResponse {
-    const API_KEY: ApiKey = ApiKey::FindCoordinator;
-}
+api! { FindCoordinator: FindCoordinatorRequest<'a>, FindCoordinatorResponse }

@@ -2,9 +2,8 @@
 //!
 //! 1: throttle time. 3: static members (KIP-345). 4: flexible.
 
-use crate::api::ApiKey;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -25,10 +24,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for HeartbeatRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::Heartbeat;
-}
-
-impl Response for HeartbeatResponse {
-    const API_KEY: ApiKey = ApiKey::Heartbeat;
-}
+api! { Heartbeat: HeartbeatRequest<'a>, HeartbeatResponse }

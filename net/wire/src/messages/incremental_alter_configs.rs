@@ -2,9 +2,8 @@
 //!
 //! 1: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::messages::alter_configs::AlteredResource;
 use crate::schema::message;
 
@@ -51,10 +50,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for IncrementalAlterConfigsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::IncrementalAlterConfigs;
-}
-
-impl Response for IncrementalAlterConfigsResponse {
-    const API_KEY: ApiKey = ApiKey::IncrementalAlterConfigs;
-}
+api! { IncrementalAlterConfigs: IncrementalAlterConfigsRequest<'a>, IncrementalAlterConfigsResponse }

@@ -3,9 +3,8 @@
 //! 1: as Produce 6. 2: flexible. 3: a producer may name its id and epoch to raise the epoch (KIP-360). 4:
 //! PRODUCER_FENCED.
 
-use crate::api::ApiKey;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -29,10 +28,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for InitProducerIdRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::InitProducerId;
-}
-
-impl Response for InitProducerIdResponse {
-    const API_KEY: ApiKey = ApiKey::InitProducerId;
-}
+api! { InitProducerId: InitProducerIdRequest<'a>, InitProducerIdResponse }

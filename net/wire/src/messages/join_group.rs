@@ -4,10 +4,9 @@
 //! (KIP-345). 6: flexible. 7: the answer names the protocol type. 8: the reason (KIP-800). 9: the leader may be told to
 //! leave the assignment (KIP-814).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::ByteString;
 use crate::schema::message;
 
@@ -60,10 +59,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for JoinGroupRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::JoinGroup;
-}
-
-impl Response for JoinGroupResponse {
-    const API_KEY: ApiKey = ApiKey::JoinGroup;
-}
+api! { JoinGroup: JoinGroupRequest<'a>, JoinGroupResponse }

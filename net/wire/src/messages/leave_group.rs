@@ -2,10 +2,9 @@
 //!
 //! 1: throttle time. 3: several members at once, static ones too (KIP-345). 4: flexible. 5: reasons (KIP-800).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -45,10 +44,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for LeaveGroupRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::LeaveGroup;
-}
-
-impl Response for LeaveGroupResponse {
-    const API_KEY: ApiKey = ApiKey::LeaveGroup;
-}
+api! { LeaveGroup: LeaveGroupRequest<'a>, LeaveGroupResponse }

@@ -2,10 +2,9 @@
 //!
 //! 1: throttle time. 3: flexible. 4: by state (KIP-518). 5: by type (KIP-848).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -37,10 +36,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for ListGroupsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::ListGroups;
-}
-
-impl Response for ListGroupsResponse {
-    const API_KEY: ApiKey = ApiKey::ListGroups;
-}
+api! { ListGroups: ListGroupsRequest<'a>, ListGroupsResponse }

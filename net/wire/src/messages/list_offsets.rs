@@ -3,10 +3,9 @@
 //! 1: one offset for each timestamp (KIP-79). 2: isolation level, throttle time. 3: as Produce 6. 4: leader epochs
 //! (KIP-320). 5: no change. 6: flexible. 7: the offset of the greatest timestamp may be asked for (KIP-734).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 /// Asks for the end of the log (or the last stable offset for read_committed).
@@ -72,10 +71,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for ListOffsetsRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::ListOffsets;
-}
-
-impl Response for ListOffsetsResponse {
-    const API_KEY: ApiKey = ApiKey::ListOffsets;
-}
+api! { ListOffsets: ListOffsetsRequest<'a>, ListOffsetsResponse }

@@ -4,10 +4,9 @@
 //! may be declined. 5: offline replicas. 6: as Produce 6. 7: leader epoch. 8: authorised operations. 9: flexible.
 //! 10: topic ids (KIP-516). 11: cluster operations moved to DescribeCluster. 12: topics may be asked for by id.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::Uuid;
 use crate::schema::message;
 
@@ -80,10 +79,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for MetadataRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::Metadata;
-}
-
-impl Response for MetadataResponse {
-    const API_KEY: ApiKey = ApiKey::Metadata;
-}
+api! { Metadata: MetadataRequest<'a>, MetadataResponse }

@@ -3,10 +3,9 @@
 //! 3: throttle time. 5: without the retention time (KIP-211). 6: leader epochs. 7: static members (KIP-345). 8: flexible.
 //! 9: the generation may be a member's epoch (KIP-848), and an unknown group has an error of its own.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -65,10 +64,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for OffsetCommitRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::OffsetCommit;
-}
-
-impl Response for OffsetCommitResponse {
-    const API_KEY: ApiKey = ApiKey::OffsetCommit;
-}
+api! { OffsetCommit: OffsetCommitRequest<'a>, OffsetCommitResponse }

@@ -1,9 +1,8 @@
 //! OffsetDelete (key 47), version 0 (KIP-496).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -56,10 +55,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for OffsetDeleteRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::OffsetDelete;
-}
-
-impl Response for OffsetDeleteResponse {
-    const API_KEY: ApiKey = ApiKey::OffsetDelete;
-}
+api! { OffsetDelete: OffsetDeleteRequest<'a>, OffsetDeleteResponse }

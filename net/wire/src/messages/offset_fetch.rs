@@ -3,10 +3,9 @@
 //! 2: all partitions, and an error for the whole. 3: throttle time. 5: leader epochs. 6: flexible. 7: only stable offsets
 //! (KIP-447). 8: many groups at once (KIP-709). 9: members and their epochs (KIP-848).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -77,10 +76,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for OffsetFetchRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::OffsetFetch;
-}
-
-impl Response for OffsetFetchResponse {
-    const API_KEY: ApiKey = ApiKey::OffsetFetch;
-}
+api! { OffsetFetch: OffsetFetchRequest<'a>, OffsetFetchResponse }

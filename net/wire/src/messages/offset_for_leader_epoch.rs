@@ -2,10 +2,9 @@
 //!
 //! 2: the client's current leader epoch, throttle time (KIP-320). 3: replica id. 4: flexible.
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::schema::message;
 
 message! {
@@ -62,10 +61,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for OffsetForLeaderEpochRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::OffsetForLeaderEpoch;
-}
-
-impl Response for OffsetForLeaderEpochResponse {
-    const API_KEY: ApiKey = ApiKey::OffsetForLeaderEpoch;
-}
+api! { OffsetForLeaderEpoch: OffsetForLeaderEpochRequest<'a>, OffsetForLeaderEpochResponse }

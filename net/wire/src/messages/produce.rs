@@ -5,10 +5,9 @@
 //! its endpoint come with NOT_LEADER_OR_FOLLOWER (KIP-951). 11: same bytes as 10; only for transactions before
 //! version 2 (KIP-890).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Piece, Request, Response, fill_gaps, write_request};
+use crate::frame::{Piece, api, fill_gaps, write_request};
 use crate::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use crate::primitive::{FRAME_BYTES_MAX, Writer};
 use crate::schema::message;
@@ -84,9 +83,7 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for ProduceRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::Produce;
-}
+api! { Produce: ProduceRequest<'a>, ProduceResponse }
 
 impl<'a> ProduceRequest<'a> {
     /// The whole frame, with the batches as they were handed in: one [`Piece::Records`] for each partition whose
@@ -103,8 +100,4 @@ impl<'a> ProduceRequest<'a> {
         let pieces = fill_gaps(writer, partitions.filter_map(|partition| partition.records));
         pieces.expect("what we ask for is smaller than 2 GiB")
     }
-}
-
-impl Response for ProduceResponse {
-    const API_KEY: ApiKey = ApiKey::Produce;
 }

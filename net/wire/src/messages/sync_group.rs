@@ -2,10 +2,9 @@
 //!
 //! 1: throttle time. 3: static members (KIP-345). 4: flexible. 5: the protocol is named, in both directions (KIP-559).
 
-use crate::api::ApiKey;
 use crate::array::Array;
 use crate::error_code::ErrorCode;
-use crate::frame::{Request, Response};
+use crate::frame::api;
 use crate::primitive::ByteString;
 use crate::schema::message;
 
@@ -41,10 +40,4 @@ message! {
     }
 }
 
-impl<'a> Request<'a> for SyncGroupRequest<'a> {
-    const API_KEY: ApiKey = ApiKey::SyncGroup;
-}
-
-impl Response for SyncGroupResponse {
-    const API_KEY: ApiKey = ApiKey::SyncGroup;
-}
+api! { SyncGroup: SyncGroupRequest<'a>, SyncGroupResponse }

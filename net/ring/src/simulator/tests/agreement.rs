@@ -60,6 +60,10 @@ async fn ask_about_names(root: PathBuf) -> Vec<String> {
         directory::create_all(&at("a/file/x")).await,
     );
     answers.note("list", directory::list(&at("a/b")).await.map(|names| names.len()));
+    answers.note(
+        "first",
+        directory::first(&at("a/b"), 1).await.map(|names| names.len()),
+    );
     answers.note("list missing", directory::list(&at("missing")).await);
     answers.note("list a file", directory::list(&at("a/file")).await);
     let sane =
