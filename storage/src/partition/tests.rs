@@ -9,6 +9,7 @@ use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
 use super::*;
 use crate::directory::{DirectoryOptions, LogDirectory};
+use crate::scrubber::ScrubOptions;
 use crate::shard_log::{ShardLog, ShardOptions};
 
 const DATA: &str = "/data";
@@ -48,6 +49,7 @@ async fn open() -> (LogDirectory, ShardLog, PartitionLog) {
         direct_bytes_min: 64 << 10,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
+        scrub: ScrubOptions::OFF,
     };
     let (shard, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
     let log = shard.partition(ID).expect("it is there");
