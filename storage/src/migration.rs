@@ -196,7 +196,8 @@ impl Inner {
     /// Whether memory is to be given back, though the journal has room: large batches take little of it, and small ones
     /// and their segments cost what is not counted in bytes.
     fn is_memory_due(&self) -> bool {
-        let in_memory = self.committer.durable_bytes() - self.migrated_bytes.get();
+        let committed = self.committer.durable_bytes() + self.committer.unflushed_bytes();
+        let in_memory = committed - self.migrated_bytes.get();
         let are_wanted = self.committer.take_segments_wanted() && in_memory > 0;
         let is_much = in_memory >= self.committer.memory_bytes() as u64 / MEMORY_PART;
         are_wanted || is_much || self.shared.backlog.is_due()
@@ -204,13 +205,18 @@ impl Inner {
 
     /// Writes everything that is durable to the segments, so that its memory may be used again; the journal keeps it.
     async fn relieve(&self) -> Result<(), StorageError> {
-        let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
-        let (replay, bytes) = (self.committer.durable(), self.committer.durable_bytes());
-        let relieved = self.write_segments(&logs, replay.seq - 1, bytes).await;
+        let relieved = self.relieve_memory().await;
         if let Err(error) = &relieved {
             *self.failure.borrow_mut() = Some(error.clone());
         }
         relieved
+    }
+
+    async fn relieve_memory(&self) -> Result<(), StorageError> {
+        self.committer.flush_written().await?;
+        let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
+        let (replay, bytes) = (self.committer.durable(), self.committer.durable_bytes());
+        self.write_segments(&logs, replay.seq - 1, bytes).await
     }
 
     /// Everything up to journal record `up_to_seq`, when `durable_bytes` were durable.
@@ -267,6 +273,7 @@ impl Inner {
 
     /// Everything that is durable now: to the segments, into a checkpoint, out of the journal.
     async fn empty_journal(&self, is_last: bool) -> Result<(), StorageError> {
+        self.committer.flush_written().await?;
         let replay = self.committer.durable();
         let (up_to_seq, durable_bytes) = (replay.seq - 1, self.committer.durable_bytes());
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();

@@ -204,7 +204,7 @@ impl ShardLog {
         for (id, owner_epoch) in dropped {
             log.commit(drop_entry(id, owner_epoch), &[])
                 .await?
-                .durable()
+                .committed()
                 .await?;
         }
         for spec in specs {
@@ -289,7 +289,7 @@ impl ShardLog {
         let ticket = self.commit(entry, spec.topic.as_bytes()).await?;
         // Into the table before the flush ends: a checkpoint that is made meanwhile must have it.
         partitions.borrow_mut().insert(spec.id, log.clone());
-        ticket.durable().await?;
+        ticket.committed().await?;
         Ok(log)
     }
 
@@ -321,7 +321,7 @@ impl ShardLog {
                 }
             }
         };
-        ticket.durable().await?;
+        ticket.committed().await?;
         self.inner.partitions.borrow_mut().remove(&id);
         let no_preparing = log.pause_preparing().await;
         let aside = log.rename_aside().await?;

@@ -128,7 +128,7 @@ async fn live(told: Told, life: i32) {
             }
         }
         for (index, appended) in tickets {
-            appended.ticket.durable().await.unwrap();
+            appended.ticket.committed().await.unwrap();
             let mut told = told.lock().unwrap();
             told.0[index] = told.0[index].max(appended.base_offset + 1);
         }

@@ -104,7 +104,7 @@ fn fill(bytes: Vec<u8>) {
             let partition = turn.next().unwrap();
             last = Some(append(&log, partition, &batch).await);
         }
-        last.unwrap().ticket.durable().await.unwrap();
+        last.unwrap().ticket.committed().await.unwrap();
         log.stop().await.unwrap();
         partitions.iter().map(PartitionLog::high_watermark).sum::<i64>()
     });

@@ -79,7 +79,7 @@ async fn fill(acknowledged: Acknowledged, pause: Duration) {
                 match partition.append(batch.bytes(), batch.header()) {
                     Ok(appended) => {
                         ring::timer::sleep(pause).await;
-                        if appended.ticket.durable().await.is_ok() {
+                        if appended.ticket.committed().await.is_ok() {
                             acknowledged.lock().unwrap()[number as usize] = appended.base_offset + 1;
                         }
                     }

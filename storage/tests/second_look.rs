@@ -61,7 +61,7 @@ async fn append(partition: &PartitionLog, bytes: usize) {
     let bytes = builder.build();
     let (batch, _) = RecordBatch::parse(&bytes).unwrap();
     let appended = partition.append(batch.bytes(), batch.header()).unwrap();
-    appended.ticket.durable().await.unwrap();
+    appended.ticket.committed().await.unwrap();
 }
 
 #[test]

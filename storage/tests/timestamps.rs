@@ -77,7 +77,7 @@ async fn append_bytes(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
     loop {
         let room = shard.room().wait();
         match log.append(bytes, &header) {
-            Ok(appended) => return appended.ticket.durable().await.expect("durable"),
+            Ok(appended) => return appended.ticket.committed().await.expect("durable"),
             Err(AppendError::JournalFull) => room.await,
             Err(error) => panic!("{error}"),
         }

@@ -359,7 +359,7 @@ async fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>)
         let mut partitions = Vec::with_capacity(parts.len());
         for mut part in parts {
             if let Some(ticket) = part.ticket.take()
-                && let Err(error) = ticket.durable().await
+                && let Err(error) = ticket.committed().await
             {
                 part.response = not_durable(part.response.partition, &error);
             }

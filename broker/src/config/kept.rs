@@ -2,8 +2,7 @@
 //! default, documentation. They cannot be set when a broker starts; those that can be changed while one runs are kept and
 //! shown. One that comes into use moves to [`crate::config::table`].
 //!
-//! Names, types and defaults are Kafka's, but for one default that says what happens here: every batch is flushed.
-//! `broker/tests/protocol/broker_configs.rs` compares them with Kafka's.
+//! Names, types and defaults are Kafka's. `broker/tests/protocol/broker_configs.rs` compares them with Kafka's.
 
 use Kind::*;
 
@@ -15,7 +14,7 @@ const SHORT_FROM_1: Kind = Short(1..=I16_MAX);
 pub(super) const INT: Kind = Integer(i32::MIN as i64..=I32_MAX);
 pub(super) const INT_FROM_0: Kind = Integer(0..=I32_MAX);
 pub(super) const INT_FROM_1: Kind = Integer(1..=I32_MAX);
-const LONG: Kind = Long(i64::MIN..=i64::MAX);
+pub(super) const LONG: Kind = Long(i64::MIN..=i64::MAX);
 pub(super) const LONG_OR_NONE: Kind = Long(-1..=i64::MAX);
 pub(super) const LONG_FROM_0: Kind = Long(0..=i64::MAX);
 pub(super) const LONG_FROM_1: Kind = Long(1..=i64::MAX);
@@ -273,14 +272,8 @@ kept! {
         "How long a failed log directory may be unknown to the controller, in milliseconds.";
     "log.dirs", LIST, ReadOnly, none,
         "The directories of the data. Here --data-dir says it.";
-    "log.flush.interval.messages", LONG_FROM_1, ClusterWide, "1",
-        "Records after which a log is flushed. Here every batch is flushed before it is acknowledged.";
-    "log.flush.interval.ms", LONG_FROM_0, ClusterWide, none,
-        "Milliseconds after which a log is flushed. Here every batch is flushed before it is acknowledged.";
     "log.flush.offset.checkpoint.interval.ms", INT_FROM_0, ReadOnly, "60000",
         "How often it is noted up to where logs are flushed, in milliseconds.";
-    "log.flush.scheduler.interval.ms", LONG, ReadOnly, "9223372036854775807",
-        "How often logs are looked at that may have to be flushed, in milliseconds.";
     "log.flush.start.offset.checkpoint.interval.ms", INT_FROM_0, ReadOnly, "60000",
         "How often it is noted where logs begin, in milliseconds.";
     "log.local.retention.bytes", Long(-2..=i64::MAX), ClusterWide, "-2",

@@ -35,6 +35,15 @@ impl Settings {
         ])
     }
 
+    /// `log.flush.interval.ms` or `log.flush.scheduler.interval.ms`, in milliseconds.
+    pub(crate) fn log_flush_ms(&self) -> i64 {
+        let flush_ms = self.first_of([
+            (&table::LOG_FLUSH_INTERVAL_MS, 1),
+            (&table::LOG_FLUSH_SCHEDULER_INTERVAL_MS, 1),
+        ]);
+        flush_ms.max(0)
+    }
+
     /// `log.retention.check.interval.ms`.
     pub(crate) fn retention_check_interval(&self) -> Duration {
         let interval_ms = self.integer(&table::LOG_RETENTION_CHECK_INTERVAL_MS);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use crate::config::kept::{INT, INT_FROM_0, INT_FROM_1, KEPT, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
+use crate::config::kept::{INT, INT_FROM_0, INT_FROM_1, KEPT, LONG, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
 
 /// Shards of a host at most: nodes are numbered by the thousand.
 const SHARDS_MAX: i64 = 64;
@@ -320,6 +320,12 @@ settings! {
         "Connections of a shard at most.";
     MAX_CONNECTIONS_PER_IP: Kafka "max.connections.per.ip", Kind::Integer(1..=I32_MAX), ClusterWide, "2147483647",
         "Connections of a shard from one address at most.";
+    LOG_FLUSH_INTERVAL_MESSAGES: Kafka "log.flush.interval.messages", LONG_FROM_1, ClusterWide, "1",
+        "Records after which a log is flushed. 1: before each acknowledgement; more: those before are acknowledged when they are written.";
+    LOG_FLUSH_INTERVAL_MS: Kafka "log.flush.interval.ms", LONG_FROM_0, ClusterWide, none,
+        "How soon what was acknowledged when it was written is flushed, in milliseconds; 5000 at most. Not set: log.flush.scheduler.interval.ms.";
+    LOG_FLUSH_SCHEDULER_INTERVAL_MS: Kafka "log.flush.scheduler.interval.ms", LONG, ReadOnly, "9223372036854775807",
+        "How soon what was acknowledged when it was written is flushed, in milliseconds, if log.flush.interval.ms is not set.";
     LOG_SEGMENT_DELETE_DELAY_MS: Kafka "log.segment.delete.delay.ms", Kind::Long(0..=I32_MAX), ClusterWide, "60000",
         "Files of a deleted topic are removed after so many milliseconds.";
     FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), ReadOnly, "1000",

@@ -207,6 +207,7 @@ fn otherwise(config: &TopicConfig, settings: &Settings) -> (String, Source) {
     }
     let value = match config.name {
         "retention.ms" => settings.log_retention_ms().to_string(),
+        "flush.ms" => settings.log_flush_ms().to_string(),
         "segment.ms" => settings.log_roll_ms().to_string(),
         "segment.jitter.ms" => settings.log_roll_jitter_ms().to_string(),
         _ => config.default.to_owned(),
@@ -427,6 +428,16 @@ mod tests {
                 "-1",
                 start,
             ),
+            (&[], "flush.ms", "9223372036854775807", default),
+            (&["log.flush.scheduler.interval.ms=7"], "flush.ms", "7", default),
+            (
+                &["log.flush.scheduler.interval.ms=7", "log.flush.interval.ms=8"],
+                "flush.ms",
+                "8",
+                start,
+            ),
+            (&[], "flush.messages", "1", default),
+            (&["log.flush.interval.messages=9"], "flush.messages", "9", start),
             (&[], "segment.ms", "604800000", default),
             (&["log.roll.hours=1"], "segment.ms", "3600000", default),
             (&["log.roll.hours=1", "log.roll.ms=9"], "segment.ms", "9", start),

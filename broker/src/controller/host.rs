@@ -30,6 +30,7 @@ use crate::controller::request::{
 };
 use crate::controller::roster::{self, HostCondition, Roster, Stage};
 use crate::controller::state::Metadata;
+use crate::controller::unflushed::Unflushed;
 use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
@@ -193,6 +194,7 @@ struct Host {
     shards: Vec<Sender<ShardCommand>>,
     announced: AnnouncedVersion,
     roster: Rc<Roster>,
+    unflushed: Unflushed,
 }
 
 impl Host {
@@ -223,6 +225,7 @@ impl Host {
             shards: Vec::new(),
             announced: AnnouncedVersion::default(),
             roster,
+            unflushed: Unflushed::default(),
             options,
         })
     }
@@ -391,6 +394,7 @@ impl Host {
     /// Opens every shard's log, and then every listener.
     async fn open_shards(&mut self) -> Result<(), String> {
         let image = Arc::new(self.image());
+        self.warn_of_unflushed(&image);
         self.announced.announce(image.version);
         self.tell_all(|done| ShardCommand::Open {
             image: image.clone(),
@@ -572,6 +576,7 @@ impl Host {
             Err(error) => return Err(error.to_string()),
         }
         let image = Arc::new(self.image());
+        self.warn_of_unflushed(&image);
         // Before the image is sent, so that a shard that is behind another knows that it is.
         self.announced.announce(image.version);
         self.tell_all(|done| ShardCommand::Install {
@@ -580,6 +585,21 @@ impl Host {
         })
         .await?;
         Ok(true)
+    }
+
+    /// Tells the operator which topics are acknowledged before they are flushed, if that is new.
+    fn warn_of_unflushed(&mut self, image: &Image) {
+        let settings = &self.options.settings;
+        let defaults = self.nodes.iter().map(|node| {
+            let settings = settings.changed_by(&image.broker_configs, node.id);
+            (
+                node.id,
+                settings.text(&table::LOG_FLUSH_INTERVAL_MESSAGES).to_owned(),
+            )
+        });
+        for line in self.unflushed.news(image, defaults) {
+            eprintln!("millstream: {line}");
+        }
     }
 
     async fn propose(&self, records: Vec<MetadataRecord>) -> Result<(), String> {

@@ -10,6 +10,7 @@
 //! | `state`, `decide`, `alter`, `alter_configs`, `placement`, `folded` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
+//! | `unflushed` | pure: which topics an operator is warned of |
 //! | `roster` | how far it is, for those who look from outside |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
@@ -26,3 +27,4 @@ pub mod record;
 pub mod request;
 pub mod roster;
 pub mod state;
+mod unflushed;

@@ -148,6 +148,10 @@ impl TopicSettings {
                 retention_ms: None,
                 retention_bytes: None,
                 compaction: None,
+                flush_messages: settings
+                    .integer(&table::LOG_FLUSH_INTERVAL_MESSAGES)
+                    .unsigned_abs(),
+                flush_ms: settings.log_flush_ms().unsigned_abs(),
             },
             cleanup: Cleanup {
                 is_deleting: is_deleting(settings.text(&table::LOG_CLEANUP_POLICY)),
@@ -202,6 +206,8 @@ impl TopicSettings {
         partition.segment_index_bytes = number(topic, "segment.index.bytes", partition.segment_index_bytes);
         partition.index_interval_bytes =
             number(topic, "index.interval.bytes", partition.index_interval_bytes);
+        partition.flush_messages = number(topic, "flush.messages", partition.flush_messages);
+        partition.flush_ms = number(topic, "flush.ms", partition.flush_ms);
         let compaction = &mut cleanup.compaction;
         let ratio = topic.configs.get("min.cleanable.dirty.ratio");
         if let Some(ratio) = ratio.and_then(|ratio| ratio.parse().ok()) {

@@ -34,7 +34,7 @@ const ALL: &str = "";
 const DIFFER: [(&str, &str); 2] = [
     (
         "log.flush.interval.messages",
-        "every batch is flushed before it is acknowledged",
+        "every batch is flushed before it is acknowledged, unless somebody says otherwise",
     ),
     ("node.id", "a host has one without being told"),
 ];

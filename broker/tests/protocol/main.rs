@@ -12,6 +12,7 @@ mod amplified;
 mod broker_configs;
 mod compaction;
 mod consuming;
+mod flushes;
 mod groups;
 mod hostile;
 mod memory;

@@ -20,10 +20,10 @@ use crate::support::{ASK, Ask, Broker, Client, batch, batch_from, fetch, now_ms}
 const STEP_MS: i64 = 1_500_000;
 
 /// The samples of a text: `name{labels}` as they stand there, and their values.
-struct Samples(BTreeMap<String, f64>);
+pub struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
-    fn scrape(broker: &Broker) -> Samples {
+    pub fn scrape(broker: &Broker) -> Samples {
         let (head, body) = get(broker, "/metrics");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(
@@ -81,7 +81,7 @@ impl Samples {
     }
 
     /// Of all shards together.
-    fn sum(&self, name: &str, label: &str) -> f64 {
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
         let of = |series: &&String| {
             let rest = series.strip_prefix(name);
             rest.is_some_and(|rest| (rest.is_empty() || rest.starts_with('{')) && rest.contains(label))

@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ring::buffer::{Buffer, Pool, Slice};
+use ring::clock::Instant;
 use ring::local::Signal;
 
 use super::CommitObserver;
 use super::direct::{DirectWrite, Fragment, Run, Stretch, Target};
+use super::flush::{FLUSH_WITHIN_MAX, Flush};
 use crate::error::StorageError;
 use crate::journal::record::{self, Entry, RecordHeader};
 
@@ -35,6 +37,8 @@ struct Closed {
 
 enum Outcome {
     Pending,
+    /// And not flushed.
+    Written,
     Durable,
     Failed(StorageError),
 }
@@ -106,6 +110,12 @@ impl Group {
         *self.chunks.borrow_mut() = chunks;
     }
 
+    /// Its record and all before it are written, and not flushed.
+    pub(super) fn acknowledge(&self) {
+        *self.outcome.borrow_mut() = Outcome::Written;
+        self.ended.notify_all();
+    }
+
     pub(super) fn succeed(&self) {
         *self.outcome.borrow_mut() = Outcome::Durable;
         self.ended.notify_all();
@@ -125,40 +135,51 @@ pub(crate) struct Place {
     pub(crate) length: u32,
 }
 
-/// What resolves when a batch is durable.
+/// What resolves when a batch is as safe as its topic wants it.
 #[derive(Clone)]
 pub struct CommitTicket(Ticket);
 
 #[derive(Clone)]
 enum Ticket {
-    Durable,
-    Pending(Rc<Group>),
+    Done,
+    Flushed(Rc<Group>),
+    Written(Rc<Group>),
 }
 
 impl CommitTicket {
-    /// For what is durable already.
+    /// For what is safe already.
     pub(crate) fn done() -> CommitTicket {
-        CommitTicket(Ticket::Durable)
+        CommitTicket(Ticket::Done)
     }
 
+    /// For what is flushed before it is acknowledged.
     pub(crate) fn of(group: Rc<Group>) -> CommitTicket {
-        CommitTicket(Ticket::Pending(group))
+        CommitTicket(Ticket::Flushed(group))
     }
 
-    /// Waits until the batch, and every one before it in the shard's journal, is on stable storage.
+    /// For what is acknowledged when it is written.
+    pub(crate) fn of_written(group: Rc<Group>) -> CommitTicket {
+        CommitTicket(Ticket::Written(group))
+    }
+
+    /// Waits until the batch, and every one before it in the shard's journal, is on stable storage; or, if its topic's
+    /// `flush.messages` asks for no more, written: that survives the process and not a power cut.
     ///
     /// # Errors
     /// If that cannot be said of it: it may or may not be in the log after a restart.
-    pub async fn durable(self) -> Result<(), StorageError> {
-        let Ticket::Pending(group) = self.0 else {
-            return Ok(());
+    pub async fn committed(self) -> Result<(), StorageError> {
+        let (group, is_written_enough) = match self.0 {
+            Ticket::Done => return Ok(()),
+            Ticket::Flushed(group) => (group, false),
+            Ticket::Written(group) => (group, true),
         };
         loop {
             let ended = group.ended.wait();
             match &*group.outcome.borrow() {
                 Outcome::Durable => return Ok(()),
+                Outcome::Written if is_written_enough => return Ok(()),
                 Outcome::Failed(error) => return Err(error.clone()),
-                Outcome::Pending => {}
+                Outcome::Written | Outcome::Pending => {}
             }
             ended.await;
         }
@@ -169,10 +190,22 @@ impl CommitTicket {
 pub(super) struct OpenGroup {
     pub(super) group: Rc<Group>,
     pub(super) entries: Vec<Entry>,
-    pub(super) observers: Vec<(Rc<dyn CommitObserver>, i64)>,
+    pub(super) observers: Vec<Observed>,
+    /// Something in it is flushed before it is acknowledged.
+    pub(super) wants_flush: bool,
+    /// When what is acknowledged before that is to be flushed, at the latest; none if there is nothing of it.
+    pub(super) flush_by: Option<Instant>,
     chunks: Vec<Chunk>,
     /// The newest chunk of the record's payload.
     shared: Option<usize>,
+}
+
+/// Who is told of a batch.
+pub(super) struct Observed {
+    pub(super) observer: Rc<dyn CommitObserver>,
+    pub(super) next_offset: i64,
+    /// When it is flushed, or when it is written.
+    pub(super) is_flushed_first: bool,
 }
 
 struct Chunk {
@@ -221,6 +254,8 @@ impl OpenGroup {
             group: Group::new(),
             entries: Vec::new(),
             observers: Vec::new(),
+            wants_flush: false,
+            flush_by: None,
             chunks: Vec::new(),
             shared: None,
         }
@@ -228,6 +263,17 @@ impl OpenGroup {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.runs().next().is_none()
+    }
+
+    /// Takes note of when something that it got is flushed; `now` is the time.
+    pub(super) fn note(&mut self, flush: Flush, now: impl FnOnce() -> Instant) {
+        match flush {
+            Flush::First => self.wants_flush = true,
+            Flush::Within(time) => {
+                let by = now() + time.min(FLUSH_WITHIN_MAX);
+                self.flush_by = Some(self.flush_by.map_or(by, |before| before.min(by)));
+            }
+        }
     }
 
     fn runs(&self) -> impl Iterator<Item = &Stretch> {

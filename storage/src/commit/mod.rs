@@ -1,12 +1,14 @@
 //! Group commit: one journal record and one flush for all that a shard has pending.
 //!
 //! Owns the chain of records after recovery. Promises: a ticket resolves only after the flush of its record and of
-//! every record before it, in record order; at most two records are being written at a time, and neither says that
-//! the other is durable; a block of the ring is written only when the superblock no longer needs it; after the first
-//! error nothing more is acknowledged.
+//! every record before it, in record order, or after their writes if that is all it asks for; at most two records are
+//! being written at a time, and neither says that the other is durable; a record says of none that it is durable that is
+//! only written; a block of the ring is written only when the superblock no longer needs it; after the first error
+//! nothing more is acknowledged.
 //! Must never know what a partition is: it has entries, bytes, and those who want to be told.
 
 mod direct;
+mod flush;
 mod group;
 mod numbers;
 mod run;
@@ -23,9 +25,11 @@ use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
 
 pub(crate) use self::direct::Target;
+pub(crate) use self::flush::Flush;
+use self::flush::Unflushed;
 pub use self::group::CommitTicket;
 pub(crate) use self::group::{Group, Place};
-use self::group::{HEAD_ROOM, OpenGroup};
+use self::group::{HEAD_ROOM, Observed, OpenGroup};
 use crate::error::{AppendError, StorageError};
 use crate::journal::Journal;
 use crate::journal::record::{ENTRIES_MAX, Entry};
@@ -48,10 +52,10 @@ pub const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 
-/// Told, in record order, what has become durable.
+/// Told, in record order, what is as safe as its topic wants it.
 pub(crate) trait CommitObserver {
-    /// Everything before `next_offset` is durable.
-    fn durable(&self, next_offset: i64);
+    /// Everything before `next_offset` is. Of what is flushed first it may be told after it was told of more.
+    fn committed(&self, next_offset: i64);
 }
 
 /// Where a batch was put.
@@ -117,8 +121,12 @@ struct State {
     /// Where the next record will be.
     head: ReplayStart,
     start_epoch: u64,
+    /// The end of what is written.
+    written: ReplayStart,
     /// The end of what is durable.
     durable: ReplayStart,
+    /// What is written, or being written, and waits for a flush that comes later.
+    unflushed: Unflushed,
     /// The highest sequence number that a written record vouches for.
     published_seq: u64,
     /// The highest sequence number of a record that holds something.
@@ -180,7 +188,9 @@ impl Committer {
                 pending_bytes: 0,
                 head: end,
                 start_epoch: superblock.start_epoch,
+                written: end,
                 durable: end,
+                unflushed: Unflushed::default(),
                 published_seq: 0,
                 newest_full_seq: durable_seq,
                 in_flight: 0,
@@ -208,13 +218,14 @@ impl Committer {
     }
 
     /// Copies a batch into the open group; `patch` may change the copy's bytes, not their number. With a `target` it
-    /// goes to its segment, if the group gets enough of them. O(1) in the log.
+    /// goes to its segment, if the group gets enough of them. `flush` says when `observer` is told of it. O(1) in the log.
     pub(crate) fn append(
         &self,
         entry: Entry,
         bytes: &[u8],
         patch: impl FnOnce(&mut [u8]),
         target: Option<&Target>,
+        flush: Flush,
         observer: Rc<dyn CommitObserver>,
     ) -> Result<Placed, AppendError> {
         let Shared { limits, .. } = &*self.shared;
@@ -258,7 +269,12 @@ impl Committer {
             Some(run) => open.push_to_run(run, entry, bytes, patch),
             None => open.push(entry, bytes, patch),
         };
-        open.observers.push((observer, next_offset));
+        open.observers.push(Observed {
+            observer,
+            next_offset,
+            is_flushed_first: flush == Flush::First,
+        });
+        open.note(flush, ring::clock::now);
         let group = open.group.clone();
         let after = open.record_bytes_max(0, limits.direct_min, block_bytes);
         state.pending_bytes = state.pending_bytes + after as u64 - before as u64;
@@ -345,6 +361,7 @@ impl Committer {
         } else {
             open.push(entry, bytes, |_| {});
         }
+        open.note(Flush::First, ring::clock::now);
         let ticket = CommitTicket::of(open.group.clone());
         let after = open.record_bytes_max(0, limits.direct_min, block_bytes);
         state.pending_bytes = state.pending_bytes + after as u64 - before as u64;
@@ -430,12 +447,13 @@ impl Committer {
         flushed.inspect_err(|error| self.fence(error))
     }
 
-    /// Waits until every record that is being written has ended.
+    /// Waits until every record that is written, or being written, is durable.
     ///
     /// # Errors
     /// If one has failed.
     pub(crate) async fn settle(&self) -> Result<(), StorageError> {
         let written_seq = self.shared.state.borrow().head.seq;
+        self.want_flush(written_seq - 1);
         loop {
             let progress = self.shared.progress.wait();
             {
@@ -452,6 +470,7 @@ impl Committer {
 
     /// Waits until everything that was appended is durable, then takes nothing more.
     pub(crate) async fn stop(&self) -> Result<(), StorageError> {
+        self.want_flush(u64::MAX);
         loop {
             let progress = self.shared.progress.wait();
             {
@@ -473,6 +492,23 @@ impl Committer {
             task.await;
         }
         Ok(())
+    }
+
+    /// Makes durable what is only written; at once, if there is nothing of that.
+    ///
+    /// # Errors
+    /// If the log has failed.
+    pub(crate) async fn flush_written(&self) -> Result<(), StorageError> {
+        if self.shared.state.borrow().unflushed.is_empty() {
+            return Ok(());
+        }
+        self.settle().await
+    }
+
+    /// Has records up to `seq` flushed that are only written by then.
+    fn want_flush(&self, seq: u64) {
+        self.shared.state.borrow_mut().unflushed.want(seq);
+        self.shared.work.notify_all();
     }
 
     /// Asks for a checkpoint, however little there is to migrate.

@@ -43,9 +43,14 @@ impl Committer {
         self.shared.state.borrow().durable
     }
 
-    /// Bytes of the ring from `from` to the end of what is durable.
+    /// Bytes of batches that are written, and flushed later.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.shared.state.borrow().unflushed.batch_bytes
+    }
+
+    /// Bytes of the ring from `from` to the end of what is written.
     pub(crate) fn bytes_since(&self, from: ReplayStart) -> u64 {
-        self.distance(from.position, self.shared.state.borrow().durable.position)
+        self.distance(from.position, self.shared.state.borrow().written.position)
     }
 
     /// Records that were written since the start, and their bytes.
@@ -54,7 +59,7 @@ impl Committer {
         (state.records, state.journal_bytes)
     }
 
-    /// How long the writes of records took since the start, each with its flush.
+    /// How long the writes of records took since the start, each with its flush; and the flushes that came after writes.
     pub(crate) fn flushes(&self) -> DurationCounts {
         self.shared.flushes.counts()
     }

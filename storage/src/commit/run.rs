@@ -1,30 +1,19 @@
 //! The task that writes records and tells of their durability.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ring::buffer::Slice;
 use ring::executor::{Class, spawn};
 
 use super::direct::{DirectWrite, Target};
+use super::flush::{FLUSH_WITHIN_MAX, InFlight, Pipeline, flush};
 use super::group::{Layout, OpenGroup};
-use super::{IDLE_PUBLISH, IN_FLIGHT_MAX, Shared, State};
+use super::{IDLE_PUBLISH, Shared, State};
 use crate::error::StorageError;
 use crate::journal::record::{self, RecordHeader};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::take;
-
-/// A record on its way to the disk.
-struct InFlight {
-    group: OpenGroup,
-    /// Where the next record begins.
-    end: ReplayStart,
-    /// Of memory, what its batches take.
-    batch_bytes: u64,
-    /// If it ended with an error, the committer has failed.
-    has_ended: Rc<Cell<bool>>,
-}
 
 /// Lets go of what was pending when the thread ended: it holds those who wait for it, and they hold the committer.
 struct Emptied(Rc<Shared>);
@@ -41,74 +30,48 @@ impl Drop for Emptied {
 
 pub(super) async fn run(shared: Rc<Shared>) {
     let _emptied = Emptied(shared.clone());
-    let mut in_flight: VecDeque<InFlight> = VecDeque::with_capacity(IN_FLIGHT_MAX);
+    let mut pipeline = Pipeline::default();
     loop {
         let work = shared.work.wait();
-        complete(&shared, &mut in_flight);
-        while in_flight.len() < IN_FLIGHT_MAX {
+        pipeline.complete(&shared);
+        while pipeline.has_room(&shared.state.borrow()) {
             let next = shared.state.borrow_mut().next_group();
             let Some(group) = next else { break };
             // Counted before it is sealed, which may wait: a log is not idle meanwhile.
-            shared.state.borrow_mut().in_flight = in_flight.len() + 1;
-            dispatch(&shared, group, &mut in_flight).await;
+            shared.state.borrow_mut().in_flight = pipeline.len() + 1;
+            dispatch(&shared, group, &mut pipeline).await;
         }
+        pipeline.flush(&shared);
         let (ended, unpublished) = {
             let mut state = shared.state.borrow_mut();
-            state.in_flight = in_flight.len();
-            let idle = state.is_idle();
-            let ended = state.failure.is_some() && in_flight.is_empty();
-            (ended, idle && state.published_seq < state.newest_full_seq)
+            state.in_flight = pipeline.len();
+            let idle = state.open.is_none() && state.closed.is_empty() && pipeline.rests();
+            let ended = state.failure.is_some() && pipeline.is_empty();
+            let newest = state.newest_full_seq.min(state.durable.seq - 1);
+            (ended, idle && state.published_seq < newest)
         };
         if ended {
             shared.progress.notify_all();
             return;
         }
-        if !unpublished {
+        let idle = unpublished.then_some(IDLE_PUBLISH);
+        let flush = pipeline.alarm().map(|by| by - ring::clock::now());
+        let Some(alarm) = idle.into_iter().chain(flush).min() else {
             work.await;
-        } else if ring::timer::timeout(IDLE_PUBLISH, work).await.is_err() {
-            dispatch(&shared, OpenGroup::new(), &mut in_flight).await;
-            shared.state.borrow_mut().in_flight = in_flight.len();
+            continue;
+        };
+        if ring::timer::timeout(alarm, work).await.is_err() && idle == Some(alarm) {
+            dispatch(&shared, OpenGroup::new(), &mut pipeline).await;
+            shared.state.borrow_mut().in_flight = pipeline.len();
         }
-    }
-}
-
-/// Takes what has ended off the front, in record order, and tells those who wait.
-fn complete(shared: &Shared, in_flight: &mut VecDeque<InFlight>) {
-    let mut moved = false;
-    while let Some(record) = in_flight.pop_front_if(|record| record.has_ended.get()) {
-        moved = true;
-        // A failure of any record is a failure of this one: nothing is durable behind a hole.
-        let failure = shared.state.borrow().failure.clone();
-        let failure = failure.filter(|failure| !matches!(failure, StorageError::Stopped));
-        let group = record.group;
-        match failure {
-            Some(failure) => group.group.fail(failure),
-            None => {
-                let mut state = shared.state.borrow_mut();
-                state.durable = record.end;
-                state.durable_bytes += record.batch_bytes;
-                if group.group.is_resident() {
-                    state.resident.push_back(group.group.clone());
-                }
-                drop(state);
-                for (observer, next_offset) in &group.observers {
-                    observer.durable(*next_offset);
-                }
-                group.group.succeed();
-            }
-        }
-    }
-    if moved {
-        shared.state.borrow_mut().in_flight = in_flight.len();
-        shared.progress.notify_all();
     }
 }
 
 /// Seals a group as the next record and begins to write it. An error ends all writing.
-async fn dispatch(shared: &Rc<Shared>, group: OpenGroup, in_flight: &mut VecDeque<InFlight>) {
+async fn dispatch(shared: &Rc<Shared>, group: OpenGroup, pipeline: &mut Pipeline) {
     let tickets = group.group.clone();
     match seal_and_write(shared, group).await {
-        Ok(record) => in_flight.push_back(record),
+        Ok(record) => pipeline.push(record, &mut shared.state.borrow_mut()),
         Err(error) => {
             shared.fence(&error);
             tickets.fail(StorageError::Fenced(Box::new(error)));
@@ -117,6 +80,11 @@ async fn dispatch(shared: &Rc<Shared>, group: OpenGroup, in_flight: &mut VecDequ
 }
 
 async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InFlight, StorageError> {
+    let is_flushed_alone = shared.state.borrow().unflushed.lets_flush_alone(&group);
+    if !is_flushed_alone && !group.wants_flush && group.flush_by.is_none() {
+        // It has nothing, and says only what is durable.
+        group.flush_by = Some(ring::clock::now() + FLUSH_WITHIN_MAX);
+    }
     let block_bytes = shared.journal.block_bytes();
     let ring = shared.journal.ring();
     let direct_min = shared.limits.direct_min;
@@ -142,7 +110,7 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         Some(bytes) => Some((take(&shared.staging, bytes).await?, bytes)),
         None => None,
     };
-    let (slices, direct, position, end) = {
+    let (slices, direct, position, end, written_bytes) = {
         let mut state = shared.state.borrow_mut();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
@@ -162,27 +130,35 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         }
         let end = state.advance(&header, crc);
         let written = group.freeze(header.seq, runs.as_ref(), block_bytes);
-        state.direct_bytes += written
+        let direct_bytes = written
             .direct
             .iter()
             .map(|write| write.bytes() as u64)
             .sum::<u64>();
+        state.direct_bytes += direct_bytes;
         let mut slices = Vec::with_capacity(2);
         slices.extend(separate.map(|(buffer, bytes)| buffer.freeze(0..bytes)));
         slices.extend(written.payload);
         slices.extend(fragments);
-        (slices, written.direct, header.position, end)
+        let written_bytes = layout.total_length as u64 + direct_bytes;
+        (slices, written.direct, header.position, end, written_bytes)
     };
     let has_ended = Rc::new(Cell::new(false));
     let (writer, ended) = (shared.clone(), has_ended.clone());
     spawn(Class::Latency, async move {
         let begun = ring::clock::now();
-        let written = if direct.is_empty() {
+        let written = if !is_flushed_alone {
+            write_unflushed(&writer, slices, position, direct)
+                .await
+                .map(|targets| writer.state.borrow_mut().unflushed.wrote_to(targets))
+        } else if direct.is_empty() {
             writer.journal.write(slices, position).await
         } else {
             write_with_blocks(&writer, slices, position, direct).await
         };
-        writer.flushes.record(ring::clock::now() - begun);
+        if is_flushed_alone {
+            writer.flushes.record(ring::clock::now() - begun);
+        }
         if let Err(error) = &written {
             // At once, and not in its turn: a flush that failed may be the one that the record before it, whose own flush
             // comes after and says nothing, would have needed. And before it has ended, or it would be acknowledged.
@@ -196,6 +172,8 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
         group,
         end,
         batch_bytes: batch_bytes as u64,
+        written_bytes,
+        is_flushed_alone,
         has_ended,
     })
 }
@@ -208,6 +186,17 @@ async fn write_with_blocks(
     position: u64,
     direct: Vec<DirectWrite>,
 ) -> Result<(), StorageError> {
+    let targets = write_unflushed(shared, slices, position, direct).await?;
+    flush(shared, targets).await
+}
+
+/// The same, but nothing of it is durable before a [`flush`] of the segments that are returned.
+async fn write_unflushed(
+    shared: &Shared,
+    slices: Vec<Slice>,
+    position: u64,
+    direct: Vec<DirectWrite>,
+) -> Result<Vec<Target>, StorageError> {
     let writes: Vec<_> = direct
         .into_iter()
         .map(|write| spawn(Class::Latency, write.write()))
@@ -221,17 +210,7 @@ async fn write_with_blocks(
         }
     }
     recorded?;
-    // A flush covers what had completed before it. That of the journal covers the device's cache; a segment's own is
-    // for its extents, which the writes have turned from reserved into written.
-    let flushes: Vec<_> = targets
-        .into_iter()
-        .map(|target| spawn(Class::Latency, target.flush()))
-        .collect();
-    shared.journal.flush().await?;
-    for flush in flushes {
-        flush.await?;
-    }
-    Ok(())
+    Ok(targets)
 }
 
 /// Fills what is left of the ring, so that no record straddles its end. Durable before its successor is written.
@@ -268,6 +247,12 @@ impl State {
         self.closed
             .pop_front()
             .or_else(|| self.open.take_if(|open| !open.is_empty()))
+    }
+
+    /// Whether something in the next group is acknowledged when it is written.
+    pub(super) fn next_is_acknowledged_first(&self) -> bool {
+        let next = self.closed.front().or(self.open.as_ref());
+        next.is_some_and(|next| next.flush_by.is_some())
     }
 
     fn next_header(&self, shared: &Shared) -> RecordHeader {

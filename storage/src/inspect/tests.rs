@@ -79,7 +79,7 @@ async fn append(log: &ShardLog, batches: i64) {
         let appended = partition
             .append(batch.bytes(), batch.header())
             .expect("there is room");
-        appended.ticket.durable().await.expect("durable");
+        appended.ticket.committed().await.expect("durable");
     }
 }
 

@@ -7,19 +7,19 @@ use wire::record_batch::{self, BATCH_HEADER_BYTES};
 
 use super::PartitionLog;
 use super::piece::{Bytes, Piece};
-use crate::commit::{CommitObserver, CommitTicket, Placed};
+use crate::commit::{CommitObserver, CommitTicket, Flush, Placed};
 use crate::error::{AppendError, StorageError};
 use crate::journal::record::{Entry, Kind};
 use crate::producer_state::Verdict;
 use crate::segment::{NextBatch, SegmentLimits};
 
-/// Where a batch will be, once it is durable.
+/// Where a batch will be, once it is committed.
 pub struct Appended {
     /// The offset of its first record.
     pub base_offset: i64,
     /// The broker's time, in milliseconds since 1970.
     pub log_append_time_ms: i64,
-    /// Resolves when the batch is durable.
+    /// Resolves when the batch is as safe as its topic wants it.
     pub ticket: CommitTicket,
 }
 
@@ -27,7 +27,7 @@ pub struct Appended {
 pub enum ProducerCheck {
     /// New, or of no idempotent producer: append it.
     Append,
-    /// It was appended before: answer this, once that is durable.
+    /// It was appended before: answer this, once that is committed.
     Duplicate {
         /// Its first offset.
         base_offset: i64,
@@ -35,7 +35,7 @@ pub enum ProducerCheck {
         last_offset: i64,
         /// Its time, in milliseconds since 1970.
         log_append_time_ms: i64,
-        /// Resolves when the batch that it repeats is durable.
+        /// Resolves when the batch that it repeats is committed.
         ticket: CommitTicket,
     },
     /// It does not follow the producer's last batch.
@@ -66,7 +66,13 @@ impl PartitionLog {
                         .tail
                         .partition_point(|piece| piece.base_offset <= batch.base_offset);
                     let piece = after.checked_sub(1).and_then(|index| state.tail.get(index));
-                    CommitTicket::of(piece.expect("what is not durable is in memory").group.clone())
+                    let group = piece.expect("what is not durable is in memory").group.clone();
+                    let config = self.partition.config.get();
+                    if self.partition.later.is_flushed_first(&config, batch.base_offset) {
+                        CommitTicket::of(group)
+                    } else {
+                        CommitTicket::of_written(group)
+                    }
                 },
             },
         }
@@ -78,7 +84,7 @@ impl PartitionLog {
     }
 
     /// Appends one whole batch, whose CRC the caller has checked and whose header is `header`. It is numbered, and it
-    /// is in the pending commit, when this returns; it is durable when the ticket resolves.
+    /// is in the pending commit, when this returns; it is as safe as its topic wants it when the ticket resolves.
     ///
     /// # Errors
     /// [`AppendError`]; nothing was appended then.
@@ -144,13 +150,17 @@ impl PartitionLog {
                 record_batch::assign_offset(header, base_offset, leader_epoch);
             }
         };
+        let flush = partition.later.flush_of(&config, header);
         let open_group = partition.committer().open_group();
         let target = self.direct_target(position, batch.len(), config.segment_bytes);
         let observer: Rc<dyn CommitObserver> = partition.clone();
         let Placed { group, place } =
             partition
                 .committer()
-                .append(entry, batch, patch, target.as_ref(), observer)?;
+                .append(entry, batch, patch, target.as_ref(), flush, observer)?;
+        partition
+            .later
+            .appended(&config, header, base_offset, flush, &group);
         self.count_for_direct(open_group, batch.len());
         let stream_position = state.segments.stream_end();
         let jitter_ms = || config.draw_jitter_ms();
@@ -177,7 +187,10 @@ impl PartitionLog {
         Ok(Appended {
             base_offset,
             log_append_time_ms: now_ms,
-            ticket: CommitTicket::of(group),
+            ticket: match flush {
+                Flush::First => CommitTicket::of(group),
+                Flush::Within(_) => CommitTicket::of_written(group),
+            },
         })
     }
 }

@@ -1,12 +1,13 @@
 //! One partition's log: numbered batches, from its first segment to the batch that is being committed.
 //!
 //! Owns the partition's offsets, producer state, leader epochs, segments and its part of the shard's memory. Promises:
-//! offsets are dense; nothing is readable before it is durable; a checkpoint of it and the journal's records from the
+//! offsets are dense; nothing is readable before it is as safe as the topic wants it; a checkpoint of it and the journal's records from the
 //! same moment on give it back exactly.
 //! Must never write to a segment what the journal does not hold, or rewrite a block that only the segment holds.
 
 mod append;
 mod direct;
+mod later;
 mod migrate;
 mod piece;
 mod producers;
@@ -31,6 +32,7 @@ use wire::RecordBatch;
 pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
 use self::direct::Direct;
+use self::later::Later;
 pub(crate) use self::migrate::{METADATA_FILE, index_batch, metadata_text, set_aside};
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
@@ -73,6 +75,12 @@ pub struct PartitionConfig {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy` has `compact`: how.
     pub compaction: Option<CompactionConfig>,
+    /// `flush.messages`: the batch with which so many records are not flushed is flushed before it is acknowledged; those
+    /// before it are acknowledged when they are written. From 1, which is all of them.
+    pub flush_messages: u64,
+    /// `flush.ms`: what was acknowledged when it was written is flushed so soon after it, in milliseconds; after 5 s
+    /// at the latest.
+    pub flush_ms: u64,
 }
 
 /// How a log is compacted: Kafka's topic settings.
@@ -101,7 +109,7 @@ impl Default for CompactionConfig {
 }
 
 impl Default for PartitionConfig {
-    /// Kafka's defaults, but that nothing is removed.
+    /// Kafka's defaults, but that nothing is removed, and everything flushed.
     fn default() -> PartitionConfig {
         PartitionConfig {
             segment_bytes: 1 << 30,
@@ -113,6 +121,8 @@ impl Default for PartitionConfig {
             retention_ms: None,
             retention_bytes: None,
             compaction: None,
+            flush_messages: 1,
+            flush_ms: u64::MAX,
         }
     }
 }
@@ -214,6 +224,7 @@ struct Partition {
     /// What of the shard's producers are its.
     producers: Share,
     direct: Direct,
+    later: Later,
     /// Whose is the partition's directory to write compacted segments into.
     cleaning: Semaphore,
     /// Whoever makes its directory, alone.
@@ -250,9 +261,10 @@ struct Migrated {
 }
 
 impl CommitObserver for Partition {
-    fn durable(&self, next_offset: i64) {
-        debug_assert!(self.high_watermark.get() <= next_offset);
-        self.high_watermark.set(next_offset);
+    fn committed(&self, next_offset: i64) {
+        // A batch that is flushed first is told of after those behind it that are not.
+        self.high_watermark
+            .set(self.high_watermark.get().max(next_offset));
         self.moved.notify_all();
     }
 }
@@ -268,12 +280,12 @@ impl PartitionLog {
         self.partition.log_start_offset.get()
     }
 
-    /// The offset that the next batch gets. Batches before it may not be durable yet.
+    /// The offset that the next batch gets. Batches before it may not be committed yet.
     pub fn log_end_offset(&self) -> i64 {
         self.partition.state.borrow().next_offset
     }
 
-    /// Everything before it is durable, and may be read.
+    /// Everything before it is durable, or written if its topic is flushed later, and may be read.
     pub fn high_watermark(&self) -> i64 {
         self.partition.high_watermark.get()
     }
@@ -310,7 +322,11 @@ impl PartitionLog {
 
     /// Takes its topic's settings. They hold for later batches.
     pub fn set_config(&self, config: PartitionConfig) {
-        self.partition.config.set(config);
+        let before = self.partition.config.replace(config);
+        let state = self.partition.state.borrow();
+        let newest = state.tail.back().map(|piece| &piece.group);
+        let (committed, end) = (self.high_watermark(), state.next_offset);
+        (self.partition.later).changed(&before, &config, committed, end, newest);
     }
 
     /// The largest epoch that is not above `epoch`, and the offset at which it ended; (-1, -1) for one that is not

@@ -8,6 +8,7 @@ use ring::local::{Semaphore, Signal};
 use wire::{BatchHeader, RecordBatch};
 
 use super::direct::Direct;
+use super::later::Later;
 use super::piece::{Bytes, Piece, Split};
 use super::{LogShared, Migrated, Partition, PartitionLog, PartitionSpec, State};
 use crate::checkpoint::{PartitionCheckpoint, SegmentCheckpoint};
@@ -95,6 +96,7 @@ impl PartitionLog {
             topic: spec.topic.clone(),
             producers: shared.producers.share(partition),
             direct: Direct::new(),
+            later: Later::default(),
             making_directory: Semaphore::new(1),
             shared,
             config: Cell::new(spec.config),

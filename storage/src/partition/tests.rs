@@ -65,7 +65,7 @@ async fn append(log: &PartitionLog) {
     let bytes = builder.build();
     let (batch, _) = RecordBatch::parse(&bytes).expect("a batch");
     let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
-    appended.ticket.durable().await.expect("durable");
+    appended.ticket.committed().await.expect("durable");
 }
 
 /// Whether a first large batch makes its segment ready, if `meanwhile` comes between.

@@ -55,6 +55,9 @@ impl PartitionLog {
             file_position: 0,
             length: 0,
         };
+        // The entry comes after what it deletes was durable: a recovery that finds files gone has to be told that they were
+        // there.
+        partition.committer().flush_written().await?;
         let ticket = loop {
             let room = partition.committer().room().wait();
             // Looked at each time: nothing of a partition may follow its DROP.
@@ -83,7 +86,7 @@ impl PartitionLog {
     }
 
     async fn finish_deletion(&self, ticket: CommitTicket, offset: i64) -> Result<(), StorageError> {
-        ticket.durable().await?;
+        ticket.committed().await?;
         self.begin_at(offset);
         let partition = &self.partition;
         if partition.state.borrow().segments_before(offset) > 0 {

@@ -87,7 +87,7 @@ async fn append(log: &ShardLog, batches: i64) {
                 .append(batch.bytes(), batch.header())
                 .expect("there is room");
             if number % 8 == 7 || number == batches - 1 {
-                appended.ticket.durable().await.expect("durable");
+                appended.ticket.committed().await.expect("durable");
             }
         }
     }
@@ -224,7 +224,7 @@ fn a_checkpoint_knows_of_producers_what_it_knows_of_their_batches() {
             let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
             // The last is on its way: a crash may take it back, and its producer sends it again.
             if sequence < 2 {
-                appended.ticket.durable().await.expect("durable");
+                appended.ticket.committed().await.expect("durable");
             }
             if sequence == 0 {
                 let up_to_seq = shard.inner.committer.durable().seq - 1;

@@ -275,7 +275,7 @@ async fn send(model: &Shared, log: &PartitionLog, sequence: i32, bytes: &[u8]) -
     };
     let model = model.clone();
     Some(spawn(Class::Latency, async move {
-        if ticket.durable().await.is_err() {
+        if ticket.committed().await.is_err() {
             return;
         }
         let mut model = lock(&model);

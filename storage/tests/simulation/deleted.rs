@@ -86,11 +86,11 @@ fn a_batch_that_was_deleted_before_it_was_migrated_is_still_known_as_sent() {
             let (second, second_header) = batch(2_000);
             if is_first {
                 let appended = log.append(&first, &first_header).expect("there is room");
-                appended.ticket.durable().await.expect("durable");
+                appended.ticket.committed().await.expect("durable");
                 assert_eq!(log.delete_records(1).await.expect("deleted"), 1);
                 assert!(log.delete_records(2).await.is_err(), "beyond the high watermark");
                 let appended = log.append(&second, &second_header).expect("there is room");
-                appended.ticket.durable().await.expect("durable");
+                appended.ticket.committed().await.expect("durable");
                 let both = (first.len() + second.len()) as u64;
                 assert!((second.len() as u64..=both).contains(&log.size_bytes()));
             } else {
@@ -119,7 +119,7 @@ fn a_deletion_that_nobody_waits_for_any_more_is_applied_without_a_restart() {
         let (shard, log) = open().await;
         let (bytes, header) = batch(1_000);
         let appended = log.append(&bytes, &header).expect("there is room");
-        appended.ticket.durable().await.expect("durable");
+        appended.ticket.committed().await.expect("durable");
         let deletion = ring::timer::timeout(Duration::ZERO, log.delete_records(1)).await;
         assert!(deletion.is_err(), "its flush cannot be over");
         loop {

@@ -35,7 +35,7 @@ fn an_end_behind_a_torn_record_never_was() {
         }
         let shard = opened.shard.clone();
         spawn(Class::Latency, async move { shard.drop_partition(id(8)).await }).detach();
-        appended.ticket.durable().await.expect("durable");
+        appended.ticket.committed().await.expect("durable");
         ring::timer::sleep(Duration::from_millis(1)).await;
     });
     ended.expect("it ends");

@@ -140,7 +140,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             id: *id,
             topic: partition.topic.clone(),
             leader_epoch: plan.number as i32,
-            config: config(model.kept),
+            config: config(model.kept, partition.flush_messages),
         });
         (specs.collect::<Vec<_>>(), model.deleted.clone())
     };
@@ -179,14 +179,19 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
         };
         let mut model = lock(model);
         let kept = model.kept;
+        model.shards = plan.shards;
         let partition = model.partitions.get_mut(&log.id()).expect("it is in the model");
+        let before = partition.outstanding.len();
         let is_unasked = partition.check(log.id(), &read, log_start, high_watermark, kept);
+        let taken_back = partition.outstanding.len() - before;
+        model.taken_back += taken_back as u64;
+        model.acknowledged -= taken_back as u64;
         model.removed_unasked += u32::from(is_unasked);
     }
     Ok((directory, shards))
 }
 
-fn config(kept: Kept) -> PartitionConfig {
+fn config(kept: Kept, flush_messages: u64) -> PartitionConfig {
     PartitionConfig {
         segment_bytes: 96 << 10,
         retention_bytes: match kept {
@@ -195,6 +200,9 @@ fn config(kept: Kept) -> PartitionConfig {
         },
         // Their timestamps are of 1970.
         retention_ms: (kept == Kept::Nothing).then_some(1),
+        flush_messages: flush_messages.max(1),
+        // Some flushes come by themselves in a life, and some do not.
+        flush_ms: if flush_messages == 7 { 30 } else { u64::MAX },
         ..PartitionConfig::default()
     }
 }
@@ -300,15 +308,20 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
             ProducerCheck::EpochFenced => panic!("{id}: a producer was fenced by nobody"),
         }
         match log.append(bytes, &header) {
-            Ok(appended) => break (appended.base_offset, appended.ticket),
+            Ok(appended) => {
+                let next_offset = appended.base_offset + i64::from(header.record_count);
+                lock(model).appended(id, next_offset);
+                break (appended.base_offset, appended.ticket);
+            }
             Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_micros(500)).await,
             Err(AppendError::Fenced(_)) => return None,
             Err(error) => panic!("{id}: {error}"),
         }
     };
+    let flushed = lock(model).flushed_with(id);
     let (model, log) = (model.clone(), log.clone());
     Some(spawn(Class::Latency, async move {
-        if ticket.durable().await.is_err() {
+        if ticket.committed().await.is_err() {
             return;
         }
         assert!(
@@ -316,6 +329,11 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
             "{id}: acknowledged before it could be read"
         );
         let mut model = lock(&model);
+        for (id, offset) in flushed {
+            if let Some(partition) = model.partitions.get_mut(&id) {
+                partition.flushed_before = partition.flushed_before.max(offset);
+            }
+        }
         if let Some(partition) = model.partitions.get_mut(&id) {
             partition.promise(key, base_offset);
             let outstanding = partition.outstanding.len();
@@ -431,7 +449,7 @@ async fn change_topics(model: Shared, shards: Vec<ShardLog>, plan: Plan, stop: R
                 let mut model = lock(&model);
                 let id = model.add_topic();
                 let topic = model.partitions[&id].topic.clone();
-                let config = config(model.kept);
+                let config = config(model.kept, model.partitions[&id].flush_messages);
                 let leader_epoch = plan.number as i32;
                 (
                     id,
@@ -476,6 +494,27 @@ impl Model {
             .map_or(0, |bytes| bytes / RING_BYTES)
     }
 
+    /// A batch is in the pending commit.
+    fn appended(&mut self, id: TopicPartition, next_offset: i64) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.end = next_offset;
+        }
+    }
+
+    /// What of partitions that are flushed later has to be flushed when all that this one has so far is acknowledged.
+    fn flushed_with(&self, id: TopicPartition) -> Vec<(TopicPartition, i64)> {
+        let is_flushed_first =
+            (self.partitions.get(&id)).is_some_and(|partition| partition.flush_messages <= 1);
+        if !is_flushed_first {
+            return Vec::new();
+        }
+        let others = self.partitions.iter();
+        let its = others.filter(|(other, partition)| {
+            partition.flush_messages > 1 && owner(**other, self.shards) == owner(id, self.shards)
+        });
+        its.map(|(other, partition)| (*other, partition.end)).collect()
+    }
+
     /// A new topic with one partition. Names recur.
     pub(crate) fn add_topic(&mut self) -> TopicPartition {
         self.next_topic += 1;
@@ -488,6 +527,11 @@ impl Model {
         let partition = PartitionModel {
             topic: topic.find(is_free).expect("numbers do not end"),
             producer_id: 1_000 + self.next_topic as i64,
+            flush_messages: match self.next_topic % 3 {
+                1 if self.flushes_later => u64::MAX,
+                2 if self.flushes_later => 7,
+                _ => 1,
+            },
             ..PartitionModel::default()
         };
         self.partitions.insert(id, partition);

@@ -20,6 +20,7 @@ mod reserved;
 mod retention;
 mod rot;
 mod scrub;
+mod unflushed;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,8 @@ const SCRUBBED_BYTES: u64 = 1 << 20;
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static DIRECT_RUNS: AtomicU64 = AtomicU64::new(0);
 static SCRUBBED_RUNS: AtomicU64 = AtomicU64::new(0);
+/// Batches that were acknowledged when they were written, and that a power cut has taken back.
+static TAKEN_BACK: AtomicU64 = AtomicU64::new(0);
 
 fn seeds() -> Range<u64> {
     let Ok(asked) = std::env::var("MILLSTREAM_SEEDS") else {
@@ -65,9 +68,17 @@ pub(crate) fn memory_bytes(shards: u32) -> usize {
 
 /// A host with an empty data directory's parent, and a model with a few topics.
 pub(crate) fn begin(seed: u64) -> (Simulator, HostId, Shared) {
+    begin_with(seed, false)
+}
+
+/// The same; some of the topics may be flushed after they are acknowledged.
+fn begin_with(seed: u64, flushes_later: bool) -> (Simulator, HostId, Shared) {
     let mut simulator = Simulator::new(seed);
     let host = simulator.host(DISK_BYTES);
-    let mut model = Model::default();
+    let mut model = Model {
+        flushes_later,
+        ..Model::default()
+    };
     for _ in 0..TOPICS {
         model.add_topic();
     }
@@ -76,7 +87,8 @@ pub(crate) fn begin(seed: u64) -> (Simulator, HostId, Shared) {
 
 /// One run; its trace, and how often more was removed than anybody had asked for.
 fn run(seed: u64, kept: Kept) -> (u64, u32) {
-    let (mut simulator, host, model) = begin(seed);
+    // Where none is, each record is flushed with its own write.
+    let (mut simulator, host, model) = begin_with(seed, (seed / 2) % 2 == 1);
     lock(&model).kept = kept;
     let mut crashes = 0;
     let mut number = 0;
@@ -115,7 +127,7 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
         if simulator.random_u64().is_multiple_of(4) {
             simulator.kill(host);
         } else {
-            simulator.power_cut(host);
+            cut_power(&mut simulator, host, &model);
         }
         crashes += 1;
         if lock(&model).lives == before {
@@ -141,6 +153,7 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
     }
     let model = lock(&model);
     RUNS.fetch_add(1, Ordering::Relaxed);
+    TAKEN_BACK.fetch_add(model.taken_back, Ordering::Relaxed);
     if model.direct_bytes > 0 {
         DIRECT_RUNS.fetch_add(1, Ordering::Relaxed);
     }
@@ -149,6 +162,14 @@ fn run(seed: u64, kept: Kept) -> (u64, u32) {
     }
     check_files(&simulator, host, &model);
     (simulator.trace_hash(), model.removed_unasked)
+}
+
+/// Cuts the power: what is flushed later may be taken back.
+fn cut_power(simulator: &mut Simulator, host: HostId, model: &Shared) {
+    simulator.power_cut(host);
+    for partition in lock(model).partitions.values_mut() {
+        partition.is_power_cut = true;
+    }
 }
 
 /// After a clean stop no file is left of a segment that lies wholly before its log's start.
@@ -211,6 +232,11 @@ fn what_was_promised_survives_crashes_and_other_numbers_of_shards() {
     });
     let (runs, direct) = (RUNS.load(Ordering::Relaxed), DIRECT_RUNS.load(Ordering::Relaxed));
     let scrubbed = SCRUBBED_RUNS.load(Ordering::Relaxed);
+    let taken_back = TAKEN_BACK.load(Ordering::Relaxed);
+    assert!(
+        taken_back > 10,
+        "{taken_back} batches were taken back: all was flushed"
+    );
     assert!(
         scrubbed * 2 > runs,
         "in {scrubbed} of {runs} runs sealed segments were read again"
@@ -236,7 +262,7 @@ fn so_it_does_when_old_segments_are_removed_meanwhile_and_no_more_goes_than_may(
 #[test]
 fn what_was_served_after_a_kill_outlives_the_power_cut_that_follows() {
     for_each_seed(seeds(), |seed| {
-        let (mut simulator, host, model) = begin(seed);
+        let (mut simulator, host, model) = begin_with(seed, seed % 2 == 1);
         let plan = Plan {
             number: 1,
             shards: 1,
@@ -260,7 +286,7 @@ fn what_was_served_after_a_kill_outlives_the_power_cut_that_follows() {
                 live(shared, Plan { number, ..plan }).await.expect("a good disk");
             });
             assert!(simulator.run_until(LIMIT, |_| lock(&model).lives > before));
-            simulator.power_cut(host);
+            cut_power(&mut simulator, host, &model);
         }
     });
 }

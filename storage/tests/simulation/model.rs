@@ -43,6 +43,14 @@ pub(crate) struct PartitionModel {
     pub(crate) deleting_before: i64,
     /// Sent and not acknowledged, oldest first.
     pub(crate) outstanding: Vec<BatchKey>,
+    /// `flush.messages`; 0 is 1.
+    pub(crate) flush_messages: u64,
+    /// Everything before it is flushed, whatever that says.
+    pub(crate) flushed_before: i64,
+    /// Where the log ends, in this life.
+    pub(crate) end: i64,
+    /// The power was cut since the log was looked at.
+    pub(crate) is_power_cut: bool,
 }
 
 /// What the topics' settings keep.
@@ -73,6 +81,11 @@ pub(crate) struct Model {
     /// Of segments that were read again.
     pub(crate) scrubbed_bytes: u64,
     pub(crate) duplicates: u64,
+    /// Some topics are flushed after they are acknowledged.
+    pub(crate) flushes_later: bool,
+    /// Of those, batches that a power cut has taken back.
+    pub(crate) taken_back: u64,
+    pub(crate) shards: u32,
     /// Of each life: whether it got as far as serving.
     pub(crate) lives: u32,
     pub(crate) crashes_in_recovery: u32,
@@ -101,6 +114,8 @@ impl PartitionModel {
         high_watermark: i64,
         kept: Kept,
     ) -> bool {
+        let end = log.last().map_or(log_start, |last| last.next_offset);
+        let taken_back = self.take_back(id, end);
         let is_unasked = log_start > self.deleting_before;
         let is_right = match kept {
             Kept::All => !is_unasked,
@@ -149,11 +164,40 @@ impl PartitionModel {
                 );
             }
         }
+        // Whoever wrote it sends it again.
+        self.outstanding.extend(taken_back);
+        self.outstanding.sort_unstable();
+        (self.end, self.flushed_before, self.is_power_cut) = (next, next, false);
         // A reader has seen all of it now.
         for (key, offset) in found {
             self.promise(key, offset);
         }
         is_unasked
+    }
+
+    /// Forgets what a power cut has taken back, which it may: what was not flushed, from the end.
+    fn take_back(&mut self, id: TopicPartition, end: i64) -> Vec<BatchKey> {
+        if !self.is_power_cut || self.flush_messages <= 1 {
+            return Vec::new();
+        }
+        let mut keys = Vec::new();
+        let mut records = 0;
+        for (key, sent) in &mut self.sent {
+            if sent
+                .promised
+                .is_some_and(|offset| offset >= end.max(self.flushed_before))
+            {
+                sent.promised = None;
+                records += sent.records.unsigned_abs() as u64;
+                keys.push(*key);
+            }
+        }
+        assert!(
+            records < self.flush_messages,
+            "{id}: {records} records were taken back, and {} are flushed",
+            self.flush_messages
+        );
+        keys
     }
 
     fn bytes_of(&self, log: &[Read]) -> u64 {

@@ -116,7 +116,7 @@ pub(crate) async fn append(log: &PartitionLog, bytes: &[u8]) -> Result<i64, Stri
     loop {
         match try_append(log, bytes) {
             Ok(appended) => {
-                let durable = appended.ticket.durable().await;
+                let durable = appended.ticket.committed().await;
                 return durable
                     .map(|()| appended.base_offset)
                     .map_err(|error| error.to_string());

@@ -85,7 +85,7 @@ pub(crate) async fn append(log: &PartitionLog, timestamp_ms: i64, value_bytes: u
     loop {
         match log.append(&bytes, &header) {
             Ok(appended) => {
-                appended.ticket.durable().await.expect("durable");
+                appended.ticket.committed().await.expect("durable");
                 return appended.base_offset;
             }
             Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_millis(1)).await,

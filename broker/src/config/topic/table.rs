@@ -67,10 +67,10 @@ topic_configs! {
         "Whether share groups may put records here that nobody could handle.";
     "file.delete.delay.ms", LONG_FROM_0, kept, "log.segment.delete.delay.ms", "60000",
         "How long files of deleted segments stay, in milliseconds.";
-    "flush.messages", LONG_FROM_1, kept, "log.flush.interval.messages", "1",
-        "Records after which a log is flushed. Here every batch is flushed before it is acknowledged.";
-    "flush.ms", LONG_FROM_0, kept, "log.flush.interval.ms", "9223372036854775807",
-        "Milliseconds after which a log is flushed. Here every batch is flushed before it is acknowledged.";
+    "flush.messages", LONG_FROM_1, used, "log.flush.interval.messages", "1",
+        "Records after which a log is flushed. 1: before each acknowledgement; more: those before are acknowledged when they are written.";
+    "flush.ms", LONG_FROM_0, used, "log.flush.interval.ms", "9223372036854775807",
+        "How soon what was acknowledged when it was written is flushed, in milliseconds; 5000 at most.";
     "follower.replication.throttled.replicas", Replicas, kept, none, "",
         "Replicas whose followers are slowed down.";
     "index.interval.bytes", INT_FROM_0, used, "log.index.interval.bytes", "4096",

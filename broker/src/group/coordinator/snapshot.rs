@@ -86,7 +86,7 @@ impl Coordinator {
             }
         }
         if let Some(ticket) = last {
-            ticket.durable().await.ok()?;
+            ticket.committed().await.ok()?;
         }
         Some(())
     }

@@ -196,7 +196,7 @@ impl Coordinator {
                     continue;
                 }
                 Some(Progress::Appended(ticket)) => {
-                    ticket.durable().await.map_err(|_| ErrorCode::NotCoordinator)
+                    ticket.committed().await.map_err(|_| ErrorCode::NotCoordinator)
                 }
                 Some(Progress::Refused(error_code)) => Err(error_code),
                 Some(Progress::Awaited) => unreachable!("only this task waits for writes"),
