@@ -224,7 +224,7 @@ const NUMBERS: &[Number] = &[
         family(
             "millstream_journal_records_total",
             Kind::Counter,
-            "Journal records written: each is a commit of all that was pending, and one flush.",
+            "Journal records written: each is a commit of all that was pending, and one flush, unless its topics are flushed later.",
         ),
         |shard| shard.log.records,
     ),
@@ -414,7 +414,7 @@ const TIMES: &[Times] = &[
         family(
             "millstream_journal_write_seconds",
             Kind::Histogram,
-            "The write of a journal record, flushed to the disk.",
+            "The write of a journal record, flushed to the disk; of what is flushed later, the flush.",
         ),
         |shard| shard.log.flushes,
     ),
