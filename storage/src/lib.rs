@@ -44,7 +44,7 @@ pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
 pub use id::TopicPartition;
 pub use journal::LARGEST_RECORD_MAX;
-pub use opening::{OPENED_BYTES_MAX, OpenError, Opened, OpeningBudget};
+pub use opening::{OPENED_BYTES_MAX, OpenError, Opened, OpeningBudget, RewriteError};
 pub use partition::{
     Appended, CompactionConfig, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,
 };

@@ -12,12 +12,15 @@ use ring::executor::yield_now;
 use ring::local::{Permit, Semaphore};
 use ring::timer;
 use wire::record::{Record, RecordIter, records};
-use wire::{Compression, CompressionError, DecodeError, Decompressor, RecordBatch};
+use wire::rewritten_batch::RewrittenBatch;
+use wire::{BatchHeader, Compression, CompressionError, DecodeError, Decompressor, RecordBatch};
 
 /// The most bytes that the records of one batch may have when it is open.
 pub const OPENED_BYTES_MAX: usize = 64 << 20;
 /// What is inflated in one step, in bytes: about 3 ms of the slowest codec. What is no more is opened at once.
 pub(crate) const STEP_BYTES: usize = 1 << 20;
+/// What is compressed in one step, in bytes: 3 ms of the slowest codec at its default level.
+const COMPRESS_STEP_BYTES: usize = 64 << 10;
 /// Records that are looked at in one step: a millisecond.
 const STEP_RECORDS: usize = 1 << 16;
 
@@ -66,6 +69,15 @@ pub enum OpenError {
     Busy,
 }
 
+/// Why a batch is not written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RewriteError {
+    /// Something in it is no record.
+    Malformed,
+    /// It would have more bytes than it may.
+    TooLarge,
+}
+
 /// The right to open a large batch, until it is dropped.
 pub(crate) struct Turn(#[expect(dead_code, reason = "it is held")] Permit);
 
@@ -103,7 +115,7 @@ impl Turns {
 /// A batch whose records can be looked at.
 pub struct Opened<'a> {
     section: Cow<'a, [u8]>,
-    record_count: i32,
+    header: BatchHeader,
     turn: Option<Turn>,
 }
 
@@ -172,7 +184,7 @@ impl<'a> Opened<'a> {
     fn new(batch: &RecordBatch<'_>, section: Cow<'a, [u8]>, budget: &OpeningBudget) -> Opened<'a> {
         let opened = Opened {
             section,
-            record_count: batch.header().record_count,
+            header: *batch.header(),
             turn: None,
         };
         budget.spend(opened.inflated_bytes());
@@ -189,7 +201,40 @@ impl<'a> Opened<'a> {
 
     /// The records, for whoever stands aside between them.
     pub(crate) fn records(&self) -> RecordIter<'_> {
-        records(&self.section, self.record_count)
+        records(&self.section, self.header.record_count)
+    }
+
+    /// The batch in another codec, at that level if the codec has some; of at most `bytes_max` bytes. Its records are
+    /// numbered from 0 on, whatever they say, and its times are theirs, as Kafka has it. In steps.
+    ///
+    /// # Errors
+    /// See [`RewriteError`].
+    pub async fn recompress(
+        &self,
+        codec: Compression,
+        level: Option<i32>,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, RewriteError> {
+        let bytes = self.section.len();
+        let mut written = RewrittenBatch::recompressed(&self.header, codec, level, bytes);
+        for (offset_delta, record) in (0..).zip(self.records()) {
+            let record = record.map_err(|_| RewriteError::Malformed)?;
+            written.push(&Record { offset_delta, ..record });
+            while written.step(COMPRESS_STEP_BYTES) {
+                if written.bytes() > bytes_max {
+                    return Err(RewriteError::TooLarge);
+                }
+                yield_now().await;
+            }
+            if (offset_delta as usize + 1).is_multiple_of(STEP_RECORDS) {
+                yield_now().await;
+            }
+        }
+        let batch = written.finish().ok_or(RewriteError::Malformed)?;
+        match batch.len() > bytes_max {
+            true => Err(RewriteError::TooLarge),
+            false => Ok(batch),
+        }
     }
 
     /// Shows the records, in order, until `visit` breaks or one is none, which is the last. In steps.
@@ -305,6 +350,30 @@ mod tests {
             assert!(opened <= 4, "a request may have any number inflated");
         }
         assert!(budget.is_spent());
+    }
+
+    #[test]
+    fn a_batch_is_compressed_in_steps_and_no_further_than_it_may_grow() {
+        let bytes = zeroes(Compression::Lz4, 10 << 20);
+        let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+        let budget = OpeningBudget::new(OPENED_BYTES_MAX);
+        let (opened, _) = ran(Opened::in_steps(&batch, &budget, &turn(&Turns::new())));
+        let opened = opened.unwrap();
+        for codec in Compression::ALL {
+            let (written, turns) = ran(opened.recompress(codec, None, 20 << 20));
+            let written = written.unwrap();
+            assert!(turns >= 160, "{codec:?}: {turns}");
+            let (again, _) = RecordBatch::parse(&written).unwrap();
+            let section = codec.decompress(again.records_bytes(), 20 << 20).unwrap();
+            assert_eq!(section, opened.section, "{codec:?}");
+        }
+        let (written, turns) = ran(opened.recompress(Compression::None, None, 1 << 20));
+        assert_eq!(written, Err(RewriteError::TooLarge));
+        assert!(turns < 20, "all of it was written first: {turns}");
+        let (exact, _) = ran(opened.recompress(Compression::Zstd, None, 20 << 20));
+        let bytes = exact.unwrap().len();
+        assert!(ran(opened.recompress(Compression::Zstd, None, bytes)).0.is_ok());
+        assert!(ran(opened.recompress(Compression::Zstd, None, bytes - 1)).0.is_err());
     }
 
     #[test]

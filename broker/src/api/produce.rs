@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use net::Reply;
 use ring::clock::Instant;
+use ring::local::Permit;
 use storage::{
-    AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpeningBudget, PartitionLog, ProducerCheck,
-    ROOM_RETRY, StorageError,
+    AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpenError, OpeningBudget, PartitionLog,
+    ProducerCheck, ROOM_RETRY, StorageError,
 };
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
@@ -106,7 +107,7 @@ struct RequestRules {
     room_deadline: Instant,
     /// How many more records may be named as bad ones.
     record_errors_left: Cell<usize>,
-    /// What its batches for compacted topics may inflate to.
+    /// What its batches that have to be opened may inflate to.
     opening: OpeningBudget,
 }
 
@@ -192,35 +193,74 @@ async fn append(
         Place::Nowhere => unreachable!("answered above"),
     };
     let judged = match checked {
-        Ok(batch) if topic.rules.is_compacted => {
-            let keyless = records_without_key(log, &batch, rules).await;
-            keyless.map(|keyless| (batch, keyless))
-        }
-        checked => checked.map(|batch| (batch, Vec::new())),
+        Ok(batch) => judge_records(shard, log, topic, batch, rules).await,
+        Err(refusal) => Err(refusal),
     };
     match judged {
-        Ok((batch, keyless)) if keyless.is_empty() => {
+        Ok(Judged::AsSent(batch)) => {
             append_here(shard, log, topic, partition, &batch, rules.room_deadline).await
         }
-        Ok((_, keyless)) => {
+        Ok(Judged::Recompressed(batch, _permit)) => match RecordBatch::parse(&batch) {
+            Ok((batch, _)) => append_here(shard, log, topic, partition, &batch, rules.room_deadline).await,
+            Err(_) => unreachable!("it was written here"),
+        },
+        Ok(Judged::Keyless(places)) => {
             let left = rules.record_errors_left.get();
-            rules.record_errors_left.set(left.saturating_sub(keyless.len()));
-            refused_records(partition, &keyless)
+            rules.record_errors_left.set(left.saturating_sub(places.len()));
+            refused_records(partition, &places)
         }
         Err(refusal) => Part::failed(partition, refusal.code, refusal.cause),
     }
 }
 
-/// Looks for the records of a compacted topic's batch that it cannot take.
-async fn records_without_key(
+/// What came of a batch whose header is good.
+enum Judged<'a> {
+    /// It is appended as it came.
+    AsSent(RecordBatch<'a>),
+    /// It is appended in the topic's codec. While the permit is held it counts among those that there may be.
+    Recompressed(Vec<u8>, Permit),
+    /// It is refused for these records, by their places.
+    Keyless(Vec<i32>),
+}
+
+/// Opens a batch, if its topic asks for that: for keys, or to compress it anew.
+async fn judge_records<'a>(
+    shard: &Shard,
     log: &PartitionLog,
-    batch: &RecordBatch<'_>,
+    topic: &LocalTopic,
+    batch: RecordBatch<'a>,
     rules: &RequestRules,
-) -> Result<Vec<i32>, Refusal> {
-    let patience = rules.room_deadline - ring::clock::now();
-    let opened = log.open_batch(batch, &rules.opening, patience).await;
+) -> Result<Judged<'a>, Refusal> {
+    let recompression = topic.rules.recompression_of(batch.header());
+    if recompression.is_none() && !topic.rules.is_compacted {
+        return Ok(Judged::AsSent(batch));
+    }
+    let patience = || rules.room_deadline - ring::clock::now();
+    let permit = match recompression {
+        None => None,
+        Some(_) => {
+            let permit = ring::timer::timeout(patience(), shard.recompressions.acquire(1)).await;
+            Some(permit.map_err(|_| leader::not_opened(OpenError::Busy))?)
+        }
+    };
+    let opened = log.open_batch(&batch, &rules.opening, patience()).await;
     let opened = opened.map_err(leader::not_opened)?;
-    leader::records_without_key(&opened, rules.record_errors_left.get()).await
+    if topic.rules.is_compacted {
+        let keyless = leader::records_without_key(&opened, rules.record_errors_left.get()).await?;
+        if !keyless.is_empty() {
+            return Ok(Judged::Keyless(keyless));
+        }
+    }
+    let (Some(target), Some(permit)) = (recompression, permit) else {
+        return Ok(Judged::AsSent(batch));
+    };
+    let written = opened.recompress(target.codec, target.level, topic.rules.max_message_bytes);
+    let written = written.await.map_err(leader::not_recompressed)?;
+    match RecordBatch::parse(&written) {
+        Ok((batch, _)) => leader::check_recompressed(&batch, &topic.rules, ring::clock::wall_clock_ms())?,
+        Err(_) => unreachable!("it was written here"),
+    }
+    Ok(Judged::Recompressed(written, permit))
 }
 
 /// A batch is refused for these records of it, by their places (KIP-467).

@@ -66,14 +66,8 @@ kept! {
         "How long a broker may be silent before the controller fences it, in milliseconds.";
     "client.quota.callback.class", Class, ReadOnly, none,
         "A class that computes clients' quotas.";
-    "compression.gzip.level", GZIP_LEVELS, ClusterWide, "-1",
-        "How hard gzip tries, when the broker compresses.";
     "compression.lz4.level", Integer(1..=17), ClusterWide, "9",
-        "How hard lz4 tries, when the broker compresses.";
-    "compression.type", OneOf(COMPRESSION_TYPES), ClusterWide, "producer",
-        "How batches are compressed; producer: as they came.";
-    "compression.zstd.level", Integer(-131_072..=22), ClusterWide, "3",
-        "How hard zstd tries, when the broker compresses.";
+        "How hard lz4 tries, when the broker compresses. Here it always tries as by Kafka's default.";
     "config.providers", LIST, ClusterWide, "",
         "Names of classes that look up values of configs elsewhere.";
     "connection.failed.authentication.delay.ms", INT_FROM_0, ReadOnly, "100",

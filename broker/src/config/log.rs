@@ -4,9 +4,11 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use storage::{CleanerConfig, CompactionConfig, ScrubOptions};
+use wire::Compression;
 
 use crate::config::Settings;
 use crate::config::table::{self, Setting};
+use crate::partition::leader::Recompression;
 
 const MINUTE_MS: i64 = 60 * 1_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -74,6 +76,15 @@ impl Settings {
         }
     }
 
+    /// How batches are compressed of a topic that does not say otherwise.
+    pub(crate) fn compression(&self) -> CompressionConfig {
+        CompressionConfig {
+            codec: codec_named(self.text(&table::COMPRESSION_TYPE)),
+            gzip_level: self.i32(&table::COMPRESSION_GZIP_LEVEL),
+            zstd_level: self.i32(&table::COMPRESSION_ZSTD_LEVEL),
+        }
+    }
+
     /// A setting that is a number with a fraction.
     fn number(&self, setting: &'static Setting) -> f64 {
         let number = self.text(setting).parse();
@@ -124,6 +135,38 @@ impl Settings {
             Some(value.saturating_mul(*unit))
         };
         settings.iter().find_map(in_ms).unwrap_or_default()
+    }
+}
+
+/// `compression.type` and the levels beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompressionConfig {
+    /// None: as batches come.
+    pub codec: Option<Compression>,
+    /// `compression.gzip.level`; -1: gzip's default.
+    pub gzip_level: i32,
+    /// `compression.zstd.level`.
+    pub zstd_level: i32,
+}
+
+impl CompressionConfig {
+    /// What batches are compressed to that came in another codec.
+    pub(crate) fn recompression(&self) -> Option<Recompression> {
+        let codec = self.codec?;
+        let level = match codec {
+            Compression::Gzip => Some(self.gzip_level).filter(|level| *level > 0),
+            Compression::Zstd => Some(self.zstd_level),
+            Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        };
+        Some(Recompression { codec, level })
+    }
+}
+
+/// The codec that a `compression.type` asks for; none for `producer`.
+pub(crate) fn codec_named(compression_type: &str) -> Option<Compression> {
+    match compression_type {
+        "uncompressed" => Some(Compression::None),
+        name => Compression::from_name(name),
     }
 }
 

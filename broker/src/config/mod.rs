@@ -421,6 +421,7 @@ impl Settings {
             timestamp_before_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_BEFORE_MAX_MS),
             timestamp_after_max_ms: self.integer(&table::LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS),
             is_compacted: is_compacting(self.text(&table::LOG_CLEANUP_POLICY)),
+            recompression: self.compression().recompression(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use crate::config::kept::{INT, INT_FROM_0, INT_FROM_1, KEPT, LONG, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
+use crate::config::kept::{COMPRESSION_TYPES, GZIP_LEVELS, INT, INT_FROM_0, INT_FROM_1, KEPT, LONG, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
 
 /// Shards of a host at most: nodes are numbered by the thousand.
 const SHARDS_MAX: i64 = 64;
@@ -265,6 +265,12 @@ settings! {
         "By how much log.roll.ms differs from segment to segment, in milliseconds. Not set: log.roll.jitter.hours.";
     LOG_ROLL_JITTER_HOURS: Kafka "log.roll.jitter.hours", INT_FROM_0, ReadOnly, "0",
         "By how much log.roll.ms differs from segment to segment, in hours, if log.roll.jitter.ms is not set.";
+    COMPRESSION_TYPE: Kafka "compression.type", Kind::OneOf(COMPRESSION_TYPES), ClusterWide, "producer",
+        "The codec that batches are kept in; producer: as they came.";
+    COMPRESSION_GZIP_LEVEL: Kafka "compression.gzip.level", GZIP_LEVELS, ClusterWide, "-1",
+        "How hard gzip tries when the broker compresses, from 1 to 9; -1: 6.";
+    COMPRESSION_ZSTD_LEVEL: Kafka "compression.zstd.level", Kind::Integer(-131_072..=22), ClusterWide, "3",
+        "How hard zstd tries when the broker compresses. The highest levels keep a shard from others for a tenth of a second at a time.";
     LOG_CLEANUP_POLICY: Kafka "log.cleanup.policy", Kind::List(&["compact", "delete"]), ClusterWide, "delete",
         "What becomes of old records: delete, compact, or both.";
     LOG_CLEANER_ENABLE: Kafka "log.cleaner.enable", Kind::Boolean, ReadOnly, "true",

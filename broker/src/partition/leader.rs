@@ -1,7 +1,7 @@
 //! The leader's decision on what a producer sent for one partition: one batch to append, or Kafka's error.
 //!
 //! Promises: O(1) in the number of records, apart from the CRC over the bytes; the records are not opened, so a lie
-//! inside them is stored as it was sent (docs: differences), but for those of a compacted topic. Each refusal carries the code that Kafka 4 gives to the
+//! inside them is stored as it was sent (docs: differences), but for those of a compacted topic, and those that are compressed anew. Each refusal carries the code that Kafka 4 gives to the
 //! same bytes, and a cause in words.
 //! Must never touch a log: numbering, producer state and storing are the storage room's.
 //!
@@ -10,9 +10,9 @@
 
 use std::ops::ControlFlow;
 
-use storage::{OpenError, Opened};
+use storage::{OpenError, Opened, RewriteError};
 use wire::record_batch::{BATCH_LENGTH_OVERHEAD, MAGIC_V2};
-use wire::{Compression, ErrorCode, RecordBatch};
+use wire::{BatchHeader, Compression, ErrorCode, RecordBatch};
 
 /// The fewest bytes of a record: its length, attributes, two deltas, two null lengths and a count.
 const RECORD_BYTES_MIN: i64 = 7;
@@ -37,6 +37,15 @@ pub enum TimestampType {
     LogAppend,
 }
 
+/// What batches are compressed to that came in another codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recompression {
+    /// The codec.
+    pub codec: Compression,
+    /// How hard it tries; none: as by default.
+    pub level: Option<i32>,
+}
+
 /// A topic's settings that decide what may be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendRules {
@@ -52,6 +61,15 @@ pub struct AppendRules {
     pub timestamp_after_max_ms: i64,
     /// Whether `cleanup.policy` has `compact`: every record needs a key.
     pub is_compacted: bool,
+    /// `compression.type`, if that is not `producer`.
+    pub recompression: Option<Recompression>,
+}
+
+impl AppendRules {
+    /// What a batch has to be compressed to first.
+    pub(crate) fn recompression_of(&self, header: &BatchHeader) -> Option<Recompression> {
+        (self.recompression).filter(|target| header.attributes.compression() != Some(target.codec))
+    }
 }
 
 impl Default for AppendRules {
@@ -64,6 +82,7 @@ impl Default for AppendRules {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             is_compacted: false,
+            recompression: None,
         }
     }
 }
@@ -176,13 +195,26 @@ pub(crate) fn check<'a>(
         );
     }
     check_timestamps(&batch, rules, now_ms)?;
+    if rules.recompression_of(header).is_none() {
+        check_fits_segment(&batch, rules)?;
+    }
+    Ok(batch)
+}
+
+/// Checks once more what its records may have changed in a batch that was compressed anew.
+pub(crate) fn check_recompressed(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -> Result<(), Refusal> {
+    check_timestamps(batch, rules, now_ms)?;
+    check_fits_segment(batch, rules)
+}
+
+fn check_fits_segment(batch: &RecordBatch<'_>, rules: &AppendRules) -> Result<(), Refusal> {
     if batch.bytes().len() > rules.segment_bytes {
         return refuse(
             ErrorCode::RecordListTooLarge,
             "the batch is larger than the topic's segment.bytes",
         );
     }
-    Ok(batch)
+    Ok(())
 }
 
 /// Whether a topic with this `cleanup.policy` is compacted.
@@ -221,7 +253,20 @@ pub(crate) async fn records_without_key(opened: &Opened<'_>, most: usize) -> Res
     Ok(places)
 }
 
-/// What a batch for a compacted topic gets that was not opened.
+/// What a batch gets that could not be compressed anew.
+pub(crate) const fn not_recompressed(error: RewriteError) -> Refusal {
+    let stage = Stage::Append;
+    let (code, cause) = match error {
+        RewriteError::Malformed => (ErrorCode::InvalidRecord, "the batch holds what is no record"),
+        RewriteError::TooLarge => (
+            ErrorCode::MessageTooLarge,
+            "the batch is larger than the topic's max.message.bytes, compressed as the topic's compression.type says",
+        ),
+    };
+    Refusal { code, cause, stage }
+}
+
+/// What a batch gets that has to be opened and was not.
 pub(crate) const fn not_opened(error: OpenError) -> Refusal {
     let stage = Stage::Append;
     let (code, cause) = match error {
@@ -232,11 +277,11 @@ pub(crate) const fn not_opened(error: OpenError) -> Refusal {
         // Clients send it again: by then those before it are done.
         OpenError::Spent => (
             ErrorCode::RequestTimedOut,
-            "the request's batches for compacted topics inflate to more than 64 MiB",
+            "the request's batches that have to be opened inflate to more than 64 MiB",
         ),
         OpenError::Busy => (
             ErrorCode::RequestTimedOut,
-            "large batches for compacted topics are opened one after the other, and too many wait",
+            "batches that have to be opened wait for each other, and too many do",
         ),
     };
     Refusal { code, cause, stage }
@@ -357,7 +402,7 @@ fn check_timestamps(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -
 #[cfg(test)]
 pub(crate) mod tests {
     use storage::OpeningBudget;
-    use wire::record_batch::{Attributes, BATCH_HEADER_BYTES, BatchHeader};
+    use wire::record_batch::{Attributes, BATCH_HEADER_BYTES};
     use wire::{BatchBuilder, NewRecord};
 
     use super::*;

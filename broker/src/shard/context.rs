@@ -13,7 +13,7 @@ use std::time::Duration;
 use ring::channel::{Answer, Receiver, Sender};
 
 use crate::config::broker::BrokerConfigs;
-use crate::config::log::millionths;
+use crate::config::log::{CompressionConfig, codec_named, millionths};
 use crate::config::{self, Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
@@ -116,6 +116,8 @@ pub struct TopicSettings {
     pub partition: storage::PartitionConfig,
     /// What becomes of old records.
     pub cleanup: Cleanup,
+    /// How batches are compressed.
+    pub compression: CompressionConfig,
 }
 
 /// What becomes of a topic's old records.
@@ -159,6 +161,7 @@ impl TopicSettings {
                 retention_bytes: settings.integer(&table::LOG_RETENTION_BYTES),
                 compaction: settings.compaction(),
             },
+            compression: settings.compression(),
         }
     }
 
@@ -188,6 +191,13 @@ impl TopicSettings {
             Some("CreateTime") => TimestampType::Create,
             _ => append.timestamp_type,
         };
+        let compression = &mut settings.compression;
+        if let Some(name) = topic.configs.get("compression.type") {
+            compression.codec = codec_named(name);
+        }
+        compression.gzip_level = number(topic, "compression.gzip.level", compression.gzip_level);
+        compression.zstd_level = number(topic, "compression.zstd.level", compression.zstd_level);
+        append.recompression = compression.recompression();
         let own = config::topic::own(topic);
         let policy = own.get("cleanup.policy");
         let cleanup = &mut settings.cleanup;

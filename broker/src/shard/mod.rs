@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::{ConnectionLimits, Traffic};
-use ring::local::Signal;
+use ring::local::{Semaphore, Signal};
 use storage::ShardLog;
 use wire::ErrorCode;
 
@@ -40,6 +40,9 @@ use crate::shard::context::{AnnouncedVersion, ShardSettings};
 /// How long a request waits for an image that the host has and this shard does not: opening a topic's partitions is a
 /// flush, so anything longer is a fault, and the client's own retry takes over.
 const IMAGE_WAIT: Duration = Duration::from_secs(5);
+/// Batches that are compressed anew at a time, or wait for room in the journal after that: clients do not size what they
+/// take, and it is on the heap. One core compresses no more of them at once anyway.
+const RECOMPRESSIONS_MAX: usize = 4;
 
 /// A core's world. One for each shard, behind an `Rc`.
 pub(crate) struct Shard {
@@ -67,6 +70,8 @@ pub(crate) struct Shard {
     world: RefCell<Rc<World>>,
     world_moved: Signal,
     announced: AnnouncedVersion,
+    /// How many more batches may be compressed anew.
+    pub(crate) recompressions: Semaphore,
     stopping: Cell<bool>,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use net::ConnectionLimits;
 use ring::channel::{Answer, Sender};
 use ring::executor::{Class, Task, spawn};
-use ring::local::Signal;
+use ring::local::{Semaphore, Signal};
 use ring::socket::TcpListener;
 use storage::{PartitionSpec, ScrubFinding, ShardLog, TopicPartition};
 
@@ -23,7 +23,7 @@ use crate::shard::context::{LiveSettings, ShardCommand, ShardContext, ShardSetti
 use crate::shard::failures::ReadFailures;
 use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
-use crate::shard::{Control, Counters, PARTITIONS_MAX, SessionCache, Shard, World};
+use crate::shard::{Control, Counters, PARTITIONS_MAX, RECOMPRESSIONS_MAX, SessionCache, Shard, World};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -248,6 +248,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),
         announced: parts.announced,
+        recompressions: Semaphore::new(RECOMPRESSIONS_MAX),
         stopping: Cell::new(false),
     }))
 }

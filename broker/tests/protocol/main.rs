@@ -22,6 +22,7 @@ mod pipelined;
 #[path = "../process/mod.rs"]
 mod process;
 mod producing;
+mod recompression;
 mod recorded;
 mod refused;
 mod retention;

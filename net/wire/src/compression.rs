@@ -143,6 +143,38 @@ mod tests {
     }
 
     #[test]
+    fn a_level_is_taken_by_the_codecs_that_have_some() {
+        let input = text(300_000);
+        for (codec, levels) in [
+            (Compression::Gzip, &[-1, 0, 1, 9, 100][..]),
+            (Compression::Zstd, &[-131_072, -1, 1, 22, 1_000]),
+            (Compression::Lz4, &[1, 17]),
+            (Compression::Snappy, &[5]),
+            (Compression::None, &[5]),
+        ] {
+            let sizes = levels.iter().map(|level| {
+                // More than was said is taken all the same.
+                let mut compressor = Compressor::with_level(codec, Some(*level), input.len() / 8);
+                let mut came = 0;
+                for piece in input.chunks(10_000) {
+                    compressor.write(piece);
+                    assert!(compressor.output_bytes() >= came);
+                    came = compressor.output_bytes();
+                }
+                let compressed = compressor.finish();
+                assert!(compressed.len() >= came);
+                let again = codec.decompress(&compressed, input.len());
+                assert_eq!(again.as_deref(), Ok(&input[..]), "{codec:?} {level}");
+                compressed.len()
+            });
+            let sizes: Vec<usize> = sizes.collect();
+            let has_levels = matches!(codec, Compression::Gzip | Compression::Zstd);
+            let differ = sizes.iter().max() > sizes.iter().min();
+            assert_eq!(differ, has_levels, "{codec:?}: {sizes:?} bytes at levels {levels:?}");
+        }
+    }
+
+    #[test]
     fn bombs_are_refused_at_the_limit() {
         let zeroes = vec![0; 32 << 20];
         for codec in Compression::ALL {

@@ -53,7 +53,7 @@
 pub mod api;
 pub mod array;
 pub mod batch_builder;
-pub mod batch_filter;
+pub mod rewritten_batch;
 pub mod compression;
 #[cfg(test)]
 mod differential;

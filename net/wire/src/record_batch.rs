@@ -110,6 +110,12 @@ impl Attributes {
         Self(self.0 | DELETE_HORIZON)
     }
 
+    /// The same of a batch in another codec.
+    #[must_use]
+    pub const fn with_compression(self, compression: Compression) -> Self {
+        Self(self.0 & !CODEC_MASK | compression as i16)
+    }
+
     /// Of a batch without records: no codec, and no delete horizon.
     #[must_use]
     pub(crate) const fn emptied(self) -> Self {

@@ -10,7 +10,7 @@
 use std::ops::DerefMut;
 
 use ring::executor::yield_now;
-use wire::batch_filter::{FilteredBatch, emptied};
+use wire::rewritten_batch::{RewrittenBatch, emptied};
 use wire::{BatchHeader, DecodeError, Record};
 
 use super::key_map::KeyMap;
@@ -126,7 +126,7 @@ pub(crate) async fn clean<B: DerefMut<Target = [u8]>>(
         return Ok(Cleaned::Same);
     }
     let new_horizon_ms = gets_horizon.then(|| rules.now_ms.saturating_add(rules.delete_retention_ms));
-    let filtered = FilteredBatch::new(header, new_horizon_ms);
+    let filtered = RewrittenBatch::new(header, new_horizon_ms);
     let mut filtered = filtered.ok_or("a batch has a codec that is not known")?;
     for record in opened.records() {
         let (record, offset) = read(header, record)?;

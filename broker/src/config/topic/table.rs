@@ -53,14 +53,14 @@ macro_rules! topic_configs {
 topic_configs! {
     "cleanup.policy", List(&["compact", "delete"]), used, "log.cleanup.policy", "delete",
         "What becomes of old records: delete, compact, or both.";
-    "compression.gzip.level", GZIP_LEVELS, kept, "compression.gzip.level", "-1",
-        "How hard gzip tries, when the broker compresses.";
+    "compression.gzip.level", GZIP_LEVELS, used, "compression.gzip.level", "-1",
+        "How hard gzip tries when the broker compresses, from 1 to 9; -1: 6.";
     "compression.lz4.level", Integer(1..=17), kept, "compression.lz4.level", "9",
-        "How hard lz4 tries, when the broker compresses.";
-    "compression.type", OneOf(COMPRESSION_TYPES), kept, "compression.type", "producer",
-        "How batches are compressed; producer: as they came.";
-    "compression.zstd.level", Integer(-131_072..=22), kept, "compression.zstd.level", "3",
-        "How hard zstd tries, when the broker compresses.";
+        "How hard lz4 tries, when the broker compresses. Here it always tries as by Kafka's default.";
+    "compression.type", OneOf(COMPRESSION_TYPES), used, "compression.type", "producer",
+        "The codec that batches are kept in; producer: as they came.";
+    "compression.zstd.level", Integer(-131_072..=22), used, "compression.zstd.level", "3",
+        "How hard zstd tries when the broker compresses.";
     "delete.retention.ms", LONG_FROM_0, used, "log.cleaner.delete.retention.ms", "86400000",
         "How long a compacted log keeps the marks of deletions, in milliseconds.";
     "errors.deadletterqueue.group.enable", Boolean, kept, none, "false",

@@ -109,6 +109,10 @@ impl Framer {
         }
     }
 
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output.len()
+    }
+
     pub(super) fn finish(mut self) -> Vec<u8> {
         if !self.block.is_empty() {
             self.close_block();

@@ -1,11 +1,12 @@
-//! A batch with fewer records than it came with: what compaction leaves of it.
+//! A batch that is written anew: with fewer records than it came with, which is what compaction leaves of it; or in another
+//! codec.
 //!
 //! What stays of a header is Kafka's rule: the base offset, the last offset, the producer's fields and the timestamp type, so that
-//! offsets mean what they meant and a producer's last sequence number is still known. Codec as before, at its default level.
+//! offsets mean what they meant and a producer's last sequence number is still known.
 //! Promises: allocates what the records take, and no more than a few times that. Source: KIP-534, and Kafka's documentation,
 //! "Message Format".
 
-use crate::compression::Compressor;
+use crate::compression::{Compression, Compressor};
 use crate::primitive::Writer;
 use crate::record::{NewRecord, Record, write_length};
 use crate::record_batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader, crc_of};
@@ -14,7 +15,7 @@ use crate::record_batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader
 const NO_TIMESTAMP: i64 = -1;
 
 /// A batch that is written anew, record by record, and compressed in steps.
-pub struct FilteredBatch {
+pub struct RewrittenBatch {
     before: BatchHeader,
     /// Of the records so far.
     header: BatchHeader,
@@ -27,10 +28,29 @@ pub struct FilteredBatch {
     body: Writer,
 }
 
-impl FilteredBatch {
-    /// The batch of `header`, with none of its records yet; `None` if its codec is not known. A `delete_horizon_ms` becomes the
-    /// base timestamp, against which the records' times are counted then; a batch that has one keeps it.
-    pub fn new(header: &BatchHeader, delete_horizon_ms: Option<i64>) -> Option<FilteredBatch> {
+impl RewrittenBatch {
+    /// The batch of `header` in its codec, at that's default level, with none of its records yet; `None` if the codec is not
+    /// known. A `delete_horizon_ms` becomes the base timestamp, against which the records' times are counted then; a batch that
+    /// has one keeps it.
+    pub fn new(header: &BatchHeader, delete_horizon_ms: Option<i64>) -> Option<RewrittenBatch> {
+        let compressor = Compressor::new(header.attributes.compression()?);
+        Some(RewrittenBatch::of(header, delete_horizon_ms, compressor))
+    }
+
+    /// The batch of `header` in another codec, at that level, with none of its records yet, of which there will be about
+    /// `bytes`. All of them are to come, numbered from 0.
+    pub fn recompressed(
+        header: &BatchHeader,
+        codec: Compression,
+        level: Option<i32>,
+        bytes: usize,
+    ) -> RewrittenBatch {
+        let mut new = *header;
+        new.attributes = header.attributes.with_compression(codec);
+        RewrittenBatch::of(&new, None, Compressor::with_level(codec, level, bytes))
+    }
+
+    fn of(header: &BatchHeader, delete_horizon_ms: Option<i64>, compressor: Compressor) -> RewrittenBatch {
         let horizon_ms = match header.attributes.has_delete_horizon() {
             true => Some(header.base_timestamp_ms),
             false => delete_horizon_ms,
@@ -40,16 +60,16 @@ impl FilteredBatch {
             new.attributes = header.attributes.with_delete_horizon();
         }
         new.record_count = 0;
-        Some(FilteredBatch {
+        RewrittenBatch {
             before: *header,
             header: new,
             horizon_ms,
-            compressor: Compressor::new(header.attributes.compression()?),
+            compressor,
             records: Vec::new(),
             begin: 0,
             length: Writer::flat(),
             body: Writer::flat(),
-        })
+        }
     }
 
     /// Appends a record of the batch; in their order.
@@ -97,6 +117,11 @@ impl FilteredBatch {
         true
     }
 
+    /// How many bytes it has so far, at least.
+    pub fn bytes(&self) -> usize {
+        BATCH_HEADER_BYTES + self.compressor.output_bytes()
+    }
+
     /// The batch; `None` if it has no record, or too many bytes for one. What waits is compressed at once.
     pub fn finish(mut self) -> Option<Vec<u8>> {
         if self.header.record_count == 0 {
@@ -131,7 +156,6 @@ fn close(mut header: BatchHeader, section: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Compression;
     use crate::record::{RecordHeader, records};
     use crate::record_batch::{Attributes, RecordBatch, assign_log_append_time, assign_offset};
     use crate::{BatchBuilder, record_batch};
@@ -192,7 +216,7 @@ mod tests {
         let batch = parse(bytes);
         let codec = batch.header().attributes.compression().unwrap();
         let section = codec.decompress(batch.records_bytes(), 1 << 20).unwrap();
-        let mut filtered = FilteredBatch::new(batch.header(), horizon_ms).unwrap();
+        let mut filtered = RewrittenBatch::new(batch.header(), horizon_ms).unwrap();
         for record in records(&section, batch.header().record_count).map(Result::unwrap) {
             if keep(record.offset_delta) {
                 filtered.push(&record);
@@ -243,7 +267,7 @@ mod tests {
     fn a_step_takes_as_much_as_it_was_asked_for() {
         let bytes = batch(Compression::None);
         let batch = parse(&bytes);
-        let mut filtered = FilteredBatch::new(batch.header(), None).unwrap();
+        let mut filtered = RewrittenBatch::new(batch.header(), None).unwrap();
         assert!(!filtered.step(1), "there is nothing");
         for record in records(batch.records_bytes(), batch.header().record_count) {
             filtered.push(&record.unwrap());
@@ -254,6 +278,32 @@ mod tests {
         assert_eq!(steps, batch.records_bytes().len() / 10);
         let again = filtered.finish().unwrap();
         assert_eq!(again, bytes, "nothing was left out");
+    }
+
+    #[test]
+    fn in_another_codec_all_is_as_it_was() {
+        for (from, to) in Compression::ALL.into_iter().flat_map(|from| Compression::ALL.map(|to| (from, to))) {
+            let bytes = batch(from);
+            let parsed = parse(&bytes);
+            let section = from.decompress(parsed.records_bytes(), 1 << 20).unwrap();
+            let mut written = RewrittenBatch::recompressed(parsed.header(), to, None, section.len());
+            for record in records(&section, parsed.header().record_count) {
+                written.push(&record.unwrap());
+                while written.step(16) {}
+            }
+            let least = written.bytes();
+            let again = written.finish().unwrap();
+            assert!(least <= again.len());
+            assert_eq!(all(&again), all(&bytes), "{from:?} to {to:?}");
+            let (before, after) = (*parsed.header(), *parse(&again).header());
+            let expected = BatchHeader {
+                attributes: Attributes::new(to),
+                batch_length: after.batch_length,
+                crc: after.crc,
+                ..before
+            };
+            assert_eq!(after, expected, "{from:?} to {to:?}");
+        }
     }
 
     #[test]
