@@ -219,7 +219,10 @@ impl<'a> Opened<'a> {
         let mut written = RewrittenBatch::recompressed(&self.header, codec, level, bytes);
         for (offset_delta, record) in (0..).zip(self.records()) {
             let record = record.map_err(|_| RewriteError::Malformed)?;
-            written.push(&Record { offset_delta, ..record });
+            written.push(&Record {
+                offset_delta,
+                ..record
+            });
             while written.step(COMPRESS_STEP_BYTES) {
                 if written.bytes() > bytes_max {
                     return Err(RewriteError::TooLarge);
@@ -373,7 +376,11 @@ mod tests {
         let (exact, _) = ran(opened.recompress(Compression::Zstd, None, 20 << 20));
         let bytes = exact.unwrap().len();
         assert!(ran(opened.recompress(Compression::Zstd, None, bytes)).0.is_ok());
-        assert!(ran(opened.recompress(Compression::Zstd, None, bytes - 1)).0.is_err());
+        assert!(
+            ran(opened.recompress(Compression::Zstd, None, bytes - 1))
+                .0
+                .is_err()
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use crate::config::kept::{COMPRESSION_TYPES, GZIP_LEVELS, INT, INT_FROM_0, INT_FROM_1, KEPT, LONG, LONG_FROM_0, LONG_FROM_1, LONG_OR_NONE};
+use crate::config::kept::{
+    COMPRESSION_TYPES, GZIP_LEVELS, INT, INT_FROM_0, INT_FROM_1, KEPT, LONG, LONG_FROM_0, LONG_FROM_1,
+    LONG_OR_NONE,
+};
 
 /// Shards of a host at most: nodes are numbered by the thousand.
 const SHARDS_MAX: i64 = 64;

@@ -202,7 +202,11 @@ pub(crate) fn check<'a>(
 }
 
 /// Checks once more what its records may have changed in a batch that was compressed anew.
-pub(crate) fn check_recompressed(batch: &RecordBatch<'_>, rules: &AppendRules, now_ms: i64) -> Result<(), Refusal> {
+pub(crate) fn check_recompressed(
+    batch: &RecordBatch<'_>,
+    rules: &AppendRules,
+    now_ms: i64,
+) -> Result<(), Refusal> {
     check_timestamps(batch, rules, now_ms)?;
     check_fits_segment(batch, rules)
 }

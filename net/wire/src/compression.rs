@@ -170,7 +170,10 @@ mod tests {
             let sizes: Vec<usize> = sizes.collect();
             let has_levels = matches!(codec, Compression::Gzip | Compression::Zstd);
             let differ = sizes.iter().max() > sizes.iter().min();
-            assert_eq!(differ, has_levels, "{codec:?}: {sizes:?} bytes at levels {levels:?}");
+            assert_eq!(
+                differ, has_levels,
+                "{codec:?}: {sizes:?} bytes at levels {levels:?}"
+            );
         }
     }
 

@@ -53,7 +53,6 @@
 pub mod api;
 pub mod array;
 pub mod batch_builder;
-pub mod rewritten_batch;
 pub mod compression;
 #[cfg(test)]
 mod differential;
@@ -66,6 +65,7 @@ pub mod messages;
 pub mod primitive;
 pub mod record;
 pub mod record_batch;
+pub mod rewritten_batch;
 pub mod schema;
 
 pub use api::{API_TABLE, ApiInfo, ApiKey};

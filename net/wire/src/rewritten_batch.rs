@@ -282,7 +282,10 @@ mod tests {
 
     #[test]
     fn in_another_codec_all_is_as_it_was() {
-        for (from, to) in Compression::ALL.into_iter().flat_map(|from| Compression::ALL.map(|to| (from, to))) {
+        for (from, to) in Compression::ALL
+            .into_iter()
+            .flat_map(|from| Compression::ALL.map(|to| (from, to)))
+        {
             let bytes = batch(from);
             let parsed = parse(&bytes);
             let section = from.decompress(parsed.records_bytes(), 1 << 20).unwrap();
