@@ -79,6 +79,12 @@ impl StorageError {
         }
     }
 
+    /// Whether a write found the file system full, and can be tried again. A flush that says so cannot: what it was for
+    /// may be lost.
+    pub(crate) fn is_full_at_write(&self) -> bool {
+        self.is_no_space() && !matches!(self, StorageError::Io { action: "flush", .. })
+    }
+
     /// Whether the file system is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(self, StorageError::Io { error, .. } if error.kind == io::ErrorKind::StorageFull)

@@ -1,5 +1,6 @@
 //! Emptying the journal: segments, checkpoint, superblock, and only then are its blocks written again.
 //!
+//! On a disk that is full it waits: producers do when the journal is, and whatever is deleted meanwhile makes room.
 //! Owns the order of these four. The tail of the journal is where the checkpoint *before* the newest begins to replay,
 //! so that one damaged checkpoint costs a longer replay and not the log.
 
@@ -7,10 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use ring::directory;
 use ring::executor::{Class, Task, spawn};
-use ring::local::{Permit, Semaphore};
+use ring::local::{Permit, Semaphore, Signal};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::commit::Committer;
@@ -26,6 +28,8 @@ const RING_PART: u64 = 4;
 /// Segments are written, without a checkpoint, when this part of the memory for groups is taken by what is not migrated.
 const MEMORY_PART: u64 = 3;
 
+/// A migration that found the disk full is tried again after this.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Segments that a migration removes at most: the journal does not wait for more, nor does a stop.
 const REMOVED_MAX: usize = 256;
 
@@ -52,6 +56,9 @@ struct Inner {
     /// Who keeps it together with others, and whoever asks whether there are such.
     together: RefCell<Weak<Permit>>,
     asking: Semaphore,
+    /// Why the last migration waits for room on the disk, if it does; and notified when that changes.
+    full: RefCell<Option<StorageError>>,
+    fullness: Signal,
     /// The first error: a flush that failed once proves nothing when it is tried again.
     failure: RefCell<Option<StorageError>>,
     task: RefCell<Option<Task<()>>>,
@@ -80,6 +87,8 @@ impl Migration {
                 one: Semaphore::new(1),
                 together: RefCell::default(),
                 asking: Semaphore::new(1),
+                full: RefCell::default(),
+                fullness: Signal::new(),
                 failure: RefCell::default(),
                 task: RefCell::default(),
             }),
@@ -107,10 +116,24 @@ impl Migration {
             return Err(error);
         }
         let migrated = self.inner.migrate(false).await;
-        if let Err(error) = &migrated {
+        if let Err(error) = &migrated
+            && !error.is_full_at_write()
+        {
             self.inner.committer.fence(error);
         }
         migrated
+    }
+
+    /// Waits until the disk is full; or, after `is_full`, until it is not. Gives what found it full.
+    pub(crate) async fn full_turn(&self, is_full: bool) -> Option<StorageError> {
+        loop {
+            let fullness = self.inner.fullness.wait();
+            let full = self.inner.full.borrow().clone();
+            if full.is_some() != is_full {
+                return full;
+            }
+            fullness.await;
+        }
     }
 
     /// Whether a compacted segment is not at its place yet, or something that it replaces is not gone.
@@ -165,13 +188,32 @@ impl Inner {
                 } else {
                     self.relieve().await
                 };
-                if let Err(error) = migrated {
-                    self.committer.fence(&error);
-                    return;
+                self.note_fullness(migrated.as_ref().err());
+                match migrated {
+                    Err(error) if error.is_full_at_write() => {
+                        // Nothing is lost: the journal has it. All of it is tried again, also what is to be removed.
+                        self.shared.is_checkpoint_due.set(true);
+                        drop(_one);
+                        ring::timer::sleep(FULL_RETRY).await;
+                    }
+                    Err(error) => {
+                        self.committer.fence(&error);
+                        return;
+                    }
+                    Ok(()) => {}
                 }
                 continue;
             }
             progress.await;
+        }
+    }
+
+    /// Tells who waits whether the disk is full.
+    fn note_fullness(&self, error: Option<&StorageError>) {
+        let full = error.filter(|error| error.is_full_at_write()).cloned();
+        let before = self.full.replace(full);
+        if before.is_some() != self.full.borrow().is_some() {
+            self.fullness.notify_all();
         }
     }
 
@@ -206,7 +248,9 @@ impl Inner {
     /// Writes everything that is durable to the segments, so that its memory may be used again; the journal keeps it.
     async fn relieve(&self) -> Result<(), StorageError> {
         let relieved = self.relieve_memory().await;
-        if let Err(error) = &relieved {
+        if let Err(error) = &relieved
+            && !error.is_full_at_write()
+        {
             *self.failure.borrow_mut() = Some(error.clone());
         }
         relieved
@@ -265,7 +309,9 @@ impl Inner {
             return Err(error.clone());
         }
         let migrated = self.empty_journal(is_last).await;
-        if let Err(error) = &migrated {
+        if let Err(error) = &migrated
+            && !error.is_full_at_write()
+        {
             *self.failure.borrow_mut() = Some(error.clone());
         }
         migrated

@@ -415,6 +415,12 @@ impl ShardLog {
         self.inner.shared.clock.turn(has_jumped).await
     }
 
+    /// Waits until the disk is full, or after `is_full` until there is room again. Gives what found it full. Meanwhile batches
+    /// ride in the journal, for as long as that has room, and all else goes on.
+    pub async fn disk_full_turn(&self, is_full: bool) -> Option<StorageError> {
+        self.inner.migration.full_turn(is_full).await
+    }
+
     /// Waits until the scrubber has found something wrong in a segment, and says what: each place once in a life of the
     /// log. One task may ask.
     pub async fn next_finding(&self) -> ScrubFinding {

@@ -78,6 +78,7 @@ pub async fn run(context: ShardContext) {
     .detach();
     spawn(Class::Background, report_clock(shard.log.clone(), number)).detach();
     spawn(Class::Background, report_compaction(shard.log.clone(), number)).detach();
+    spawn(Class::Background, report_full_disk(shard.log.clone(), number)).detach();
     spawn(Class::Background, report_findings(shard.log.clone())).detach();
 
     let mut listener = Some(listener);
@@ -134,6 +135,22 @@ async fn report_compaction(log: ShardLog, shard: u32) {
             "millstream: shard {shard}: partition {} was not compacted: {}. {again}",
             report.partition, report.error
         );
+    }
+}
+
+/// Tells the operator when the disk is full, and when it is not any more.
+async fn report_full_disk(log: ShardLog, shard: u32) {
+    loop {
+        let Some(error) = log.disk_full_turn(false).await else {
+            continue;
+        };
+        eprintln!(
+            "millstream: shard {shard}: the disk is full: {error}. What is acknowledged is safe, and readers are served; when the \
+             journal is full too, producers are told to come again (REQUEST_TIMED_OUT). Delete records or topics, lower a \
+             retention, or enlarge the volume: the shard goes on by itself"
+        );
+        log.disk_full_turn(true).await;
+        eprintln!("millstream: shard {shard}: the disk has room again");
     }
 }
 

@@ -172,6 +172,9 @@ impl Pipeline {
             self.flushed_seq = flush.up_to_seq;
         }
         let (flushed_seq, has_failed) = (self.flushed_seq, failure.is_some());
+        if has_failed {
+            self.flush_by = None; // none will come, and nobody may wait for its time
+        }
         let is_over = |record: &mut InFlight| {
             record.has_ended.get() && (has_failed || record.is_flushed_alone || record.seq() <= flushed_seq)
         };

@@ -9,6 +9,7 @@ mod deleted;
 mod dropped;
 mod first_start;
 mod flushes;
+mod full_disk;
 mod leftovers;
 mod life;
 mod looked_at;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::{HostId, PowerCut, Simulator, for_each_seed};
+use ring::simulator::{DiskFaults, DiskOperation, HostId, Injection, PowerCut, Simulator, for_each_seed};
 use storage::{PartitionConfig, PartitionSpec};
 
 use crate::LIMIT;
@@ -315,6 +315,55 @@ fn records_are_deleted_only_when_they_were_durable() {
             ends[1] >= acknowledged,
             "{acknowledged} were acknowledged, and {ends:?} are there"
         );
+    });
+}
+
+#[test]
+fn a_log_that_fails_while_a_flush_is_due_ends() {
+    for_each_seed(0..60, |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(256 << 20);
+        // Writes are on their way when another has failed, and the time of a flush comes meanwhile.
+        simulator.set_disk_faults(
+            host,
+            DiskFaults {
+                stall: 0.2,
+                stall_longest: Duration::from_millis(200),
+                ..DiskFaults::default()
+            },
+        );
+        let has_begun = Arc::new(Mutex::new(false));
+        let told = has_begun.clone();
+        let has_failed = Arc::new(Mutex::new(false));
+        let failing = has_failed.clone();
+        simulator.start(host, MEMORY_BYTES, move || async move {
+            let opened = open(Place::default(), vec![later(7, NEVER, 20)])
+                .await
+                .expect("opened");
+            for _ in 0..4 {
+                let (log, told) = (opened.log(7), told.clone());
+                spawn(Class::Latency, async move {
+                    while append(&log, &batch(1, 100)).await.is_ok() {
+                        *told.lock().expect("it runs") = true;
+                    }
+                })
+                .detach();
+            }
+            opened.shard.failed().await;
+            ring::timer::sleep(Duration::from_secs(1)).await;
+            *failing.lock().expect("it runs") = true;
+            std::future::pending::<()>().await;
+        });
+        assert!(simulator.run_until(LIMIT, |_| *has_begun.lock().expect("it runs")));
+        let injection = Injection {
+            operation: DiskOperation::Write,
+            path_contains: "/journal".to_owned(),
+            after: (simulator.random_u64() % 20) as u32,
+            times: 1,
+            errno: 5,
+        };
+        simulator.inject(host, injection);
+        assert!(simulator.run_until(LIMIT, |_| *has_failed.lock().expect("it runs")));
     });
 }
 
