@@ -8,6 +8,8 @@ use std::cell::Cell;
 
 use ring::buffer::PoolUsage;
 
+use crate::error::AppendError;
+
 /// Complete segments of a shard that are not sealed: a migration seals so many in a second or two.
 const SEGMENTS_MAX: usize = 512;
 /// Of them, of one partition.
@@ -77,9 +79,19 @@ impl Backlog {
     }
 
     /// Whether a batch may come; and end a segment, if it would: of a partition that has so many complete ones.
-    pub(crate) fn has_room(&self, ends_one_of: Option<usize>) -> bool {
-        let may_end = |of_partition| of_partition < PARTITION_SEGMENTS_MAX && self.segments.has_room();
-        self.batches.has_room() && ends_one_of.is_none_or(may_end)
+    ///
+    /// # Errors
+    /// [`AppendError::JournalFull`] if none may, [`AppendError::BacklogFull`] if others may that end no segment.
+    pub(crate) fn admit(&self, ends_one_of: Option<usize>) -> Result<(), AppendError> {
+        if !self.batches.has_room() {
+            return Err(AppendError::JournalFull);
+        }
+        match ends_one_of {
+            Some(of_partition) if of_partition >= PARTITION_SEGMENTS_MAX || !self.segments.has_room() => {
+                Err(AppendError::BacklogFull)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A batch came, and ended a segment or did not.
@@ -111,20 +123,29 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    fn refused(outcome: Result<(), AppendError>, by_all: bool) -> bool {
+        match outcome {
+            Ok(()) => false,
+            Err(AppendError::JournalFull) => by_all,
+            Err(AppendError::BacklogFull) => !by_all,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     #[test]
     fn segments_wait_of_a_partition_and_of_all() {
         let backlog = Backlog::new(10_000 * BATCH_BYTES);
-        assert!(backlog.has_room(Some(PARTITION_SEGMENTS_MAX - 1)));
-        assert!(!backlog.has_room(Some(PARTITION_SEGMENTS_MAX)));
+        assert!(backlog.admit(Some(PARTITION_SEGMENTS_MAX - 1)).is_ok());
+        assert!(refused(backlog.admit(Some(PARTITION_SEGMENTS_MAX)), false));
         for count in 0..SEGMENTS_MAX {
-            assert!(backlog.has_room(Some(0)), "{count}");
+            assert!(backlog.admit(Some(0)).is_ok(), "{count}");
             assert_eq!(backlog.is_due(), count >= SEGMENTS_MAX.div_ceil(PART));
             backlog.add(true);
         }
-        assert!(!backlog.has_room(Some(0)));
-        assert!(backlog.has_room(None), "what ends no segment goes on");
+        assert!(refused(backlog.admit(Some(0)), false));
+        assert!(backlog.admit(None).is_ok(), "what ends no segment goes on");
         backlog.recount(1, 10);
-        assert!(backlog.has_room(Some(1)) && !backlog.is_due() && !backlog.is_crowded());
+        assert!(backlog.admit(Some(1)).is_ok() && !backlog.is_due() && !backlog.is_crowded());
     }
 
     #[test]
@@ -141,9 +162,9 @@ mod tests {
         backlog.recount(0, 5);
         assert!(!backlog.is_crowded());
         backlog.recount(0, 6);
-        assert!(backlog.is_crowded() && backlog.has_room(None));
+        assert!(backlog.is_crowded() && backlog.admit(None).is_ok());
         backlog.recount(0, 10);
-        assert!(!backlog.has_room(None));
+        assert!(refused(backlog.admit(None), true) && refused(backlog.admit(Some(0)), true));
         let usage = backlog.usage();
         assert_eq!((usage.bytes, usage.bytes_used), (1_280, 1_280));
     }

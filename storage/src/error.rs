@@ -132,10 +132,13 @@ impl fmt::Display for IoError {
 /// Why a batch was not appended. Nothing of it is in the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The journal, or the memory for what is not migrated yet, is full for the moment, or too many segments are to be
-    /// sealed: wait for `ShardLog::room`.
+    /// The journal, or the memory for what is not migrated yet, is full for the moment, or too many segments of the shard
+    /// are to be sealed: wait for `ShardLog::room`.
     #[error("the journal is full until what it holds is migrated")]
     JournalFull,
+    /// So many segments of this partition are to be sealed: wait for `ShardLog::room`.
+    #[error("the partition takes no more until its segments are written")]
+    BacklogFull,
     /// The batch is larger than a journal record can be.
     #[error("the batch has {bytes} bytes, the log takes at most {largest}")]
     TooLarge {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::buffer::{Pool, PoolUsage};
+use ring::clock::Instant;
 use ring::count::DurationCounts;
 use ring::directory;
 use ring::executor::{Class, spawn};
@@ -355,7 +356,20 @@ impl ShardLog {
         self.inner.compaction.report().await
     }
 
-    /// Notified when a batch that was refused with `JournalFull` may fit.
+    /// Calls `attempt`, which appends, until it is not refused for want of room, or it is `deadline`. Whoever
+    /// came first is served first.
+    ///
+    /// # Errors
+    /// What `attempt` said last, or [`AppendError::JournalFull`] if its turn did not come.
+    pub async fn append_in_turn<T>(
+        &self,
+        deadline: Instant,
+        attempt: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        self.inner.committer.append_in_turn(deadline, attempt).await
+    }
+
+    /// Notified when a batch that was refused with `JournalFull` or `BacklogFull` may fit.
     pub fn room(&self) -> Signal {
         self.inner.committer.room().clone()
     }

@@ -116,7 +116,7 @@ async fn live(told: Told, life: i32) {
                     let room = shard.room().wait();
                     match log.append(parsed.bytes(), parsed.header()) {
                         Ok(appended) => break appended,
-                        Err(AppendError::JournalFull) => {
+                        Err(AppendError::JournalFull | AppendError::BacklogFull) => {
                             let _ = ring::timer::timeout(Duration::from_millis(20), room).await;
                         }
                         Err(error) => panic!("{error}"),

@@ -60,7 +60,7 @@ async fn append(log: &ShardLog, partition: &PartitionLog, batch: &RecordBatch<'_
         let room = log.room().wait();
         match partition.append(batch.bytes(), batch.header()) {
             Ok(appended) => return appended,
-            Err(AppendError::JournalFull) => {
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => {
                 let waited = timeout(Duration::from_secs(20), room).await;
                 assert!(waited.is_ok(), "the journal stays full");
             }

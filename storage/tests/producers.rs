@@ -76,7 +76,7 @@ async fn append(log: &ShardLog, partition: &PartitionLog, producer_id: i64) {
         let room = log.room().wait();
         match partition.append(&bytes, &header) {
             Ok(_) => return,
-            Err(AppendError::JournalFull) => room.await,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => room.await,
             Err(error) => panic!("{error}"),
         }
     }

@@ -83,7 +83,7 @@ async fn fill(acknowledged: Acknowledged, pause: Duration) {
                             acknowledged.lock().unwrap()[number as usize] = appended.base_offset + 1;
                         }
                     }
-                    Err(AppendError::JournalFull) => {
+                    Err(AppendError::JournalFull | AppendError::BacklogFull) => {
                         let _ = ring::timer::timeout(Duration::from_millis(20), room).await;
                     }
                     Err(error) => panic!("{error}"),

@@ -14,7 +14,7 @@ use ring::clock::Instant;
 use ring::local::Permit;
 use storage::{
     AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpenError, OpeningBudget, PartitionLog,
-    ProducerCheck, ROOM_RETRY, StorageError,
+    ProducerCheck, StorageError,
 };
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
@@ -311,7 +311,7 @@ async fn append_here(
 /// The batch's first offset, the broker's time, and what to wait for.
 type Placed = (i64, i64, CommitTicket);
 
-/// Appends, waiting for the journal if that is full: the connection is not read meanwhile.
+/// Appends, waiting in turn for the journal if that is full: the connection is not read meanwhile.
 async fn append_when_there_is_room(
     shard: &Shard,
     log: &PartitionLog,
@@ -319,13 +319,12 @@ async fn append_when_there_is_room(
     deadline: Instant,
 ) -> Result<Placed, ErrorCode> {
     let header = batch.header();
-    loop {
-        let room = shard.room().wait();
+    let attempt = || {
         // Judged again each time: others may have appended meanwhile.
         match log.check_producer(header) {
             ProducerCheck::Append => {}
-            ProducerCheck::OutOfOrder => return Err(ErrorCode::OutOfOrderSequenceNumber),
-            ProducerCheck::EpochFenced => return Err(ErrorCode::InvalidProducerEpoch),
+            ProducerCheck::OutOfOrder => return Ok(Err(ErrorCode::OutOfOrderSequenceNumber)),
+            ProducerCheck::EpochFenced => return Ok(Err(ErrorCode::InvalidProducerEpoch)),
             ProducerCheck::Duplicate {
                 base_offset,
                 log_append_time_ms,
@@ -333,40 +332,34 @@ async fn append_when_there_is_room(
                 ..
             } => {
                 shard.counters.duplicate_batches.add(1);
-                return Ok((base_offset, log_append_time_ms, ticket));
+                return Ok(Ok((base_offset, log_append_time_ms, ticket)));
             }
         }
-        match log.append(batch.bytes(), header) {
-            Ok(appended) => {
-                let Appended {
-                    base_offset,
-                    log_append_time_ms,
-                    ticket,
-                } = appended;
-                shard.counters.produced_batches.add(1);
-                shard
-                    .counters
-                    .produced_records
-                    .add(u64::from(header.record_count.unsigned_abs()));
-                shard.counters.produced_bytes.add(batch.bytes().len() as u64);
-                return Ok((base_offset, log_append_time_ms, ticket));
-            }
-            Err(AppendError::JournalFull) => {
-                let left = deadline - ring::clock::now();
-                if left.is_zero() {
-                    return Err(ErrorCode::RequestTimedOut);
-                }
-                // Memory that readers hold comes back without a word: looked at again soon.
-                let _ = ring::timer::timeout(left.min(ROOM_RETRY), room).await;
-            }
-            Err(AppendError::TooLarge { .. }) => return Err(ErrorCode::MessageTooLarge),
-            Err(AppendError::Malformed) => return Err(ErrorCode::InvalidRecord),
-            Err(AppendError::Fenced(StorageError::Dropped)) => {
-                return Err(ErrorCode::UnknownTopicOrPartition);
-            }
-            Err(AppendError::Fenced(_)) => return Err(ErrorCode::KafkaStorageError),
-        }
-    }
+        let Appended {
+            base_offset,
+            log_append_time_ms,
+            ticket,
+        } = log.append(batch.bytes(), header)?;
+        let counters = &shard.counters;
+        counters.produced_batches.add(1);
+        counters
+            .produced_records
+            .add(u64::from(header.record_count.unsigned_abs()));
+        counters.produced_bytes.add(batch.bytes().len() as u64);
+        Ok(Ok((base_offset, log_append_time_ms, ticket)))
+    };
+    shard
+        .append_in_turn(deadline, attempt)
+        .await
+        .unwrap_or_else(|refused| {
+            Err(match refused {
+                AppendError::JournalFull | AppendError::BacklogFull => ErrorCode::RequestTimedOut,
+                AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+                AppendError::Malformed => ErrorCode::InvalidRecord,
+                AppendError::Fenced(StorageError::Dropped) => ErrorCode::UnknownTopicOrPartition,
+                AppendError::Fenced(_) => ErrorCode::KafkaStorageError,
+            })
+        })
 }
 
 fn cause_of(code: ErrorCode) -> &'static str {

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::{ConnectionLimits, Traffic};
+use ring::clock::Instant;
 use ring::local::{Semaphore, Signal};
-use storage::ShardLog;
+use storage::{AppendError, ShardLog};
 use wire::ErrorCode;
 
 pub(crate) use self::control::Control;
@@ -101,9 +102,14 @@ impl Shard {
         self.log.directory()
     }
 
-    /// Notified when a batch that did not fit the journal may fit.
-    pub(crate) fn room(&self) -> Signal {
-        self.log.room()
+    /// Calls `attempt`, which appends, until it is not refused for want of room, or it is `deadline`: in the order in
+    /// which batches came.
+    pub(crate) async fn append_in_turn<T>(
+        &self,
+        deadline: Instant,
+        attempt: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        self.log.append_in_turn(deadline, attempt).await
     }
 
     /// Notified when a newer image is installed, and when the shard stops.

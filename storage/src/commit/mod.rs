@@ -11,6 +11,7 @@ mod direct;
 mod flush;
 mod group;
 mod numbers;
+mod room_queue;
 mod run;
 
 use std::cell::{Cell, RefCell, RefMut};
@@ -20,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::buffer::Pool;
+use ring::clock::Instant;
 use ring::count::DurationHistogram;
 use ring::executor::{Class, Task, spawn};
 use ring::local::Signal;
@@ -30,6 +32,8 @@ use self::flush::Unflushed;
 pub use self::group::CommitTicket;
 pub(crate) use self::group::{Group, Place};
 use self::group::{HEAD_ROOM, Observed, OpenGroup};
+pub use self::room_queue::ROOM_RETRY;
+use self::room_queue::RoomQueue;
 use crate::error::{AppendError, StorageError};
 use crate::journal::Journal;
 use crate::journal::record::{ENTRIES_MAX, Entry};
@@ -47,8 +51,6 @@ const DIRECT_GROUP_BYTES: usize = 16 << 20;
 const RUN_BYTES: std::ops::RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
-/// A wait for room is looked at again after this: memory that readers hold comes back without a word.
-pub const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 
@@ -83,6 +85,8 @@ struct Shared {
     work: Signal,
     /// The ring or the memory has room again.
     room: Signal,
+    /// Who waits for it, of those who append batches.
+    room_queue: RoomQueue,
     /// Something has become durable, or was refused, or nothing will be taken any more.
     progress: Signal,
     /// Something was refused for want of ring.
@@ -175,6 +179,7 @@ impl Committer {
         };
         let durable_seq = end.seq - 1;
         let recovered_bytes: u64 = recovered.iter().map(|group| group.memory_bytes() as u64).sum();
+        let room = Signal::new();
         let shared = Rc::new(Shared {
             journal,
             memory,
@@ -204,7 +209,8 @@ impl Committer {
                 failure: None,
             }),
             work: Signal::new(),
-            room: Signal::new(),
+            room_queue: RoomQueue::new(room.clone()),
+            room,
             progress: Signal::new(),
             is_short: Cell::new(false),
             are_segments_wanted: Cell::new(false),
@@ -370,7 +376,16 @@ impl Committer {
         Ok(ticket)
     }
 
-    /// The same, once there is room. Whoever waits must not keep a migration from running, which makes it.
+    /// Calls `attempt`, which appends, until there is room or it is `deadline`: see [`RoomQueue::append`].
+    pub(crate) async fn append_in_turn<T>(
+        &self,
+        deadline: Instant,
+        attempt: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        self.shared.room_queue.append(deadline, attempt).await
+    }
+
+    /// [`Committer::control`], once there is room. Whoever waits must not keep a migration from running, which makes it.
     pub(crate) async fn control_when_there_is_room(
         &self,
         entry: Entry,

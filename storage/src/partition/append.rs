@@ -123,9 +123,9 @@ impl PartitionLog {
         let position = (state.segments).position_of_next(&next, &SegmentLimits { bytes, ..limits });
         let ends_one = position.file_position == 0 && !state.segments.all.is_empty();
         let backlog = &partition.shared.backlog;
-        if !backlog.has_room(ends_one.then(|| state.segments.unsealed())) {
+        if let Err(full) = backlog.admit(ends_one.then(|| state.segments.unsealed())) {
             partition.committer().want_segments();
-            return Err(AppendError::JournalFull);
+            return Err(full);
         }
         let entry = Entry {
             kind: Kind::Inline,

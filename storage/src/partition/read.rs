@@ -343,8 +343,8 @@ impl PartitionLog {
                     Err(error) => return Err(error),
                 };
                 let is_before = header.next_offset() <= cold.offset;
-                if !is_before && header.next_offset() > cold.up_to_offset {
-                    is_over = true;
+                let is_beyond = !is_before && header.next_offset() > cold.up_to_offset;
+                if is_beyond && found.is_some() {
                     break;
                 }
                 if !is_before && !is_compacted && found.is_none() && header.base_offset > cold.offset {
@@ -370,6 +370,11 @@ impl PartitionLog {
                         }
                         return Err(self.corrupt(view, here, what));
                     }
+                }
+                // Only now: damage may have made it look so, and whoever gets nothing would ask for it for ever.
+                if is_beyond {
+                    is_over = true;
+                    break;
                 }
                 if !is_before {
                     found = Some(found.map_or(at, |found| found.start)..at + length);

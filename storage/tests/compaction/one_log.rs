@@ -108,7 +108,7 @@ pub(crate) async fn append(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
         let room = shard.room().wait();
         match log.append(bytes, &header) {
             Ok(appended) => return appended.ticket.committed().await.expect("durable"),
-            Err(AppendError::JournalFull) => room.await,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => room.await,
             Err(error) => panic!("{error}"),
         }
     }

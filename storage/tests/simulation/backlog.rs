@@ -23,7 +23,7 @@ fn burst(log: &PartitionLog, bytes: &[u8], most: usize) -> usize {
     (0..most)
         .take_while(|_| match try_append(log, bytes) {
             Ok(_) => true,
-            Err(AppendError::JournalFull) => false,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => false,
             Err(error) => panic!("{error}"),
         })
         .count()

@@ -212,7 +212,9 @@ fn many_partitions_are_dropped_while_producers_fill_the_journal() {
             loop {
                 match log.append(&bytes, &header) {
                     Ok(_) => {}
-                    Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_micros(50)).await,
+                    Err(AppendError::JournalFull | AppendError::BacklogFull) => {
+                        ring::timer::sleep(Duration::from_micros(50)).await
+                    }
                     Err(_) => return,
                 }
             }

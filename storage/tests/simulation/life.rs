@@ -313,7 +313,9 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
                 lock(model).appended(id, next_offset);
                 break (appended.base_offset, appended.ticket);
             }
-            Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_micros(500)).await,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => {
+                ring::timer::sleep(Duration::from_micros(500)).await
+            }
             Err(AppendError::Fenced(_)) => return None,
             Err(error) => panic!("{id}: {error}"),
         }

@@ -36,7 +36,7 @@ fn a_log_whose_memory_the_replay_has_filled_takes_a_large_batch() {
         loop {
             match try_append(&opened.log(7), &batch(1, 1 << 20)) {
                 Ok(_) => return,
-                Err(AppendError::JournalFull) => refused += 1,
+                Err(AppendError::JournalFull | AppendError::BacklogFull) => refused += 1,
                 Err(error) => panic!("{error}"),
             }
             assert!(refused < 1_000, "it is refused for ever");

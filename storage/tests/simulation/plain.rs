@@ -121,7 +121,9 @@ pub(crate) async fn append(log: &PartitionLog, bytes: &[u8]) -> Result<i64, Stri
                     .map(|()| appended.base_offset)
                     .map_err(|error| error.to_string());
             }
-            Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_millis(1)).await,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => {
+                ring::timer::sleep(Duration::from_millis(1)).await
+            }
             Err(error) => return Err(error.to_string()),
         }
     }

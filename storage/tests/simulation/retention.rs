@@ -88,7 +88,9 @@ pub(crate) async fn append(log: &PartitionLog, timestamp_ms: i64, value_bytes: u
                 appended.ticket.committed().await.expect("durable");
                 return appended.base_offset;
             }
-            Err(AppendError::JournalFull) => ring::timer::sleep(Duration::from_millis(1)).await,
+            Err(AppendError::JournalFull | AppendError::BacklogFull) => {
+                ring::timer::sleep(Duration::from_millis(1)).await
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -15,6 +15,8 @@ use crate::scrub::{config, written};
 use crate::{LIMIT, begin, memory_bytes, seeds};
 
 pub(crate) const SHARDS: u32 = 1;
+/// Of the simulated disk.
+const BLOCK_BYTES: u64 = 4_096;
 
 pub(crate) fn plan(number: u32) -> Plan {
     Plan {
@@ -242,16 +244,17 @@ fn rot_is_never_served_and_keeps_no_more_from_being_served_than_what_is_around_i
         assert!(whole.iter().all(Option::is_some));
         let mut logs = segments(&simulator, host);
         logs.retain(|(path, _)| path.ends_with(".log"));
-        // What is behind the newest segment's last whole block is served from the checkpoint's copy.
-        if let Some((_, newest)) = logs.last_mut() {
-            *newest -= *newest % 4_096;
-        }
+        // What is behind the last whole block of the segment that is written to, a start has from its checkpoint.
+        logs.sort();
+        logs.last_mut().expect("a segment").1 &= !(BLOCK_BYTES - 1);
         logs.retain(|(_, bytes)| *bytes > 0);
         let (path, bytes) = logs[simulator.random_u64() as usize % logs.len()].clone();
-        // Half of the time in what no CRC covers.
-        let at = match simulator.random_u64() % 4 {
+        // A third of the time in what no CRC covers.
+        let at = match simulator.random_u64() % 6 {
             0 => simulator.random_u64() % 8,
             1 => 12 + simulator.random_u64() % 4,
+            // Where a batch says how far it goes: beyond what may be read, maybe.
+            2 => 23 + simulator.random_u64() % 4,
             _ => simulator.random_u64() % bytes,
         };
         let bit = (simulator.random_u64() % 8) as u8;

@@ -35,13 +35,15 @@ fn scrub(bytes_per_second: u64, interval: Duration) -> ScrubOptions {
     }
 }
 
-/// A log that was written and stopped: some sealed segments, and one that is not.
+/// A log that was written and stopped: some sealed segments, and one that is not. Each batch is of a later time than the one
+/// before it: an entry of a time index could be led astray to a batch of the same time, and would still be right.
 pub(crate) fn written(simulator: &mut Simulator, host: HostId, batches: u64) {
     let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
         let (_directory, shard, log) = open_with(config(), ScrubOptions::OFF).await;
-        for _ in 0..batches {
+        let begun_ms = ring::clock::wall_clock_ms();
+        for number in 0..batches {
             let bytes = 100 + ring::random::next_u64() % (BATCH_BYTES - 200);
-            append(&log, ring::clock::wall_clock_ms(), bytes as usize).await;
+            append(&log, begun_ms + number as i64, bytes as usize).await;
         }
         shard.stop().await.expect("stopped");
     });

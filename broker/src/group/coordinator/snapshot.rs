@@ -75,7 +75,7 @@ impl Coordinator {
                     last = Some(ticket);
                     position = up_to;
                 }
-                Err(AppendError::JournalFull) => {
+                Err(AppendError::JournalFull | AppendError::BacklogFull) => {
                     // Smaller writes would take the room before there is enough of it.
                     let now = ring::clock::now();
                     let until = *hold_until.get_or_insert(now + HOLD);

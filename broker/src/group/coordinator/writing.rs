@@ -160,7 +160,7 @@ impl Coordinator {
                     *log_bytes += batch.len() as u64;
                     Progress::Appended(ticket)
                 }
-                Err(AppendError::JournalFull) => return,
+                Err(AppendError::JournalFull | AppendError::BacklogFull) => return,
                 Err(AppendError::TooLarge { .. } | AppendError::Malformed) => {
                     Progress::Refused(ErrorCode::UnknownServerError)
                 }
