@@ -273,7 +273,7 @@ settings! {
     COMPRESSION_GZIP_LEVEL: Kafka "compression.gzip.level", GZIP_LEVELS, ClusterWide, "-1",
         "How hard gzip tries when the broker compresses, from 1 to 9; -1: 6.";
     COMPRESSION_ZSTD_LEVEL: Kafka "compression.zstd.level", Kind::Integer(-131_072..=22), ClusterWide, "3",
-        "How hard zstd tries when the broker compresses. The highest levels keep a shard from others for a tenth of a second at a time.";
+        "How hard zstd tries when the broker compresses. Others of the shard wait for each 64 KiB of it: the highest levels take long.";
     LOG_CLEANUP_POLICY: Kafka "log.cleanup.policy", Kind::List(&["compact", "delete"]), ClusterWide, "delete",
         "What becomes of old records: delete, compact, or both.";
     LOG_CLEANER_ENABLE: Kafka "log.cleaner.enable", Kind::Boolean, ReadOnly, "true",
