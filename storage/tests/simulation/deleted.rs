@@ -213,7 +213,7 @@ fn many_partitions_are_dropped_while_producers_fill_the_journal() {
                 match log.append(&bytes, &header) {
                     Ok(_) => {}
                     Err(AppendError::JournalFull | AppendError::BacklogFull) => {
-                        ring::timer::sleep(Duration::from_micros(50)).await
+                        ring::timer::sleep(Duration::from_micros(50)).await;
                     }
                     Err(_) => return,
                 }

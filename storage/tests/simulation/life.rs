@@ -302,7 +302,7 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
         match log.append(bytes, &header) {
             Ok(appended) => break (appended.base_offset, appended.ticket),
             Err(AppendError::JournalFull | AppendError::BacklogFull) => {
-                ring::timer::sleep(Duration::from_micros(500)).await
+                ring::timer::sleep(Duration::from_micros(500)).await;
             }
             Err(AppendError::Fenced(_)) => return None,
             Err(error) => panic!("{id}: {error}"),

@@ -122,7 +122,7 @@ pub(crate) async fn append(log: &PartitionLog, bytes: &[u8]) -> Result<i64, Stri
                     .map_err(|error| error.to_string());
             }
             Err(AppendError::JournalFull | AppendError::BacklogFull) => {
-                ring::timer::sleep(Duration::from_millis(1)).await
+                ring::timer::sleep(Duration::from_millis(1)).await;
             }
             Err(error) => return Err(error.to_string()),
         }

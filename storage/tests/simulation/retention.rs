@@ -89,7 +89,7 @@ pub(crate) async fn append(log: &PartitionLog, timestamp_ms: i64, value_bytes: u
                 return appended.base_offset;
             }
             Err(AppendError::JournalFull | AppendError::BacklogFull) => {
-                ring::timer::sleep(Duration::from_millis(1)).await
+                ring::timer::sleep(Duration::from_millis(1)).await;
             }
             Err(error) => panic!("{error}"),
         }
