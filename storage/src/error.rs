@@ -132,12 +132,13 @@ impl fmt::Display for IoError {
 /// Why a batch was not appended. Nothing of it is in the log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The journal, or the memory for what is not migrated yet, is full for the moment, or too many segments of the shard
-    /// are to be sealed: wait for `ShardLog::room`.
+    /// The journal, or the memory for what is not migrated yet and for what is known of it, is full for the moment: no batch
+    /// is taken. Wait for `ShardLog::room`.
     #[error("the journal is full until what it holds is migrated")]
     JournalFull,
-    /// So many segments of this partition are to be sealed: wait for `ShardLog::room`.
-    #[error("the partition takes no more until its segments are written")]
+    /// The batch would end a segment, and too many of its partition or of the shard are to be sealed; others may be taken.
+    /// Wait for `ShardLog::room`.
+    #[error("no segment can end here until those that are complete are written")]
     BacklogFull,
     /// The batch is larger than a journal record can be.
     #[error("the batch has {bytes} bytes, the log takes at most {largest}")]

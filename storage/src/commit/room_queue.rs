@@ -1,4 +1,5 @@
-//! Who waits for room in the log, in order. It owns the queue, and looks at nothing that is appended.
+//! Who waits for room in the log, in order. Owns the queue: as many as there are connections at most, since none that waits is
+//! read from. Must never look at what is appended, nor hold anything that a migration needs, which makes the room.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl RoomQueue {
     }
 
     /// Calls `attempt` until it is not refused for want of room, or it is `deadline`: at once if nobody waits, else
-    /// when it is its turn. Who waits for its partition's segments alone lets the others go first.
+    /// when it is its turn. Who waits for segments to be sealed lets those go first that end none.
     ///
     /// # Errors
     /// What `attempt` said last, or [`AppendError::JournalFull`] if its turn did not come.
@@ -70,7 +71,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
-    use ring::executor::{Class, spawn};
+    use ring::executor::{Class, Task, spawn};
     use ring::simulator::Simulator;
 
     use super::*;
@@ -113,6 +114,14 @@ mod tests {
             Ok(())
         }
 
+        /// Somebody who appends as soon as there is room.
+        fn comes(self: &Rc<Log>, who: usize) -> Task<Result<(), AppendError>> {
+            let log = self.clone();
+            spawn(Class::Latency, async move {
+                log.queue.append(patience(), || log.try_append(who)).await
+            })
+        }
+
         fn make_room(&self, room_for: usize) {
             self.room_for.set(room_for);
             self.room.notify_all();
@@ -135,21 +144,15 @@ mod tests {
     fn whoever_came_first_appends_first_and_newcomers_do_not_pass() {
         simulate(|| async {
             let log = Log::full();
-            let come = |who: usize| {
-                let log = log.clone();
-                spawn(Class::Latency, async move {
-                    log.queue.append(patience(), || log.try_append(who)).await
-                })
-            };
             let mut tasks = Vec::new();
             for who in 0..20 {
-                tasks.push(come(who));
+                tasks.push(log.comes(who));
                 a_while().await;
             }
             for who in 20..40 {
                 log.make_room(1);
                 // There is room, and it is for the first of those who wait.
-                tasks.push(come(who));
+                tasks.push(log.comes(who));
                 a_while().await;
             }
             log.make_room(100);
@@ -179,10 +182,7 @@ mod tests {
             a_while().await;
             log.queue.append(patience(), || log.try_append(1)).await.unwrap();
             // Nor when it was its turn for the journal.
-            let other = spawn(Class::Latency, {
-                let log = log.clone();
-                async move { log.queue.append(patience(), || log.try_append(2)).await }
-            });
+            let other = log.comes(2);
             a_while().await;
             log.make_room(2);
             other.await.unwrap();
@@ -196,10 +196,7 @@ mod tests {
     fn patience_ends_and_leaves_the_queue_to_the_others() {
         simulate(|| async {
             let log = Log::full();
-            let patient = spawn(Class::Latency, {
-                let log = log.clone();
-                async move { log.queue.append(patience(), || log.try_append(0)).await }
-            });
+            let patient = log.comes(0);
             a_while().await;
             let refused = log.queue.append(hurry(), || log.try_append(1)).await;
             assert!(matches!(refused, Err(AppendError::JournalFull)));
@@ -217,10 +214,7 @@ mod tests {
     fn memory_that_comes_back_without_a_word_is_found() {
         simulate(|| async {
             let log = Log::full();
-            let waiting = spawn(Class::Latency, {
-                let log = log.clone();
-                async move { log.queue.append(patience(), || log.try_append(0)).await }
-            });
+            let waiting = log.comes(0);
             a_while().await;
             log.room_for.set(1);
             let waited = timeout(2 * ROOM_RETRY, waiting).await;
