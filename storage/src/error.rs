@@ -85,9 +85,10 @@ impl StorageError {
         self.is_no_space() && !matches!(self, StorageError::Io { action: "flush", .. })
     }
 
-    /// Whether the file system is full.
+    /// Whether the file system is full, or what its owner may have of it is.
     pub(crate) fn is_no_space(&self) -> bool {
-        matches!(self, StorageError::Io { error, .. } if error.kind == io::ErrorKind::StorageFull)
+        let is_full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, StorageError::Io { error, .. } if is_full(error.kind))
     }
 
     pub(crate) fn corrupt(path: &Path, position: u64, what: impl Into<String>) -> StorageError {

@@ -1,8 +1,8 @@
 //! Blocks in segments that nothing vouches for: those of the journal's last records.
 //!
 //! A record may be on the disk before the blocks that it speaks of. Once another record says that it was durable, they
-//! are there. Before that they are read and compared, and a record whose blocks are not what it says was torn: nothing
-//! of it was acknowledged, nor of any after it, so the chain ends before it.
+//! are there. Before that they are read and compared, and a record whose blocks are not what it says was torn: of it, and of
+//! any after it, nothing was acknowledged but what its topic lets a power cut take back, so the chain ends before it.
 //! Must never look at what is vouched for: recovery's time would depend on the log's size.
 
 use std::time::Duration;

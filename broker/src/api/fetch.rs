@@ -21,7 +21,7 @@ use wire::messages::fetch::{
     EpochEndOffset, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
 };
 use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
-use wire::{ErrorCode, Piece};
+use wire::{Compression, ErrorCode, Piece};
 
 use crate::api::session::{FINAL_EPOCH, INITIAL_EPOCH, Interest, Plan, Seen, TopicKey};
 use crate::api::{
@@ -32,6 +32,8 @@ use crate::shard::{LocalTopic, Place, Shard, World};
 
 /// The first version that names topics by id.
 const FIRST_VERSION_BY_ID: i16 = 13;
+/// The first version whose clients know zstd (KIP-110).
+const FIRST_VERSION_WITH_ZSTD: i16 = 10;
 /// The first version whose answer names the new leader (KIP-951).
 const FIRST_LEADER_VERSION: i16 = 16;
 /// The last version whose clients do not know KAFKA_STORAGE_ERROR.
@@ -396,6 +398,11 @@ fn look_at(shard: &Shard, world: &World, interest: &Interest, terms: &Terms) -> 
         Ok(()) => {}
         Err(ErrorCode::FencedLeaderEpoch) => return refused_with_leader(ErrorCode::FencedLeaderEpoch),
         Err(error) => return Found::refused(error),
+    }
+    let codec = topic.rules.recompression.map(|recompression| recompression.codec);
+    if codec == Some(Compression::Zstd) && terms.caller.version < FIRST_VERSION_WITH_ZSTD {
+        // As Kafka. What producers have compressed themselves is their clients' affair.
+        return Found::refused(ErrorCode::UnsupportedCompressionType);
     }
     if terms.replica_id >= 0 {
         // No node has a replica of a partition that we lead: as Kafka answers a node that is not one of the replicas.

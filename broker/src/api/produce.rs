@@ -1,7 +1,7 @@
-//! Produce (key 0), versions 3-11: appends batches, and answers when they are durable.
+//! Produce (key 0), versions 3-11: appends batches, and answers when they are as safe as their topics want them.
 //!
 //! The batches of a request are checked, numbered and put into the pending commit while the request is begun, in
-//! order, so that what a connection pipelines keeps its order; the answer waits for the commit's flush. Until then the
+//! order, so that what a connection pipelines keeps its order; the answer waits for the commit. Until then the
 //! request's own bytes are not needed: they go back to the connection.
 //! acks=0 asks for no answer; if anything failed its connection is closed, as in Kafka, because silence would lose data.
 
@@ -36,7 +36,7 @@ const RECORD_ERRORS_MAX: usize = 10_000;
 /// The first version whose answer names the new leader (KIP-951).
 const FIRST_LEADER_VERSION: i16 = 10;
 
-/// A partition's part of the answer, once its batch is durable.
+/// A partition's part of the answer, once its batch is committed.
 struct Part {
     response: ProducePartitionResponse,
     /// What to wait for.
@@ -394,7 +394,7 @@ async fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>)
             if let Some(ticket) = part.ticket.take()
                 && let Err(error) = ticket.committed().await
             {
-                part.response = not_durable(part.response.partition, &error);
+                part.response = not_committed(part.response.partition, &error);
             }
             if let Some(endpoint) = part.endpoint
                 && !response
@@ -413,7 +413,7 @@ async fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>)
 }
 
 /// The flush failed, or was never tried: nothing may be said of the batch.
-fn not_durable(partition: i32, error: &StorageError) -> ProducePartitionResponse {
+fn not_committed(partition: i32, error: &StorageError) -> ProducePartitionResponse {
     ProducePartitionResponse {
         partition,
         error_code: ErrorCode::KafkaStorageError,

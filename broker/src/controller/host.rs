@@ -271,8 +271,23 @@ impl Host {
         mut requests: Receiver<ControllerRequest>,
         stop: &mut Receiver<()>,
     ) -> Result<Vec<String>, String> {
+        let waits_for_room = self.metadata.waits_for_room();
+        waits_for_room.set(true);
         while let Some(request) = next(&mut requests, stop).await {
-            self.handle(request).await?;
+            let mut stopped = pin!(stop.receive());
+            let mut is_stopped = false;
+            let mut handled = pin!(self.handle(request));
+            poll_fn(|context| {
+                if !is_stopped && stopped.as_mut().poll(context).is_ready() {
+                    is_stopped = true;
+                    waits_for_room.set(false);
+                }
+                handled.as_mut().poll(context)
+            })
+            .await?;
+            if is_stopped {
+                break;
+            }
         }
         // At the name that it is at: the next start finds the rest.
         drop(self.removing.take());

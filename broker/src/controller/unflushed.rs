@@ -11,7 +11,7 @@ use crate::controller::image::{Image, Topic};
 const NAMED_MAX: usize = 10;
 /// What is at stake, and what to do about it.
 const STAKES: &str = "is acknowledged when it is written: it survives a crash of the broker, and a power cut may take back \
-                      the last 5 seconds of it. flush.messages=1 flushes before each acknowledgement";
+                      the last 10 seconds of it. flush.messages=1 flushes before each acknowledgement";
 
 /// What was said.
 #[derive(Debug, Default)]
@@ -27,7 +27,8 @@ impl Unflushed {
         image: &Image,
         defaults: impl Iterator<Item = (i32, String)>,
     ) -> Vec<String> {
-        let is_later = |messages: &String| messages != "1";
+        // Numbers may be written in several ways.
+        let is_later = |messages: &String| messages.parse() != Ok(1_i64);
         let nodes: BTreeMap<i32, String> = defaults.filter(|(_, messages)| is_later(messages)).collect();
         let own = |topic: &Topic| {
             topic
@@ -112,7 +113,10 @@ mod tests {
     fn each_is_told_once_and_again_when_it_changes() {
         let mut unflushed = Unflushed::default();
         let mut tell = |topics: &[_], defaults: &[_]| said(&mut unflushed, &image(topics), defaults);
-        assert_eq!(tell(&[(1, None), (2, Some("1"))], &[(1_000, "1")]), [""; 0]);
+        assert_eq!(
+            tell(&[(1, None), (2, Some("1")), (4, Some("+01"))], &[(1_000, "01")]),
+            [""; 0]
+        );
         let seven = (3, Some("7"));
         assert_eq!(
             tell(&[(1, None), seven], &[(1_000, "1")]),

@@ -261,9 +261,37 @@ fn records_are_numbered_and_timed_by_what_they_are() {
     assert_eq!(log.produce(&early), Ok(3));
     let (header, found) = seen(&log.read(3));
     assert_eq!(header.max_timestamp_ms, found[0].1);
-    let hour = 3_600_000 * 3;
-    let late = changed(good, |header, _| header.base_timestamp_ms += hour);
+    let hour = 3_600_000;
+    let late = changed(good, |header, _| header.base_timestamp_ms += 3 * hour);
     assert_eq!(log.produce(&late), Err(ErrorCode::InvalidTimestamp));
+    // Nor may it hide what the records say.
+    let mut builder = BatchBuilder::new(Compression::None);
+    for hours in [0, 3] {
+        builder.push(&NewRecord {
+            timestamp_ms: now_ms() + hours * hour,
+            ..NewRecord::default()
+        });
+    }
+    let hidden = changed(builder.build(), |header, _| {
+        header.max_timestamp_ms = header.base_timestamp_ms;
+    });
+    assert_eq!(log.produce(&hidden), Err(ErrorCode::InvalidTimestamp));
+}
+
+#[test]
+fn who_does_not_know_zstd_gets_none_of_a_topic_that_is_kept_in_it() {
+    let broker = Broker::start();
+    for (codec, version, answer) in [
+        ("zstd", 9, ErrorCode::UnsupportedCompressionType),
+        ("zstd", 10, ErrorCode::None),
+        ("gzip", 9, ErrorCode::None),
+    ] {
+        let mut log = Log::new(&broker, &[("compression.type", codec)]);
+        log.produce(&sent(Compression::None, -1, -1)).unwrap();
+        let found = fetch(&mut log.leader, &log.topic, Ask { version, ..ASK });
+        assert_eq!(found.error_code, answer, "{codec}, Fetch {version}");
+        assert_eq!(found.records.0.is_empty(), answer != ErrorCode::None);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Records that are acknowledged when they are written, and flushed later; and the flushes that come later.
+//! The records on their way to the disk, in order: who is told that they are written, and who that they are flushed.
 //!
-//! Owns the order of both: which records are written with all before them, when one flush makes all of these durable, and
-//! who is told of what. Such a flush covers only what had been written when it began. A flush that goes with a record's
+//! Owns the order of writes and flushes: which records are written with all before them, when one flush makes all of these
+//! durable, and who is told of what. Such a flush covers only what had been written when it began. A flush that goes with a record's
 //! own write covers nothing else (the device may write this block through its cache, and leave the others in it): so none
 //! does while something before it waits for its own.
 
@@ -19,11 +19,13 @@ use super::{DIRECT_GROUP_BYTES, IN_FLIGHT_MAX, Shared, State};
 use crate::error::StorageError;
 use crate::journal::superblock::ReplayStart;
 
-/// What is acknowledged before it is flushed is flushed after this time at the latest: as soon as Linux begins to write
-/// back what a program has only written.
+/// A flush of what is acknowledged before it begins after this time at the latest: as soon as Linux begins to write back what
+/// a program has only written. Nothing more is written while one takes longer than that.
 pub(crate) const FLUSH_WITHIN_MAX: Duration = Duration::from_secs(5);
 /// Or with the record that passes this part of the ring.
 const UNFLUSHED_RING_PART: u64 = 8;
+/// Of so many bytes this many times as much may be waiting for flushes before nothing more is written.
+const UNFLUSHED_TIMES: u64 = 2;
 /// Flushes that come after writes, at a time.
 const FLUSHES_MAX: usize = 2;
 /// For so long after the last record that is flushed later, all are: or a record that is flushed with its write would keep
@@ -109,6 +111,7 @@ impl InFlight {
 /// A flush of what was written.
 struct LaterFlush {
     up_to_seq: u64,
+    begun: Instant,
     has_ended: Rc<Cell<bool>>,
 }
 
@@ -144,10 +147,20 @@ impl Pipeline {
         self.records.len() == self.told && self.flushes.is_empty()
     }
 
-    /// Whether the next group may be written: what is acknowledged when it is written does not wait for flushes.
-    pub(super) fn has_room(&self, state: &State) -> bool {
+    /// Whether the next group may be written: what is acknowledged when it is written does not wait for flushes, as long as
+    /// they keep up.
+    pub(super) fn has_room(&self, shared: &Shared) -> bool {
+        let state = shared.state.borrow();
         let has_slot = self.records.len() - self.told < IN_FLIGHT_MAX;
-        has_slot && (self.awaited < IN_FLIGHT_MAX || state.next_is_acknowledged_first())
+        has_slot
+            && (self.awaited < IN_FLIGHT_MAX || state.next_is_acknowledged_first())
+            && !self.is_much_at_risk(&state.unflushed, flushed_bytes(shared))
+    }
+
+    /// Whether flushes do not keep up: a power cut would take back more than is promised. A flush is under way then.
+    fn is_much_at_risk(&self, unflushed: &Unflushed, flushed_bytes: u64) -> bool {
+        let is_slow = |flush: &LaterFlush| ring::clock::now() - flush.begun >= FLUSH_WITHIN_MAX;
+        unflushed.batch_bytes >= UNFLUSHED_TIMES * flushed_bytes || self.flushes.front().is_some_and(is_slow)
     }
 
     /// Takes a record that is being written.
@@ -180,6 +193,7 @@ impl Pipeline {
         };
         while let Some(record) = self.records.pop_front_if(is_over) {
             moved = true;
+            // A failure ends also what was not told.
             self.told = self.told.saturating_sub(1);
             self.awaited -= usize::from(record.is_awaited());
             self.begun_seq = self.begun_seq.max(record.seq());
@@ -230,8 +244,7 @@ impl Pipeline {
                 continue;
             }
             self.unflushed_bytes += record.written_bytes;
-            let ring_part = shared.journal.superblock().ring_bytes / UNFLUSHED_RING_PART;
-            if record.group.wants_flush || self.unflushed_bytes >= ring_part.min(DIRECT_GROUP_BYTES as u64) {
+            if record.group.wants_flush || self.unflushed_bytes >= flushed_bytes(shared) {
                 self.awaited_seq = record.seq();
             }
             if let Some(by) = record.group.flush_by {
@@ -263,9 +276,9 @@ impl Pipeline {
         };
         (self.begun_seq, self.flush_by, self.unflushed_bytes) = (up_to_seq, None, 0);
         let has_ended = Rc::new(Cell::new(false));
+        let begun = ring::clock::now();
         let (flusher, ended) = (shared.clone(), has_ended.clone());
         spawn(Class::Latency, async move {
-            let begun = ring::clock::now();
             let flushed = flush(&flusher, targets).await;
             flusher.flushes.record(ring::clock::now() - begun);
             if let Err(error) = &flushed {
@@ -275,7 +288,11 @@ impl Pipeline {
             flusher.work.notify_all();
         })
         .detach();
-        self.flushes.push_back(LaterFlush { up_to_seq, has_ended });
+        self.flushes.push_back(LaterFlush {
+            up_to_seq,
+            begun,
+            has_ended,
+        });
     }
 
     fn is_wanted(&self, written_seq: u64, unflushed: &Unflushed) -> bool {
@@ -293,6 +310,12 @@ impl Pipeline {
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
+}
+
+/// A flush begins when so many bytes wait for one, whatever the time.
+fn flushed_bytes(shared: &Shared) -> u64 {
+    let ring_part = shared.journal.superblock().ring_bytes / UNFLUSHED_RING_PART;
+    ring_part.min(DIRECT_GROUP_BYTES as u64)
 }
 
 /// Makes durable what was written to the journal, and to these segments, before.

@@ -56,7 +56,7 @@ const CHUNK_BYTES_MIN: usize = 4_096;
 
 /// Told, in record order, what is as safe as its topic wants it.
 pub(crate) trait CommitObserver {
-    /// Everything before `next_offset` is. Of what is flushed first it may be told after it was told of more.
+    /// Everything before `next_offset` is.
     fn committed(&self, next_offset: i64);
 }
 

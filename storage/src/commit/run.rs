@@ -1,4 +1,4 @@
-//! The task that writes records and tells of their durability.
+//! The task that writes records.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
     loop {
         let work = shared.work.wait();
         pipeline.complete(&shared);
-        while pipeline.has_room(&shared.state.borrow()) {
+        while pipeline.has_room(&shared) {
             let next = shared.state.borrow_mut().next_group();
             let Some(group) = next else { break };
             // Counted before it is sealed, which may wait: a log is not idle meanwhile.

@@ -14,7 +14,6 @@ mod segment_writer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -246,9 +245,7 @@ impl Inner {
 
     /// A log could not be cleaned: others go first, or it is left alone.
     fn set_aside(&self, log: &PartitionLog, error: StorageError) {
-        let is_full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        let has_no_room = matches!(&error, StorageError::Io { error, .. } if is_full(error.kind));
-        let is_final = !has_no_room && !matches!(error, StorageError::OutOfMemory { .. });
+        let is_final = !error.is_no_space() && !matches!(error, StorageError::OutOfMemory { .. });
         let set = if is_final {
             &self.uncleanable
         } else {

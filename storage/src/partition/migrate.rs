@@ -52,20 +52,17 @@ impl PartitionLog {
     /// Writes everything up to journal record `up_to_seq` to the segments. Not durable before a flush of the file
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
-        let mut unindexed = None;
+        // The migration before may have found the disk full when it came to that.
+        self.write_index().await?;
         while let Some(run) = self.next_run(up_to_seq) {
-            let (segment_base, seals) = (run.segment_base, run.seals);
+            let seals = run.seals;
             self.write_run(run).await?;
             // Once for all runs of a segment: it costs as much as a run.
-            unindexed = (!seals).then_some(segment_base);
             if seals {
-                self.write_index(segment_base, true).await?;
+                self.write_index().await?;
             }
         }
-        match unindexed {
-            Some(segment_base) => self.write_index(segment_base, false).await,
-            None => Ok(()),
-        }
+        self.write_index().await
     }
 
     fn next_run(&self, up_to_seq: u64) -> Option<Run> {
@@ -224,23 +221,30 @@ impl PartitionLog {
             segment.is_sealed = true;
         }
         state.migrated.partial = partial;
+        state.migrated.unindexed = Some(run.segment_base);
         state.migrated_pieces += run.headers.len();
         state.forget_evicted();
     }
 
-    /// Appends what is new of a segment's indexes to their files.
-    async fn write_index(&self, segment_base: i64, seals: bool) -> Result<(), StorageError> {
+    /// Appends what is new of a segment's indexes to their files: of the one that was written to last.
+    async fn write_index(&self) -> Result<(), StorageError> {
         let directory = self.directory();
-        let (offsets, times, from, time_from) = {
-            let state = self.partition.state.borrow();
-            let Some(at) = state.segments.index_of(segment_base) else {
+        let (segment_base, seals, offsets, times, from, time_from) = {
+            let mut state = self.partition.state.borrow_mut();
+            let Some(segment_base) = state.migrated.unindexed else {
                 return Ok(());
             };
-            let segment = &state.segments.all[at];
+            let at = state.segments.index_of(segment_base);
+            let segment = at.map(|at| &state.segments.all[at]);
+            // It may have been removed since.
+            let Some(segment) = segment.filter(|segment| segment.base_offset == segment_base) else {
+                state.migrated.unindexed = None;
+                return Ok(());
+            };
             let (from, time_from) = (segment.index_entries as usize, segment.time_entries as usize);
             let offsets = index::encode_offsets(&segment.index.offsets[segment.offsets_written..]);
             let times = index::encode_times(&segment.index.times[segment.times_written..]);
-            (offsets, times, from, time_from)
+            (segment_base, segment.is_sealed, offsets, times, from, time_from)
         };
         let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
         let stem = directory.join(file_stem(segment_base));
@@ -256,6 +260,7 @@ impl PartitionLog {
             .await?;
         }
         let mut state = self.partition.state.borrow_mut();
+        state.migrated.unindexed = None;
         let Some(at) = state.segments.index_of(segment_base) else {
             return Ok(());
         };

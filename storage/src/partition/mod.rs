@@ -258,13 +258,15 @@ struct Migrated {
     next_offset: i64,
     /// Of the last segment that is not sealed: its bytes after its last whole block.
     partial: Vec<u8>,
+    /// The segment that was written to, and whose indexes were not yet.
+    unindexed: Option<i64>,
 }
 
 impl CommitObserver for Partition {
     fn committed(&self, next_offset: i64) {
-        // A batch that is flushed first is told of after those behind it that are not.
-        self.high_watermark
-            .set(self.high_watermark.get().max(next_offset));
+        // What is flushed later is never behind what is flushed first and was not (`later`).
+        debug_assert!(next_offset >= self.high_watermark.get());
+        self.high_watermark.set(next_offset);
         self.moved.notify_all();
     }
 }

@@ -215,8 +215,12 @@ impl PartitionLog {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound && extension != "log" => {}
                     renamed => renamed.map_err(StorageError::io("rename", &aside))?,
                 }
+                if extension == "log" {
+                    self.is_at_its_place(name);
+                }
             }
-            if !names.is_empty() {
+            // Also if no name is left: an attempt that found the disk full may have ended before this.
+            if due.iter().any(|one| one.name.is_some()) {
                 self.partition.committer().flush_names(&directory).await?;
             }
         }
@@ -225,18 +229,20 @@ impl PartitionLog {
             let _ = directory::remove_file(&directory.join(file)).await;
         }
         let mut state = self.partition.state.borrow_mut();
-        for segment in &mut state.segments.all {
-            if names.contains(&segment.name()) {
-                segment.is_aside = false;
-                // Whoever looked for an index in between may have found none.
-                self.partition
-                    .shared
-                    .files
-                    .forget_index(self.partition.id, segment.name());
-            }
-        }
         state.replacing.retain(|one| !is_due(one));
         Ok(())
+    }
+
+    /// A compacted segment's files have their names.
+    fn is_at_its_place(&self, name: SegmentName) {
+        let mut state = self.partition.state.borrow_mut();
+        let segments = state.segments.all.iter_mut();
+        for segment in segments.filter(|segment| segment.name() == name) {
+            segment.is_aside = false;
+        }
+        // Whoever looked for an index in between may have found none.
+        let Self { partition } = self;
+        partition.shared.files.forget_index(partition.id, name);
     }
 
     /// After a start: which files the compacted segments are, and what nobody claims. `files` are the directory's.

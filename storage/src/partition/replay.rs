@@ -85,6 +85,7 @@ impl PartitionLog {
             migrated: Migrated {
                 next_offset: saved.next_offset,
                 partial: saved.partial,
+                unindexed: None,
             },
             cleaned_to: saved.cleaned_to,
             replacing: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ring::simulator::{HostId, Simulator};
+use ring::simulator::{DiskOperation, HostId, Injection, Simulator};
 use storage::{
     AppendError, CleanerConfig, CompactionConfig, DirectoryOptions, LogDirectory, OpeningBudget,
     PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions, ShardLog, ShardOptions, StorageError,
@@ -484,6 +484,40 @@ fn a_full_disk_ends_a_cleaning_and_the_next_one_goes_on() {
     heard(&mut simulator, "full");
     simulator.set_disk_bytes(host, 1 << 30);
     heard(&mut simulator, "cleaned");
+}
+
+#[test]
+fn a_disk_that_is_full_while_compacted_segments_get_their_names_delays_them() {
+    for after in 0..12 {
+        let mut simulator = Simulator::new(8);
+        let host = simulator.host(1 << 30);
+        simulator.inject(
+            host,
+            Injection {
+                operation: DiskOperation::Name,
+                path_contains: ".cleaned".to_owned(),
+                after,
+                times: 2,
+                errno: 28,
+            },
+        );
+        on_a_host(&mut simulator, host, || async {
+            let (shard, log) = open_one(ANY).await;
+            fill(&shard, &log, 0..1_000, 500).await;
+            cleaned(&shard).await;
+            // What is written makes checkpoints, which give them their names.
+            let other = shard.partition(id(1)).expect("it is there");
+            fill(&shard, &other, 0..20_000, 500).await;
+            assert!(shard.failure().is_none());
+            assert!(contents(&log).await.len() < 1_000);
+            check_lookups(&log).await;
+            shard.stop().await.expect("stopped");
+        });
+        on_a_host(&mut simulator, host, || async {
+            let (_shard, log) = open_one(ANY).await;
+            assert!(contents(&log).await.len() < 1_000);
+        });
+    }
 }
 
 #[test]

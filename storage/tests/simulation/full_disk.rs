@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::{HostId, Simulator, for_each_seed};
+use ring::simulator::{DiskOperation, HostId, Injection, Simulator, for_each_seed};
 use storage::{PartitionConfig, PartitionSpec};
 
 use crate::LIMIT;
@@ -99,6 +99,45 @@ fn what_is_deleted_lets_producers_go_on_without_a_restart() {
         let (from, end) = done.lock().expect("it runs").expect("looked at");
         check(&mut simulator, host, from, [end, 1]);
     });
+}
+
+/// Writes some segments, and stops. The sizes of all indexes.
+fn indexes(full_at: Option<(&str, u32)>) -> Vec<(String, u64)> {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    if let Some((file, after)) = full_at {
+        let injection = Injection {
+            operation: DiskOperation::Write,
+            path_contains: file.to_owned(),
+            after,
+            times: 2,
+            errno: 28,
+        };
+        simulator.inject(host, injection);
+    }
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let opened = open(Place::default(), specs()).await.expect("opened");
+        for _ in 0..400 {
+            append(&opened.log(7), &batch(1, 20_000))
+                .await
+                .expect("acknowledged");
+        }
+        opened.shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+    let files = simulator.files(host).into_iter();
+    files.filter(|(path, _)| path.ends_with("index")).collect()
+}
+
+#[test]
+fn what_is_full_when_indexes_are_written_leaves_them_whole() {
+    let whole = indexes(None);
+    assert!(whole.len() > 8, "{whole:?}");
+    for file in [".index", ".timeindex"] {
+        for after in 0..6 {
+            assert_eq!(indexes(Some((file, after))), whole, "{file}, {after}");
+        }
+    }
 }
 
 #[test]

@@ -111,13 +111,13 @@ pub(crate) fn try_append(log: &PartitionLog, bytes: &[u8]) -> Result<Appended, A
     log.append(bytes, &header)
 }
 
-/// Waits for room, and until it is durable.
+/// Waits for room, and until it is acknowledged.
 pub(crate) async fn append(log: &PartitionLog, bytes: &[u8]) -> Result<i64, String> {
     loop {
         match try_append(log, bytes) {
             Ok(appended) => {
-                let durable = appended.ticket.committed().await;
-                return durable
+                let committed = appended.ticket.committed().await;
+                return committed
                     .map(|()| appended.base_offset)
                     .map_err(|error| error.to_string());
             }

@@ -1,6 +1,10 @@
-//! The files of `<data-dir>/metadata/`: whole reads within a bound, and replacement that a power cut does not halve.
+//! The files of `<data-dir>/metadata/`: whole reads within a bound, and replacement that a power cut does not halve. And waiting
+//! for room on the disk: a write that found none is as if it had not been tried.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use ring::buffer::{Pool, Slice};
 use ring::directory;
@@ -14,12 +18,16 @@ const CHUNK_BYTES: usize = 256 << 10;
 const BLOCK_BYTES: usize = 4_096;
 /// Of the thread's budget, in bytes: a few reads at a time.
 const POOL_BYTES: usize = 4 * CHUNK_BYTES;
+/// What found the disk full is tried again after this.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Files {
     directory: PathBuf,
     pool: Pool,
+    /// Whether a full disk is waited for; else it is an error.
+    waits_for_room: Rc<Cell<bool>>,
 }
 
 impl Files {
@@ -35,7 +43,45 @@ impl Files {
             let synced = directory::sync(flushed).await;
             synced.map_err(|error| MetadataError::io("flush", flushed, error))?;
         }
-        Ok(Files { directory, pool })
+        Ok(Files {
+            directory,
+            pool,
+            waits_for_room: Rc::default(),
+        })
+    }
+
+    /// To say whether a full disk is waited for: not at first.
+    pub(crate) fn waits_for_room(&self) -> Rc<Cell<bool>> {
+        self.waits_for_room.clone()
+    }
+
+    /// Makes the attempt, and as long as it finds the disk full another one.
+    pub(crate) async fn when_there_is_room<T>(
+        &self,
+        mut attempt: impl AsyncFnMut() -> Result<T, MetadataError>,
+    ) -> Result<T, MetadataError> {
+        let mut is_told = false;
+        loop {
+            let made = attempt().await;
+            if let Err(error) = &made
+                && error.is_full_at_write()
+                && self.waits_for_room.get()
+            {
+                if !is_told {
+                    eprintln!(
+                        "millstream: the disk is full: {error}. Topics, configs and ids for idempotent producers wait until \
+                         it has room; records are served. Delete records, or enlarge the volume"
+                    );
+                }
+                is_told = true;
+                ring::timer::sleep(FULL_RETRY).await;
+                continue;
+            }
+            if is_told && made.is_ok() {
+                eprintln!("millstream: the disk has room for metadata again");
+            }
+            return made;
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -99,6 +145,12 @@ impl Files {
 
     /// Makes `bytes` the content of the file, durably: after a power cut it is the old file or the new one.
     pub(crate) async fn replace(&self, name: &str, bytes: Vec<u8>) -> Result<File, MetadataError> {
+        let bytes = Slice::from(bytes);
+        self.when_there_is_room(async || self.replace_now(name, bytes.clone()).await)
+            .await
+    }
+
+    async fn replace_now(&self, name: &str, bytes: Slice) -> Result<File, MetadataError> {
         let (path, temporary) = (self.path(name), self.path(&format!("{name}.tmp")));
         let options = OpenOptions {
             read: true,
@@ -114,9 +166,7 @@ impl Files {
         let file = File::open(&temporary, options)
             .await
             .map_err(at("open", &temporary))?;
-        let written = file
-            .write_all_at(vec![Slice::from(bytes)], 0, Durability::Completed)
-            .await;
+        let written = file.write_all_at(vec![bytes], 0, Durability::Completed).await;
         written.map_err(at("write", &temporary))?;
         file.sync_all().await.map_err(at("flush", &temporary))?;
         let renamed = directory::rename(&temporary, &path).await;

@@ -1,7 +1,8 @@
 //! The log: entries in a file, and the same entries in memory.
 //!
 //! An entry is in the file and flushed before openraft is told. Purging and truncating write a new file and rename it,
-//! so that the file stays about as long as what it holds. After an error nothing more is written.
+//! so that the file stays about as long as what it holds. After an error nothing more is written; a disk that is full is none
+//! while somebody waits for room, and some room is kept for the changes that make more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, RaftLogReader, StorageIOError};
 use ring::buffer::Slice;
-use ring::file::{Durability, File};
+use ring::file::{Allocate, Durability, File};
 
 use crate::controller::raft::files::Files;
 use crate::controller::raft::frame::{self, Header};
@@ -23,6 +24,9 @@ use crate::controller::raft::{Entry, Fence, LogId, MetadataError, RaftStorageErr
 const NAME: &str = "log";
 /// The longest log file, in bytes: snapshots keep it far below.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Reserved behind its end, in bytes, and at least half of it: a full disk still takes some hundred changes, such as the
+/// deletion of topics.
+const RESERVED_BYTES: u64 = 1 << 20;
 
 /// The entries, for readers beside the writer. Bounded by the snapshots.
 type Entries = Rc<RefCell<BTreeMap<u64, Entry>>>;
@@ -35,6 +39,8 @@ pub(crate) struct LogStore {
     header: Header,
     /// The file's length, in bytes.
     end: Rc<Cell<u64>>,
+    /// Up to here the disk has given it room.
+    reserved: u64,
     entries: Entries,
     votes: VoteStore,
 }
@@ -85,6 +91,7 @@ impl LogStore {
             file,
             header: scan.header,
             end: Rc::new(Cell::new(scan.end)),
+            reserved: 0,
             entries: Rc::new(RefCell::new(entries.collect())),
             files,
             fence,
@@ -100,6 +107,7 @@ impl LogStore {
             // tears, and must not be taken for frames of it.
             store.rewrite(store.header.purged).await?;
         }
+        store.reserve().await;
         Ok(store)
     }
 
@@ -139,7 +147,20 @@ impl LogStore {
         frame::put_voucher(&mut voucher, self.header.file_id, self.end());
         frame::fill_block(&mut voucher);
         let written = self.write(voucher, false).await;
-        self.fence.guard(written)
+        self.fence.guard(written)?;
+        self.reserve().await;
+        Ok(())
+    }
+
+    /// Sees to it that some room is kept. A file system that is full, or does not know how, is no worse than without.
+    async fn reserve(&mut self) {
+        let end = self.end.get();
+        if self.reserved < end + RESERVED_BYTES / 2 {
+            let to = end + RESERVED_BYTES;
+            if self.file.allocate(end..to, Allocate::KeepSize).await.is_ok() {
+                self.reserved = to;
+            }
+        }
     }
 
     async fn write(&mut self, bytes: Vec<u8>, flush: bool) -> Result<(), MetadataError> {
@@ -149,13 +170,15 @@ impl LogStore {
             let full = io::Error::other(format!("it would grow beyond {FILE_BYTES_MAX} bytes"));
             return Err(MetadataError::io("write", &path, full));
         }
-        let slices = vec![Slice::from(bytes)];
-        let written = self
-            .file
-            .write_all_at(slices, self.end.get(), Durability::Completed);
-        written
-            .await
-            .map_err(|error| MetadataError::io("write", &path, error))?;
+        let (bytes, file, end) = (Slice::from(bytes), &self.file, self.end.get());
+        self.files
+            .when_there_is_room(async || {
+                let written = file.write_all_at(vec![bytes.clone()], end, Durability::Completed);
+                written
+                    .await
+                    .map_err(|error| MetadataError::io("write", &path, error))
+            })
+            .await?;
         if flush {
             let flushed = self.file.sync_data().await;
             flushed.map_err(|error| MetadataError::io("flush", &path, error))?;
@@ -187,6 +210,8 @@ impl LogStore {
         self.file = self.fence.guard(replaced)?;
         self.header = header;
         self.end.set(end);
+        self.reserved = 0;
+        self.reserve().await;
         Ok(())
     }
 }

@@ -139,6 +139,13 @@ impl MetadataError {
         }
     }
 
+    /// Whether the disk was full before anything was done that cannot be done again. A flush that says so may have lost what
+    /// it was for.
+    fn is_full_at_write(&self) -> bool {
+        let is_full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, MetadataError::Io { action, source, .. } if *action != "flush" && is_full(source.kind()))
+    }
+
     fn corrupt(path: &Path, offset: u64, why: impl Into<String>) -> MetadataError {
         MetadataError::Corrupt {
             path: path.display().to_string(),
@@ -175,6 +182,7 @@ pub struct MetadataLog {
     applied: Rc<RefCell<Applied>>,
     log_bytes: Rc<Cell<u64>>,
     fence: Fence,
+    waits_for_room: Rc<Cell<bool>>,
 }
 
 impl MetadataLog {
@@ -202,6 +210,7 @@ impl MetadataLog {
         let log_bytes = log.bytes();
         let end = log.end();
 
+        let waits_for_room = files.waits_for_room();
         let applied = Rc::new(RefCell::new(snapshot.unwrap_or_default()));
         let machine = StateMachine::new(applied.clone(), files, fence.clone());
         let config = openraft::Config {
@@ -224,6 +233,7 @@ impl MetadataLog {
             applied,
             log_bytes,
             fence,
+            waits_for_room,
         };
         if opened
             .raft
@@ -273,6 +283,11 @@ impl MetadataLog {
     /// The number of entries that the metadata is made of: grows with every proposal, also over restarts.
     pub fn version(&self) -> u64 {
         self.applied.borrow().end()
+    }
+
+    /// To say whether a proposal waits while the disk is full, which stops nothing then. At first it does not.
+    pub fn waits_for_room(&self) -> Rc<Cell<bool>> {
+        self.waits_for_room.clone()
     }
 
     /// Writes the records as one entry. When it returns, they are durable and applied.

@@ -1,9 +1,10 @@
 //! The log in the simulator: crashes, power cuts, rot.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ring::executor::{Class, spawn};
 use ring::simulator::{HostId, Simulator};
 
 use super::{MetadataLog, MetadataRecord};
@@ -152,4 +153,90 @@ fn nothing_of_a_torn_tail_is_left_in_the_file() {
     let is_left = after.windows(64).any(|bytes| bytes == TORN);
     assert!(!is_left, "some of it is in the {} bytes", after.len());
     assert_eq!(open_and_lease(&mut simulator, host, 1), Ok((3, 4)));
+}
+
+/// Takes all room that there is, and leases producer ids until it is told not to wait for more. Gives the error.
+fn lease_on_a_full_disk(
+    simulator: &mut Simulator,
+    host: HostId,
+    leased_to: &Arc<AtomicI64>,
+    stop: &Arc<AtomicBool>,
+) -> Arc<Mutex<String>> {
+    let error = Arc::new(Mutex::new(String::new()));
+    let (told, leased_to, stop) = (error.clone(), leased_to.clone(), stop.clone());
+    simulator.start(host, MEMORY_BYTES, move || async move {
+        let log = MetadataLog::open("/data".as_ref(), 1).await.expect("a start");
+        let waits_for_room = log.waits_for_room();
+        waits_for_room.set(true);
+        spawn(Class::Latency, async move {
+            while !stop.load(Ordering::Relaxed) {
+                ring::timer::sleep(Duration::from_millis(10)).await;
+            }
+            waits_for_room.set(false);
+        })
+        .detach();
+        let options = ring::file::OpenOptions {
+            write: true,
+            create: true,
+            ..ring::file::OpenOptions::default()
+        };
+        let file = ring::file::File::open("/data/records".as_ref(), options).await;
+        let file = file.expect("a good disk");
+        let mut end = 0;
+        let taken = loop {
+            let some = ring::buffer::Slice::from(vec![7; 4_096]);
+            match file
+                .write_all_at(vec![some], end, ring::file::Durability::Completed)
+                .await
+            {
+                Ok(()) => end += 4_096,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(taken.kind(), std::io::ErrorKind::StorageFull);
+        let mut next = log.with(|metadata| metadata.next_producer_id);
+        let failed = loop {
+            next += 1;
+            match log.propose(leased(next)).await {
+                Ok(()) => leased_to.store(next, Ordering::Relaxed),
+                Err(error) => break error.to_string(),
+            }
+        };
+        *told.lock().expect("it runs") = failed;
+        std::future::pending::<()>().await;
+    });
+    error
+}
+
+#[test]
+fn a_full_disk_takes_some_changes_and_keeps_the_others_waiting() {
+    ring::simulator::for_each_seed(0..20, |seed| {
+        let (mut simulator, host) = simulator(seed);
+        simulator.set_disk_bytes(host, 8 << 20);
+        let (leased_to, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+        let leased = || leased_to.load(Ordering::Relaxed);
+        let error = lease_on_a_full_disk(&mut simulator, host, &leased_to, &stop);
+        simulator.run_for(Duration::from_secs(60));
+        let on_a_full_disk = leased();
+        assert!(
+            (64..=128).contains(&on_a_full_disk),
+            "{on_a_full_disk} changes were taken"
+        );
+        simulator.run_for(Duration::from_secs(60));
+        assert_eq!(leased(), on_a_full_disk, "it was not full");
+        if seed % 2 == 0 {
+            // With room it goes on, beyond a snapshot.
+            simulator.set_disk_bytes(host, 256 << 20);
+            assert!(simulator.run_until(LIMIT, |_| leased() > 2_000));
+        } else {
+            stop.store(true, Ordering::Relaxed);
+            assert!(simulator.run_until(LIMIT, |_| !error.lock().expect("it runs").is_empty()));
+            let error = error.lock().expect("it runs").clone();
+            assert!(error.contains("space"), "{error}");
+        }
+        simulator.power_cut(host);
+        simulator.set_disk_bytes(host, 256 << 20);
+        let (found, _) = open_and_lease(&mut simulator, host, 1).expect("a start");
+        assert!(found >= leased());
+    });
 }

@@ -35,6 +35,8 @@ pub struct DiskFaults {
     pub stall: f64,
     /// The longest stall: 10 seconds at most are to be survived.
     pub stall_longest: Duration,
+    /// Only operations of this kind stall. None: all.
+    pub stall_only: Option<DiskOperation>,
     /// A direct write leaves an older page in the page cache, where buffered reads find it.
     pub stale_buffered_read: f64,
     /// Only files whose path contains this have errors, short and interrupted operations. Empty: all.
@@ -155,8 +157,9 @@ pub(super) enum Fate {
 
 impl DiskFaults {
     /// How long the operation is held up besides its usual time, in nanoseconds.
-    pub(super) fn stall_ns(&self, chance: &mut Chance) -> u64 {
-        if self.stall_longest.is_zero() || !chance.happens(self.stall) {
+    pub(super) fn stall_ns(&self, operation: DiskOperation, chance: &mut Chance) -> u64 {
+        let may_stall = self.stall_only.is_none_or(|only| only == operation);
+        if !may_stall || self.stall_longest.is_zero() || !chance.happens(self.stall) {
             return 0;
         }
         chance.between(1, nanoseconds(self.stall_longest))
