@@ -319,7 +319,6 @@ impl Inner {
 
     /// Everything that is durable now: to the segments, into a checkpoint, out of the journal.
     async fn empty_journal(&self, is_last: bool) -> Result<(), StorageError> {
-        self.committer.flush_written().await?;
         let replay = self.committer.durable();
         let (up_to_seq, durable_bytes) = (replay.seq - 1, self.committer.durable_bytes());
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();

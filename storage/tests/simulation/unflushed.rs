@@ -125,7 +125,10 @@ fn a_flush_of_another_topic_covers_what_was_written_before() {
                 .await
                 .expect("acknowledged");
             let waited = ring::clock::now() - begun;
-            assert!(waited < Duration::from_secs(1), "it waited for the time of a flush");
+            assert!(
+                waited < Duration::from_secs(1),
+                "it waited for the time of a flush"
+            );
             for _ in 0..10 {
                 append(&opened.log(7), &batch(1, bytes))
                     .await
@@ -333,6 +336,7 @@ fn records_are_deleted_only_when_they_were_durable() {
             later.config.segment_bytes = 300_000;
             vec![later, spec(9, "first")]
         };
+        let is_quiet = seed % 2 == 0;
         let acknowledged = Arc::new(Mutex::new(0));
         let told = acknowledged.clone();
         simulator.start(host, MEMORY_BYTES, move || async move {
@@ -348,6 +352,11 @@ fn records_are_deleted_only_when_they_were_durable() {
                 "nothing went to a segment at once"
             );
             opened.log(7).delete_records(8).await.expect("deleted");
+            if is_quiet {
+                // No record behind it says more than the deletion itself.
+                *told.lock().expect("it runs") = 1;
+                std::future::pending::<()>().await;
+            }
             loop {
                 let offset = append(&opened.log(9), &batch(1, 100))
                     .await
@@ -363,7 +372,7 @@ fn records_are_deleted_only_when_they_were_durable() {
         let ends = ends(&mut simulator, host, specs());
         assert_eq!(ends[0], 8);
         assert!(
-            ends[1] >= acknowledged,
+            is_quiet || ends[1] >= acknowledged,
             "{acknowledged} were acknowledged, and {ends:?} are there"
         );
     });
@@ -432,7 +441,10 @@ fn a_clean_stop_leaves_everything_in_the_segments() {
         }
         // On its way when the stop begins.
         let last = try_append(&opened.log(7), &batch(1, 3_000)).expect("appended");
+        let begun = ring::clock::now();
         opened.shard.stop().await.expect("stopped");
+        let took = ring::clock::now() - begun;
+        assert!(took < Duration::from_secs(1), "it waited for the time of a flush");
         last.ticket.committed().await.expect("acknowledged");
     });
     ended.expect("it ends");
