@@ -295,14 +295,15 @@ async fn write(model: Shared, log: PartitionLog, stop: Rc<Cell<bool>>) {
 async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -> Option<Task<()>> {
     let id = log.id();
     let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>()?);
-    let (base_offset, ticket) = loop {
+    let (base_offset, ticket, flushed) = loop {
         match log.check_producer(&header) {
             ProducerCheck::Append => {}
             ProducerCheck::Duplicate {
                 base_offset, ticket, ..
             } => {
                 lock(model).duplicates += 1;
-                break (base_offset, ticket);
+                // What came between the batch and its repetition is not flushed with it.
+                break (base_offset, ticket, Vec::new());
             }
             ProducerCheck::OutOfOrder => panic!("{id}: the producer's state was lost at {key:?}"),
             ProducerCheck::EpochFenced => panic!("{id}: a producer was fenced by nobody"),
@@ -310,8 +311,9 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
         match log.append(bytes, &header) {
             Ok(appended) => {
                 let next_offset = appended.base_offset + i64::from(header.record_count);
-                lock(model).appended(id, next_offset);
-                break (appended.base_offset, appended.ticket);
+                let mut model = lock(model);
+                model.appended(id, next_offset);
+                break (appended.base_offset, appended.ticket, model.flushed_with(id));
             }
             Err(AppendError::JournalFull | AppendError::BacklogFull) => {
                 ring::timer::sleep(Duration::from_micros(500)).await;
@@ -320,7 +322,6 @@ async fn send(model: &Shared, log: &PartitionLog, key: BatchKey, bytes: &[u8]) -
             Err(error) => panic!("{id}: {error}"),
         }
     };
-    let flushed = lock(model).flushed_with(id);
     let (model, log) = (model.clone(), log.clone());
     Some(spawn(Class::Latency, async move {
         if ticket.committed().await.is_err() {
