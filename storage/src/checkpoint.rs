@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ring::directory;
+
 use crate::error::StorageError;
 use crate::files::{open_if_there, replace};
 use crate::id::TopicPartition;
@@ -19,6 +21,8 @@ const HEADER_BYTES: usize = 72;
 const VERSION_WITHOUT_GENERATIONS: u32 = 2;
 /// Without times, too: of the checkpoint, and of segments. It is still read.
 const VERSION_WITHOUT_TIMES: u32 = 1;
+/// Of a checkpoint that no start begins from any more.
+const ASIDE_EXTENSION: &str = "aside";
 /// The largest checkpoint that is read, in bytes: a million partitions with a partial block each are 4 GiB.
 const CHECKPOINT_BYTES_MAX: u64 = 8 << 30;
 
@@ -126,6 +130,30 @@ pub(crate) fn choose(found: Vec<Checkpoint>, superblock: &Superblock) -> Option<
         }
     }
     best.zip(tail)
+}
+
+/// Sees to it that no later start begins from the other checkpoint, unless that is older than the one that this start begins
+/// from: what this one migrates again, over blocks that are there, may come back unreadable from a power cut, and the other
+/// would take it for there. What cannot be read now may be read then. Its file keeps its bytes, under another name.
+pub(crate) async fn set_newer_aside(
+    directory: &Path,
+    chosen: &Checkpoint,
+    pool: &ring::buffer::Pool,
+) -> Result<(), StorageError> {
+    let other = path(directory, chosen.generation + 1);
+    let bytes = read_file(&other, pool).await?;
+    let found = bytes.and_then(|bytes| decode(&bytes));
+    if found.is_some_and(|found| found.generation < chosen.generation) {
+        return Ok(());
+    }
+    match directory::rename(&other, &other.with_extension(ASIDE_EXTENSION)).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StorageError::io("rename", &other)(error)),
+        Ok(()) => {
+            let synced = directory::sync(directory).await;
+            synced.map_err(StorageError::io("flush", directory))
+        }
+    }
 }
 
 /// Whether the journal of this superblock can be replayed onto the checkpoint.

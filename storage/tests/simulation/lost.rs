@@ -1,12 +1,14 @@
 //! Files that say what a directory is, lost or put back from an old copy: the start is refused, and nothing is changed.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ring::buffer::Slice;
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
-use ring::simulator::{HostId, Simulator, for_each_seed};
+use ring::simulator::{DiskOperation, HostId, Injection, PowerCut, Simulator, for_each_seed};
 
 use crate::life::{DATA, Plan, Shared, live, lock};
 use crate::plain::{self, Place};
@@ -269,4 +271,65 @@ fn without_a_whole_checkpoint_a_start_is_refused_and_says_what_helps() {
             }
         }
     }
+}
+
+#[test]
+fn a_checkpoint_that_could_not_be_read_once_is_not_begun_from_later() {
+    // The start that could not read it migrates again what it says is there.
+    for_each_seed(0..60, |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(256 << 20);
+        let specs = || vec![plain::spec(7, "topic")];
+        let lives = |simulator: &mut Simulator, until: i64, runs: Duration| {
+            let end = Arc::new(AtomicI64::new(0));
+            let told = end.clone();
+            simulator.start(host, 64 << 20, move || async move {
+                let opened = plain::open(Place::default(), specs()).await.expect("opened");
+                let log = opened.log(7);
+                loop {
+                    let offset = plain::append(&log, &plain::batch(1, 3_000))
+                        .await
+                        .expect("acknowledged");
+                    told.store(offset + 1, Ordering::Relaxed);
+                }
+            });
+            assert!(simulator.run_until(LIMIT, |_| end.load(Ordering::Relaxed) >= until));
+            simulator.run_for(runs);
+            end.load(Ordering::Relaxed)
+        };
+        // A few checkpoints; then it is killed, and a disk has a bad moment.
+        lives(&mut simulator, 3_000, Duration::from_micros(seed * 100));
+        simulator.kill(host);
+        let newest = simulator.random_u64() % 2;
+        simulator.inject(
+            host,
+            Injection {
+                operation: DiskOperation::Read,
+                path_contains: format!("/checkpoint-{newest}"),
+                after: 0,
+                times: 1,
+                errno: 5,
+            },
+        );
+        let runs = Duration::from_micros(simulator.random_u64() % 30_000);
+        let end = lives(&mut simulator, 1, runs);
+        let unreadable = PowerCut {
+            new: 0.5,
+            unreadable: 0.5,
+        };
+        simulator.power_cut_with(host, unreadable);
+        simulator.heal_disk(host);
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let opened = plain::open(Place::default(), specs()).await.expect("opened");
+            let log = opened.log(7);
+            assert!(log.log_end_offset() >= end);
+            let mut offset = 0;
+            while offset < end {
+                let found = plain::read(&log, offset).await.expect("it can be read");
+                assert_eq!(found.first(), Some(&offset));
+                offset += found.len() as i64;
+            }
+        });
+        ended.expect("it ends");
+    });
 }

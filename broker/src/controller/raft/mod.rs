@@ -312,6 +312,7 @@ impl MetadataLog {
 
     /// Stops the log: nothing is written afterwards.
     pub async fn close(self) {
+        self.waits_for_room.set(false);
         // Its tasks only ever end in a panic by panicking, which ends the process.
         let _ended = self.raft.shutdown().await;
     }
