@@ -289,7 +289,9 @@ fn a_clock_that_jumps_for_a_moment_removes_nothing_and_keeps_nothing_for_ever() 
         assert!(look().ahead_ms > YEAR_MS, "nobody is told");
         simulator.jump_wall_clock(host, -10 * YEAR_MS);
         simulator.run_for(20 * MINUTE);
-        assert_eq!((look().start, look().ahead_ms), (0, 0));
+        assert_eq!(look().start, 0, "a jump back has deleted a log");
+        // Both clocks are read in whole milliseconds.
+        assert!(look().ahead_ms.abs() <= 1, "{} ms are left", look().ahead_ms);
         simulator.jump_wall_clock(host, -50 * YEAR_MS);
         simulator.run_for(30 * MINUTE);
         simulator.jump_wall_clock(host, 50 * YEAR_MS);
