@@ -132,23 +132,14 @@ pub(crate) fn choose(found: Vec<Checkpoint>, superblock: &Superblock) -> Option<
     best.zip(tail)
 }
 
-/// Sees to it that no later start begins from the other checkpoint, unless that is older than the one that this start begins
-/// from: what this one migrates again, over blocks that are there, may come back unreadable from a power cut, and the other
-/// would take it for there. What cannot be read now may be read then. Its file keeps its bytes, under another name.
-pub(crate) async fn set_newer_aside(
-    directory: &Path,
-    chosen: &Checkpoint,
-    pool: &ring::buffer::Pool,
-) -> Result<(), StorageError> {
-    let other = path(directory, chosen.generation + 1);
-    let bytes = read_file(&other, pool).await?;
-    let found = bytes.and_then(|bytes| decode(&bytes));
-    if found.is_some_and(|found| found.generation < chosen.generation) {
-        return Ok(());
-    }
-    match directory::rename(&other, &other.with_extension(ASIDE_EXTENSION)).await {
+/// Sees to it that no later start begins from the checkpoint of this generation, which could not be read: from the one before it
+/// this start migrates again, over blocks that are there and that a power cut may leave unreadable, and the newer would take
+/// them for there. What cannot be read now may be read then. Its file keeps its bytes, under another name.
+pub(crate) async fn set_aside(directory: &Path, generation: u64) -> Result<(), StorageError> {
+    let unread = path(directory, generation);
+    match directory::rename(&unread, &unread.with_extension(ASIDE_EXTENSION)).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StorageError::io("rename", &other)(error)),
+        Err(error) => Err(StorageError::io("rename", &unread)(error)),
         Ok(()) => {
             let synced = directory::sync(directory).await;
             synced.map_err(StorageError::io("flush", directory))

@@ -121,10 +121,10 @@ pub(crate) async fn recover(
         return Err(StorageError::refused(journal.path(), what));
     }
     let (saved, journal_tail) = checkpoint::read(&place.directory, &superblock, &staging).await?;
-    if access == Access::ReadWrite {
-        checkpoint::set_newer_aside(&place.directory, &saved, &staging).await?;
-    }
     let next_generation = if saved.generation < superblock.checkpoint_generation {
+        if access == Access::ReadWrite {
+            checkpoint::set_aside(&place.directory, superblock.checkpoint_generation).await?;
+        }
         // The named one is damaged: the next overwrites that, not the good one.
         superblock.checkpoint_generation + 2
     } else {
