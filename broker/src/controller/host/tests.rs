@@ -636,6 +636,42 @@ fn a_stop_leaves_no_request_without_an_answer() {
 }
 
 #[test]
+fn a_full_disk_takes_some_changes_and_keeps_nobody_from_stopping() {
+    for_each_seed(0..8, |seed| {
+        let mut simulator = simulator(seed);
+        let broker = start_broker(&mut simulator, 2, LIMIT).expect("a start");
+        let used = DISK_BYTES - simulator.disk_bytes_free(BROKER);
+        simulator.set_disk_bytes(BROKER, used);
+        let promises = Shared::default();
+        let told = promises.clone();
+        simulator.start(CLIENT, CLIENT_MEMORY_BYTES, move || async move {
+            let client = connect().await.expect("a broker that serves");
+            while create(&client, &told).await.is_ok() {}
+            ring::timer::sleep(LIMIT).await;
+        });
+        simulator.run_for(Duration::from_secs(10));
+        let answers = lock(&promises).answers;
+        assert!(answers >= 32, "{answers} topics were created");
+        simulator.run_for(Duration::from_secs(10));
+        assert_eq!(lock(&promises).answers, answers, "it was not full");
+        let has_ended = |_: &Simulator| broker.ended.lock().expect("no panic").is_some();
+        assert!(!has_ended(&simulator), "a full disk ends it");
+        broker.stop.try_send(()).expect("it runs");
+        let is_prompt = simulator.run_until(Duration::from_secs(5), has_ended);
+        assert!(is_prompt, "it waits for room that nobody makes");
+        let ended = broker.ended.lock().expect("no panic").take();
+        let error = ended.expect("it has ended").expect_err("a change was not made");
+        assert!(error.contains("space"), "{error}");
+        // With room what was answered is there.
+        simulator.kill(CLIENT);
+        assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(BROKER)));
+        simulator.set_disk_bytes(BROKER, DISK_BYTES);
+        let _broker = start_broker(&mut simulator, 2, LIMIT).expect("a start");
+        last_check(&mut simulator, &promises);
+    });
+}
+
+#[test]
 fn what_is_left_of_deleted_partitions_goes_when_the_broker_serves_and_keeps_nobody_from_stopping_it() {
     const FILES: u64 = 2_000;
     let directory = std::path::Path::new("/data/gone-0.0000000000000000000000000000002a-delete");
