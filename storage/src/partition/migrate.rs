@@ -17,7 +17,7 @@ use crate::files::{SegmentFiles, log_path, put_whole, read_index};
 use crate::id::{TopicPartition, to_base64};
 use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
-use crate::segment::{SegmentName, file_stem};
+use crate::segment::{Segment, SegmentName, file_stem};
 
 /// Written at a time, in bytes; more only for a larger batch.
 const RUN_BYTES: usize = 512 << 10;
@@ -236,8 +236,9 @@ impl PartitionLog {
             };
             let at = state.segments.index_of(segment_base);
             let segment = at.map(|at| &state.segments.all[at]);
-            // It may have been removed since.
-            let Some(segment) = segment.filter(|segment| segment.base_offset == segment_base) else {
+            // It may have been removed since, or compacted, which makes an index of its own.
+            let is_it = |segment: &&Segment| segment.base_offset == segment_base && segment.generation == 0;
+            let Some(segment) = segment.filter(is_it) else {
                 state.migrated.unindexed = None;
                 return Ok(());
             };
