@@ -35,7 +35,7 @@ pub fn produced_records(data: &[u8]) {
         let length = records[8..12].try_into().map(i32::from_be_bytes);
         let end = length.map_or(0, |length| usize::try_from(length).unwrap_or(0) + 12);
         if let Some(covered) = records.get(21..end) {
-            let crc = crc32c::crc32c(covered);
+            let crc = wire::crc32c(covered);
             records[17..21].copy_from_slice(&crc.to_be_bytes());
         }
     }

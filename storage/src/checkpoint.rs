@@ -203,7 +203,7 @@ fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     header.put(&checkpoint.time_ms.to_le_bytes());
     header.put(&body.to_le_bytes());
     bytes[..HEADER_BYTES].copy_from_slice(&header.0);
-    let crc = crc32c::crc32c(&bytes[4..]);
+    let crc = wire::crc32c(&bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
@@ -255,7 +255,7 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
 /// `None` for anything that was not written by [`encode`].
 pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let crc = bytes.get(..4)?;
-    if crc32c::crc32c(bytes.get(4..)?).to_le_bytes() != crc {
+    if wire::crc32c(bytes.get(4..)?).to_le_bytes() != crc {
         return None;
     }
     let mut from = Reader(&bytes[4..]);
@@ -522,7 +522,7 @@ mod tests {
         old.extend((body.len() as u64).to_le_bytes());
         old.extend(body);
         old[8..12].copy_from_slice(&version.to_le_bytes());
-        let crc = crc32c::crc32c(&old[4..]);
+        let crc = wire::crc32c(&old[4..]);
         old[..4].copy_from_slice(&crc.to_le_bytes());
         old
     }
@@ -556,7 +556,7 @@ mod tests {
             let mut bytes = encode(&checkpoint());
             let at = at % (bytes.len() - 4) + 4;
             bytes[at] = value;
-            let crc = crc32c::crc32c(&bytes[4..]);
+            let crc = wire::crc32c(&bytes[4..]);
             bytes[..4].copy_from_slice(&crc.to_le_bytes());
             let _ = decode(&bytes);
         }

@@ -23,7 +23,7 @@ pub fn journal_record(data: &[u8]) {
     if sealed % 2 == 1
         && let Some(covered) = bytes.get(4..head)
     {
-        crc = crc32c::crc32c(covered);
+        crc = wire::crc32c(covered);
     }
     let Some(Ok(mut entries)) = record::decode_entries(&bytes, &header, crc) else {
         return;
@@ -46,7 +46,7 @@ pub fn journal_record(data: &[u8]) {
                     let header = payload[4..].to_vec();
                     record::encode_direct(payload, &header);
                 }
-                (_, payload) => entry.data_crc = payload.map_or(0, |payload| crc32c::crc32c(payload)),
+                (_, payload) => entry.data_crc = payload.map_or(0, |payload| wire::crc32c(payload)),
             }
         }
     }
@@ -64,7 +64,7 @@ pub fn journal_superblock(data: &[u8]) {
     let [sealed, block @ ..] = data else { return };
     let mut block = block.to_vec();
     if sealed % 2 == 1 && block.len() >= superblock::SUPERBLOCK_BYTES {
-        let crc = crc32c::crc32c(&block[4..superblock::SUPERBLOCK_BYTES]);
+        let crc = wire::crc32c(&block[4..superblock::SUPERBLOCK_BYTES]);
         block[..4].copy_from_slice(&crc.to_le_bytes());
     }
     if let Some(read) = superblock::decode(&block) {
@@ -78,7 +78,7 @@ pub fn shard_checkpoint(data: &[u8]) {
     let [sealed, bytes @ ..] = data else { return };
     let mut bytes = bytes.to_vec();
     if sealed % 2 == 1 && bytes.len() >= 4 {
-        let crc = crc32c::crc32c(&bytes[4..]);
+        let crc = wire::crc32c(&bytes[4..]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
     }
     checkpoint::read_and_write_again(&bytes);
@@ -91,7 +91,7 @@ pub fn manifest(data: &[u8]) {
     let mut text = text.to_owned();
     if sealed % 2 == 1 {
         text.push('\n');
-        let crc = crc32c::crc32c(text.as_bytes());
+        let crc = wire::crc32c(text.as_bytes());
         text.push_str(&format!("crc32c={crc:08x}\n"));
     }
     directory::read_and_write_manifest_again(&text);

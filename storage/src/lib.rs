@@ -14,6 +14,7 @@ mod checkpoint;
 mod commit;
 mod compaction;
 mod directory;
+mod disk_turns;
 mod error;
 mod files;
 #[cfg(fuzzing)]
@@ -29,6 +30,7 @@ mod opening;
 mod partition;
 mod phase;
 mod producer_state;
+mod read_cache;
 mod recovery;
 mod retention;
 mod scrubber;

@@ -17,6 +17,7 @@ use crate::backlog::Backlog;
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
 use crate::directory::{JournalPlace, topic_id_of};
+use crate::disk_turns::DiskTurns;
 use crate::error::StorageError;
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind};
@@ -26,6 +27,7 @@ use crate::partition::{
     DIRECT_SEGMENTS_MAX, LogShared, Part, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget,
 };
 use crate::phase;
+use crate::read_cache::ReadCache;
 use crate::shortage::Shortage;
 use crate::steady_clock::SteadyClock;
 use crate::unproven::Unproven;
@@ -133,6 +135,10 @@ pub(crate) async fn recover(
     let shared = Rc::new(LogShared {
         committer: std::cell::OnceCell::new(),
         reading: pool("reading", memory.reading)?,
+        cache: ReadCache::new(memory.reading),
+        disk_turns: DiskTurns::default(),
+        read_bytes: Counter::new(),
+        cached_bytes: Counter::new(),
         staging,
         files: crate::files::Files::default(),
         // On the heap, beside the pools: batches are rarely so small that it is much.

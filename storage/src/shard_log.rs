@@ -79,6 +79,10 @@ pub struct ShardStatistics {
     pub removed_segments: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Bytes of segments that were read from the disk for readers.
+    pub read_bytes: u64,
+    /// Bytes of batches that consumers got out of what was read for them ahead, or for others.
+    pub cached_bytes: u64,
     /// Of segments that are read again.
     pub scrub: ScrubStatistics,
     /// By how much the wall clock is ahead of what the age of records goes by, in milliseconds: 0 while it is believed.
@@ -284,7 +288,7 @@ impl ShardLog {
         let entry = Entry {
             kind: Kind::Open,
             length: spec.topic.len() as u32,
-            data_crc: crc32c::crc32c(spec.topic.as_bytes()),
+            data_crc: wire::crc32c(spec.topic.as_bytes()),
             ..drop_entry(spec.id, 0)
         };
         let ticket = self.commit(entry, spec.topic.as_bytes()).await?;
@@ -410,6 +414,8 @@ impl ShardLog {
             producers_max,
             removed_segments: shared.removed_segments.get(),
             removed_bytes: shared.removed_bytes.get(),
+            read_bytes: shared.read_bytes.get(),
+            cached_bytes: shared.cached_bytes.get(),
             scrub: scrubber.statistics(),
             wall_clock_ahead_ms: shared.clock.wall_clock_ahead_ms(),
             compaction: compaction.statistics(),

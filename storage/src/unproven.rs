@@ -98,7 +98,7 @@ async fn is_there(entry: &Entry, topic: &str, shared: &LogShared) -> Result<bool
             }
             Err(error) => return Err(StorageError::io("read", &path)(error)),
         }
-        crc = crc32c::crc32c_append(crc, &buffer[wanted]);
+        crc = wire::crc32c_append(crc, &buffer[wanted]);
         at = to;
     }
     if crc != entry.data_crc {

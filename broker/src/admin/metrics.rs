@@ -294,6 +294,22 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_segment_read_bytes_total",
+            Kind::Counter,
+            "Bytes of segments read from the disk for consumers, and to find offsets.",
+        ),
+        |shard| shard.log.read_bytes,
+    ),
+    (
+        family(
+            "millstream_read_cache_bytes_total",
+            Kind::Counter,
+            "Bytes given to consumers out of segments that were read ahead, or for others.",
+        ),
+        |shard| shard.log.cached_bytes,
+    ),
+    (
+        family(
             "millstream_cleanings_total",
             Kind::Counter,
             "Compactions of a log that came to their end.",

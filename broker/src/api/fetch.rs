@@ -483,12 +483,7 @@ async fn read(
         Ok(extent) => extent,
         Err(ReadError::OffsetOutOfRange { .. }) => return failed(partition, ErrorCode::OffsetOutOfRange),
     };
-    let loaded = if may_wait {
-        log.load(extent).await
-    } else {
-        log.load_at_once(extent).await
-    };
-    match loaded {
+    match log.load_for_consumer(extent, may_wait).await {
         Ok(slices) => response.records = slices.into(),
         Err(error) => {
             shard.read_failures.tell(log.id(), &error);

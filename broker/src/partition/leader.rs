@@ -434,7 +434,7 @@ pub(crate) mod tests {
         change(&mut header);
         let mut bytes = header.encode().to_vec();
         bytes.extend((0..records).map(|index| index as u8));
-        let crc = crc32c::crc32c(&bytes[21..]);
+        let crc = wire::crc32c(&bytes[21..]);
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
         bytes
     }

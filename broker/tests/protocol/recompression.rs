@@ -121,7 +121,7 @@ fn changed(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader, &mut [u8]))
     let mut header = BatchHeader::decode(head);
     change(&mut header, section);
     *head = header.encode();
-    header.crc = crc32c::crc32c(&batch[21..]);
+    header.crc = wire::crc32c(&batch[21..]);
     batch[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode());
     batch
 }

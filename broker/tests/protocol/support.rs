@@ -415,7 +415,7 @@ pub fn builder(compression: Compression, values: &[&[u8]]) -> BatchBuilder {
 pub fn patched(mut batch: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     batch[at..at + bytes.len()].copy_from_slice(bytes);
     if batch.len() >= 61 {
-        let crc = crc32c::crc32c(&batch[21..]);
+        let crc = wire::crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     batch

@@ -54,6 +54,7 @@ pub mod api;
 pub mod array;
 pub mod batch_builder;
 pub mod compression;
+mod crc;
 #[cfg(test)]
 mod differential;
 pub mod error;
@@ -72,6 +73,7 @@ pub use api::{API_TABLE, ApiInfo, ApiKey};
 pub use array::Array;
 pub use batch_builder::BatchBuilder;
 pub use compression::{Compression, CompressionError, Compressor, Decompressor};
+pub use crc::{crc32c, crc32c_append};
 pub use error::{DecodeError, TooLarge};
 pub use error_code::ErrorCode;
 pub use frame::{LENGTH_PREFIX_BYTES, Piece, Records, Request, Response};

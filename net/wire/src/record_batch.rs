@@ -19,6 +19,7 @@
 //! the log's to decide. Source: Kafka's documentation, "Message Format".
 
 use crate::compression::Compression;
+use crate::crc::{crc32c, crc32c_append};
 use crate::primitive::sequence;
 
 /// Bytes of the header.
@@ -351,7 +352,19 @@ pub fn assign_log_append_time(batch: &mut [u8], time_ms: i64) -> Result<(), Batc
 
 /// The CRC-32C that a whole batch should carry.
 pub(crate) fn crc_of(batch: &[u8]) -> u32 {
-    crc32c::crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default())
+    crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default())
+}
+
+/// The CRC-32C that a whole batch should carry, of its bytes in consecutive parts.
+pub fn crc_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
+    let mut skipped = CRC_COVERS_FROM;
+    let mut crc = 0;
+    for part in parts {
+        let (not_covered, covered) = part.split_at(skipped.min(part.len()));
+        skipped -= not_covered.len();
+        crc = crc32c_append(crc, covered);
+    }
+    crc
 }
 
 #[inline]
@@ -382,6 +395,18 @@ mod tests {
             });
         }
         builder.build()
+    }
+
+    #[test]
+    fn the_crc_is_the_same_wherever_a_batch_is_cut() {
+        let bytes = batch(3);
+        for first in 0..bytes.len() {
+            for second in [first, first + 1, bytes.len()] {
+                let second = second.min(bytes.len());
+                let parts = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(crc_of_parts(parts), crc_of(&bytes), "{first} {second}");
+            }
+        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Stretch {
                 let entry = Entry {
                     kind,
                     goes_on: true,
-                    data_crc: crc32c::crc32c(&chunk[part.clone()]),
+                    data_crc: wire::crc32c(&chunk[part.clone()]),
                     file_position: self.start + part.start as u32,
                     length: part.len() as u32,
                     ..*batch
@@ -325,7 +325,7 @@ mod tests {
                 offset += i64::from(!entry.goes_on);
                 let at = stretch.place_of(entry.file_position);
                 let bytes = at..at + entry.length as usize;
-                prop_assert_eq!(entry.data_crc, crc32c::crc32c(&chunk[bytes.clone()]));
+                prop_assert_eq!(entry.data_crc, wire::crc32c(&chunk[bytes.clone()]));
                 let is_within = blocks.start <= bytes.start && bytes.end <= blocks.end && !blocks.is_empty();
                 prop_assert_eq!(entry.kind == Kind::Direct, is_within);
                 payload = record::payload_start(payload, false, BLOCK) + entry.payload_bytes();

@@ -432,7 +432,7 @@ impl OpenGroup {
         let copy = &mut chunk.buffer[from..to];
         copy.copy_from_slice(bytes);
         patch(copy);
-        entry.data_crc = crc32c::crc32c(copy);
+        entry.data_crc = wire::crc32c(copy);
         entry.length = bytes.len() as u32;
         chunk.used = to;
         self.entries.push(entry);

@@ -51,6 +51,8 @@ const DIRECT_GROUP_BYTES: usize = 16 << 20;
 const RUN_BYTES: std::ops::RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// An idle journal says after this time that its last record is durable.
 const IDLE_PUBLISH: Duration = Duration::from_millis(5);
+/// For so long after a record others are expected.
+const LATELY: Duration = Duration::from_secs(1);
 /// A new chunk has at least this many bytes.
 const CHUNK_BYTES_MIN: usize = 4_096;
 
@@ -97,6 +99,8 @@ struct Shared {
     memory_shortage: Shortage,
     /// How long the writes of records took.
     flushes: DurationHistogram,
+    /// When one last began.
+    written_at: Cell<Option<Instant>>,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -216,11 +220,18 @@ impl Committer {
             are_segments_wanted: Cell::new(false),
             memory_shortage: Shortage::default(),
             flushes: DurationHistogram::default(),
+            written_at: Cell::new(None),
             task: RefCell::default(),
         });
         let task = spawn(Class::Latency, run::run(shared.clone()));
         *shared.task.borrow_mut() = Some(task);
         Committer { shared }
+    }
+
+    /// Whether a record that holds something was begun within the last second.
+    pub(crate) fn has_written_lately(&self) -> bool {
+        let written_at = self.shared.written_at.get();
+        written_at.is_some_and(|at| ring::clock::now() - at < LATELY)
     }
 
     /// Copies a batch into the open group; `patch` may change the copy's bytes, not their number. With a `target` it

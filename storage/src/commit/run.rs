@@ -145,8 +145,11 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
     };
     let has_ended = Rc::new(Cell::new(false));
     let (writer, ended) = (shared.clone(), has_ended.clone());
+    let begun = ring::clock::now();
+    if !group.entries.is_empty() {
+        shared.written_at.set(Some(begun));
+    }
     spawn(Class::Latency, async move {
-        let begun = ring::clock::now();
         let written = if !is_flushed_alone {
             write_unflushed(&writer, slices, position, direct)
                 .await

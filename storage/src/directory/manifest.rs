@@ -53,7 +53,7 @@ fn encode(manifest: &Manifest) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "journal.{shard}={id:032x}");
     }
-    let crc = crc32c::crc32c(text.as_bytes());
+    let crc = wire::crc32c(text.as_bytes());
     let _ = writeln!(text, "crc32c={crc:08x}");
     text
 }
@@ -62,7 +62,7 @@ fn decode(text: &str) -> Option<Manifest> {
     let (body, crc) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let crc = u32::from_str_radix(crc.strip_prefix("crc32c=")?, 16).ok()?;
     let lines = format!("{body}\n");
-    if crc32c::crc32c(lines.as_bytes()) != crc {
+    if wire::crc32c(lines.as_bytes()) != crc {
         return None;
     }
     let mut lines = lines.lines();

@@ -124,7 +124,7 @@ impl Source {
             let Some(bytes) = self.bytes(from, count).await? else {
                 return Ok(Step::NoBatch("the file ends while it is read".to_owned()));
             };
-            crc = crc32c::crc32c_append(crc, bytes);
+            crc = wire::crc32c_append(crc, bytes);
             from += count as u64;
         }
         Ok(Step::Batch(SeenBatch {

@@ -58,7 +58,7 @@ impl BatchStream {
                 continue;
             };
             let (part, rest) = bytes.split_at(bytes.len().min(body.left));
-            body.crc = crc32c::crc32c_append(body.crc, part);
+            body.crc = wire::crc32c_append(body.crc, part);
             body.left -= part.len();
             bytes = rest;
             self.end_batch();
@@ -96,7 +96,7 @@ impl BatchStream {
             Ok(header) => {
                 self.body = Some(Body {
                     header,
-                    crc: crc32c::crc32c(&self.head[CRC_COVERS_FROM..]),
+                    crc: wire::crc32c(&self.head[CRC_COVERS_FROM..]),
                     left: header.batch_bytes() - BATCH_HEADER_BYTES,
                 });
                 self.end_batch();

@@ -87,7 +87,7 @@ impl Entry {
     fn is_proven_by(&self, payload: &[u8]) -> bool {
         match self.kind {
             Kind::Direct => direct_header(payload).is_some(),
-            Kind::Inline | Kind::Open | Kind::Start | Kind::Drop => crc32c::crc32c(payload) == self.data_crc,
+            Kind::Inline | Kind::Open | Kind::Start | Kind::Drop => wire::crc32c(payload) == self.data_crc,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Entry {
 /// If either has not the bytes that it must have.
 pub(crate) fn encode_direct(payload: &mut [u8], header: &[u8]) {
     assert_eq!(payload.len(), DIRECT_PAYLOAD_BYTES);
-    payload[..4].copy_from_slice(&crc32c::crc32c(header).to_le_bytes());
+    payload[..4].copy_from_slice(&wire::crc32c(header).to_le_bytes());
     payload[4..].copy_from_slice(header);
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn encode_direct(payload: &mut [u8], header: &[u8]) {
 pub(crate) fn direct_header(payload: &[u8]) -> Option<&[u8; BATCH_HEADER_BYTES]> {
     let (crc, header) = payload.split_first_chunk()?;
     let header: &[u8; BATCH_HEADER_BYTES] = header.try_into().ok()?;
-    (crc32c::crc32c(header) == u32::from_le_bytes(*crc)).then_some(header)
+    (wire::crc32c(header) == u32::from_le_bytes(*crc)).then_some(header)
 }
 
 /// Where a record stands in the journal's chain.
@@ -176,7 +176,7 @@ pub(crate) fn encode(bytes: &mut [u8], header: &RecordHeader, entries: &[Entry])
     for (entry, at) in entries.iter().zip((HEADER_BYTES..).step_by(ENTRY_BYTES)) {
         encode_entry(&mut head[at..at + ENTRY_BYTES], entry);
     }
-    let crc = crc32c::crc32c(&head[4..]);
+    let crc = wire::crc32c(&head[4..]);
     put(head, 0, &crc.to_le_bytes());
     crc
 }
@@ -274,7 +274,7 @@ pub(crate) fn decode_entries(
     crc: u32,
 ) -> Option<Result<Vec<Entry>, String>> {
     let head = bytes.get(..head_bytes(header.entry_count as usize))?;
-    if crc32c::crc32c(&head[4..]) != crc {
+    if wire::crc32c(&head[4..]) != crc {
         return None;
     }
     Some(
@@ -374,7 +374,7 @@ pub(crate) mod tests {
                 partition: 3,
             },
             owner_epoch: 1,
-            data_crc: crc32c::crc32c(payload),
+            data_crc: wire::crc32c(payload),
             base_offset: 10,
             next_offset: 13,
             segment_base: 0,
@@ -449,7 +449,7 @@ pub(crate) mod tests {
         let (mut bytes, header, _) = record(&[b"x"]);
         bytes[HEADER_BYTES] = 77;
         assert!(
-            decode_entries(&bytes, &header, crc32c::crc32c(&bytes[4..head_bytes(1)]))
+            decode_entries(&bytes, &header, wire::crc32c(&bytes[4..head_bytes(1)]))
                 .unwrap()
                 .is_err()
         );
@@ -502,7 +502,7 @@ pub(crate) mod tests {
                 bytes[76..80].copy_from_slice(&count.to_le_bytes());
                 bytes.resize(bytes.len().max(BLOCK), 0);
                 bytes[72..76].copy_from_slice(&(BLOCK as u32).to_le_bytes());
-                let crc = crc32c::crc32c(&bytes[4..head_bytes(count as usize)]);
+                let crc = wire::crc32c(&bytes[4..head_bytes(count as usize)]);
                 bytes[..4].copy_from_slice(&crc.to_le_bytes());
             }
             let _ = decode(&bytes);

@@ -60,14 +60,14 @@ pub(crate) fn encode(block: &mut [u8], superblock: &Superblock) {
     put(&VERSION.to_le_bytes());
     put(&superblock.tail.previous_crc.to_le_bytes());
     put(&superblock.largest_record.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[4..]);
+    let crc = wire::crc32c(&bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The superblock in `block`, unless it is damaged or of another version.
 pub(crate) fn decode(block: &[u8]) -> Option<Superblock> {
     let bytes = block.get(..SUPERBLOCK_BYTES)?;
-    if crc32c::crc32c(&bytes[4..]).to_le_bytes() != bytes[..4] {
+    if wire::crc32c(&bytes[4..]).to_le_bytes() != bytes[..4] {
         return None;
     }
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
@@ -154,7 +154,7 @@ mod tests {
             if block.len() >= SUPERBLOCK_BYTES {
                 block[4..8].copy_from_slice(&MAGIC.to_le_bytes());
                 block[76..80].copy_from_slice(&VERSION.to_le_bytes());
-                let crc = crc32c::crc32c(&block[4..SUPERBLOCK_BYTES]);
+                let crc = wire::crc32c(&block[4..SUPERBLOCK_BYTES]);
                 block[..4].copy_from_slice(&crc.to_le_bytes());
             }
             let _ = decode(&block);

@@ -6,6 +6,7 @@
 //! Must never write to a segment what the journal does not hold, or rewrite a block that only the segment holds.
 
 mod append;
+mod cached;
 mod direct;
 mod later;
 mod migrate;
@@ -17,6 +18,7 @@ mod replay;
 mod sealed;
 mod timestamps;
 mod trim;
+mod window;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -45,11 +47,13 @@ pub(crate) use self::replay::Part;
 pub(crate) use self::sealed::SealedSegment;
 use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
+use crate::disk_turns::DiskTurns;
 use crate::files::Files;
 use crate::id::TopicPartition;
 use crate::leader_epochs::LeaderEpochs;
 use crate::opening::{OpenError, Opened, OpeningBudget, Turns};
 use crate::producer_state::ProducerState;
+use crate::read_cache::ReadCache;
 use crate::segment::{SegmentLimits, Segments};
 use crate::shortage::Shortage;
 use crate::steady_clock::SteadyClock;
@@ -165,6 +169,13 @@ pub(crate) struct LogShared {
     pub(crate) committer: OnceCell<Committer>,
     /// Memory for what is read back from segments.
     pub(crate) reading: Pool,
+    /// What of that is kept for the next reader.
+    pub(crate) cache: ReadCache,
+    /// Of readers.
+    pub(crate) disk_turns: DiskTurns,
+    /// Bytes that readers have had the disk read from segments since the start, and that were found in the cache's tiles.
+    pub(crate) read_bytes: Counter,
+    pub(crate) cached_bytes: Counter,
     /// Memory for what is written to segments, and for headers.
     pub(crate) staging: Pool,
     pub(crate) files: Files,
@@ -199,6 +210,11 @@ impl LogShared {
         self.committer
             .get()
             .is_some_and(|committer| committer.failure().is_some())
+    }
+
+    /// Whether somebody waits for what the disk is given beside, or may soon.
+    pub(crate) fn has_committed_lately(&self) -> bool {
+        self.committer.get().is_some_and(Committer::has_written_lately)
     }
 }
 

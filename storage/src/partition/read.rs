@@ -2,19 +2,18 @@
 //!
 //! What is read from a segment is believed only if it is a chain of whole batches whose CRCs hold; an index is a hint.
 
-use std::time::Duration;
+use std::ops::Range;
 
-use ring::buffer::{Buffer, Slice};
+use ring::buffer::Slice;
 use wire::BatchHeader;
-use wire::RecordBatch;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
 use super::PartitionLog;
 use super::piece::Piece;
+use super::window::{SegmentView, Window};
 use crate::error::{ReadError, StorageError};
-use crate::files::log_path;
 use crate::index::{self, IndexEntry};
-use crate::segment::SegmentName;
+use crate::read_cache::End;
 
 /// What is said of such a batch. No CRC covers its epoch.
 pub(crate) const ANOTHER_EPOCH: &str = "a batch has another leader epoch than had written it";
@@ -22,9 +21,8 @@ pub(crate) const ANOTHER_EPOCH: &str = "a batch has another leader epoch than ha
 const COLD_READ_BYTES: usize = 1 << 20;
 /// Read beyond what was asked for: an index entry is that far before the batch, as a rule.
 const INDEX_SLACK_BYTES: usize = 8 << 10;
-/// What a reader waits for memory. Those before it may wait for more memory themselves: then it gets nothing this
-/// time, and asks again.
-const MEMORY_WAIT: Duration = Duration::from_millis(500);
+/// What has less than this part of the memory that it would keep from others is copied.
+const LITTLE_PART: usize = 8;
 
 /// Whole batches that were found, and where they are.
 pub struct Extent(Found);
@@ -38,30 +36,41 @@ enum Found {
 
 /// What to read from the segments.
 #[derive(Debug, Clone, Copy)]
-struct Cold {
-    offset: i64,
-    max_bytes: usize,
+pub(super) struct Cold {
+    pub(super) offset: i64,
+    pub(super) max_bytes: usize,
     at_least_one: bool,
     up_to_offset: i64,
-    /// It waits for memory to read into; else it gets nothing when there is none.
-    waits: bool,
+    manner: Manner,
 }
 
-/// Where in a segment bytes were read from.
-struct Window {
-    buffer: Buffer,
-    /// Of the buffer, what was asked for.
-    bytes: std::ops::Range<usize>,
+impl Cold {
+    /// The same with so many bytes at most.
+    pub(super) fn at_most(self, bytes: usize) -> Cold {
+        Cold {
+            max_bytes: self.max_bytes.min(bytes),
+            ..self
+        }
+    }
+}
+
+/// How it is read.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// It waits for memory to read into; else it gets nothing when there is none.
+    waits: bool,
+    /// Its reader is a consumer, which reads on from where an answer ended: through the cache.
+    is_consumer: bool,
 }
 
 /// What is known of the batch that comes next in a segment.
 #[derive(Debug, Clone, Copy)]
-struct Chain {
+pub(super) struct Chain {
     /// Its first offset, or the least that it can be where compaction has left holes.
-    next_offset: Option<i64>,
+    pub(super) next_offset: Option<i64>,
     /// Its last one, by the index.
-    last_offset: Option<i64>,
-    has_holes: bool,
+    pub(super) last_offset: Option<i64>,
+    pub(super) has_holes: bool,
 }
 
 impl Chain {
@@ -86,19 +95,31 @@ impl Chain {
 
 /// What was in a segment.
 enum Loaded {
-    /// Whole batches; none if there was no memory for them, or they are not to be read.
-    Batches(Vec<Slice>),
+    Batches(Batches),
     /// Nothing from the offset on: compaction has removed it. The next segment begins here.
     Hole(i64),
 }
 
-/// What a segment was when a read of it began.
-#[derive(Debug, Clone, Copy)]
-struct SegmentView {
-    name: SegmentName,
-    migrated: u32,
-    on_disk: u32,
-    is_sealed: bool,
+/// Whole batches; none if there was no memory for them, or they are not to be read.
+#[derive(Default)]
+pub(super) struct Batches {
+    slices: Vec<Slice>,
+    /// Where they end.
+    end: Option<End>,
+}
+
+/// What of a window is to be given.
+pub(super) struct Collected {
+    /// The batches.
+    pub(super) found: Option<Range<usize>>,
+    /// Up to here it was looked through.
+    pub(super) passed: usize,
+    /// What comes next.
+    pub(super) chain: Chain,
+    /// Nothing behind that is to be given.
+    pub(super) is_over: bool,
+    /// Bytes of the batch that comes next, if the window ends within it.
+    pub(super) longer: usize,
 }
 
 impl Extent {
@@ -139,7 +160,10 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one,
                 up_to_offset: end_offset,
-                waits: true,
+                manner: Manner {
+                    waits: true,
+                    is_consumer: false,
+                },
             })));
         }
         let mut slices = Vec::new();
@@ -159,39 +183,12 @@ impl PartitionLog {
         Ok(Extent(Found::Tail(slices)))
     }
 
-    /// The bytes of what was found.
+    /// The bytes of what was found. No batch is in two slices.
     ///
     /// # Errors
     /// If the segment cannot be read, or does not hold what was written to it.
     pub async fn load(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
-        let mut cold = match extent.0 {
-            Found::Tail(slices) => return Ok(slices),
-            Found::Cold(cold) => cold,
-        };
-        loop {
-            let loaded = self.load_cold(&cold).await;
-            // Its segment may have been removed meanwhile: the next read says that the log begins later.
-            if cold.offset < self.log_start_offset() {
-                return Ok(Vec::new());
-            }
-            // Its files' names may be those of another incarnation of the topic by now.
-            if self.partition.is_dropped.get() {
-                return Err(StorageError::Dropped);
-            }
-            let next = match loaded? {
-                Loaded::Batches(slices) => return Ok(slices),
-                Loaded::Hole(next) => next,
-            };
-            match self.read(next, cold.max_bytes, cold.at_least_one, cold.up_to_offset) {
-                Ok(Extent(Found::Tail(slices))) => return Ok(slices),
-                Ok(Extent(Found::Cold(after))) => {
-                    let waits = cold.waits;
-                    cold = Cold { waits, ..after };
-                }
-                // What comes next is not to be read yet.
-                Err(_) => return Ok(Vec::new()),
-            }
-        }
+        self.load_in(extent, |manner| manner).await
     }
 
     /// The same, but it does not wait for memory: it gives nothing if there is none. For whoever holds some already, and
@@ -200,11 +197,63 @@ impl PartitionLog {
     /// # Errors
     /// As for [`PartitionLog::load`].
     pub async fn load_at_once(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
-        let extent = match extent.0 {
-            Found::Cold(cold) => Extent(Found::Cold(Cold { waits: false, ..cold })),
-            tail => Extent(tail),
+        let at_once = |manner| Manner {
+            waits: false,
+            ..manner
         };
-        self.load(extent).await
+        self.load_in(extent, at_once).await
+    }
+
+    /// The same for a consumer, which will want what comes next: that is read before it asks. Here a batch may be in several
+    /// consecutive slices.
+    ///
+    /// # Errors
+    /// As for [`PartitionLog::load`].
+    pub async fn load_for_consumer(&self, extent: Extent, waits: bool) -> Result<Vec<Slice>, StorageError> {
+        let manner = Manner {
+            waits,
+            is_consumer: true,
+        };
+        self.load_in(extent, |_| manner).await
+    }
+
+    async fn load_in(
+        &self,
+        extent: Extent,
+        manner: impl FnOnce(Manner) -> Manner,
+    ) -> Result<Vec<Slice>, StorageError> {
+        let cold = match extent.0 {
+            Found::Tail(slices) => return Ok(slices),
+            Found::Cold(cold) => cold,
+        };
+        let manner = manner(cold.manner);
+        let mut part = Cold { manner, ..cold };
+        loop {
+            let loaded = self.load_cold(&part).await;
+            // Its segment may have been removed meanwhile: the next read says that the log begins later.
+            if part.offset < self.log_start_offset() {
+                return Ok(Vec::new());
+            }
+            // Its files' names may be those of another incarnation of the topic by now.
+            if self.partition.is_dropped.get() {
+                return Err(StorageError::Dropped);
+            }
+            let next = match loaded? {
+                Loaded::Batches(Batches { slices, end }) => {
+                    if let Some(end) = end.filter(|_| manner.is_consumer) {
+                        self.read_on(cold.offset, end);
+                    }
+                    return Ok(slices);
+                }
+                Loaded::Hole(next) => next,
+            };
+            match self.read(next, part.max_bytes, part.at_least_one, part.up_to_offset) {
+                Ok(Extent(Found::Tail(slices))) => return Ok(slices),
+                Ok(Extent(Found::Cold(after))) => part = Cold { manner, ..after },
+                // What comes next is not to be read yet.
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
     }
 
     /// About how many bytes there are from `offset` to `up_to_offset`: exact in memory, and by the index's entries in
@@ -246,9 +295,16 @@ impl PartitionLog {
     async fn load_cold(&self, cold: &Cold) -> Result<Loaded, StorageError> {
         loop {
             let Some(view) = self.segment_of(cold.offset) else {
-                return Ok(Loaded::Batches(Vec::new()));
+                return Ok(Loaded::Batches(Batches::default()));
             };
-            let loaded = self.load_from(cold, &view).await;
+            let cached = match cold.manner.is_consumer {
+                true => self.load_cached(cold, &view).await,
+                false => None,
+            };
+            let loaded = match cached {
+                Some(batches) => Ok(Loaded::Batches(batches)),
+                None => self.load_from(cold, &view).await,
+            };
             // If the segment was compacted meanwhile, what was read may be of either file.
             let now = self.segment_of(cold.offset);
             if now.is_none_or(|now| now.name == view.name) {
@@ -302,9 +358,8 @@ impl PartitionLog {
         view: &SegmentView,
         entry: Option<IndexEntry>,
     ) -> Result<Loaded, StorageError> {
-        let max_bytes = cold.max_bytes.min(COLD_READ_BYTES);
+        let cold = cold.at_most(COLD_READ_BYTES);
         let is_compacted = view.name.generation > 0;
-        let nothing = Ok(Loaded::Batches(Vec::new()));
         let base_offset = view.name.base_offset;
         let mut position = entry.map_or(0, |entry| entry.position);
         let mut chain = Chain {
@@ -312,7 +367,7 @@ impl PartitionLog {
             last_offset: entry.map(|entry| base_offset + i64::from(entry.relative_offset)),
             has_holes: is_compacted,
         };
-        let mut wanted = max_bytes + INDEX_SLACK_BYTES;
+        let mut wanted = cold.max_bytes + INDEX_SLACK_BYTES;
         loop {
             if position >= view.migrated {
                 return match self.segment_after(view).filter(|_| is_compacted) {
@@ -320,83 +375,123 @@ impl PartitionLog {
                     None => Err(self.corrupt(view, position, "the batch that holds an offset is not there")),
                 };
             }
-            let Some(window) = self.window(view, position, wanted, cold.waits).await? else {
-                return nothing;
+            let Some(window) = self.window(view, position, wanted, cold.manner.waits).await? else {
+                return Ok(Loaded::Batches(Batches::default()));
             };
-            let bytes = &window.buffer[window.bytes.clone()];
-            let mut at = 0;
-            let mut found: Option<std::ops::Range<usize>> = None;
-            // What ends the look at this window: a batch that is not to be read, or one that the window does not hold.
-            let mut is_over = false;
-            let mut longer = 0;
-            while let Some(header) = bytes
-                .get(at..)
-                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>())
-            {
-                let header = BatchHeader::decode(header);
-                let here = position + at as u32;
-                let length = match self.batch_bytes(view, &header, here) {
-                    Ok(length) if chain.goes_on_with(&header) => length,
-                    // What comes before it can be read.
-                    _ if found.is_some() => break,
-                    Ok(_) => return Err(self.corrupt(view, here, "another batch begins here than should")),
-                    Err(error) => return Err(error),
-                };
-                let is_before = header.next_offset() <= cold.offset;
-                let is_beyond = !is_before && header.next_offset() > cold.up_to_offset;
-                if is_beyond && found.is_some() {
-                    break;
-                }
-                if !is_before && !is_compacted && found.is_none() && header.base_offset > cold.offset {
-                    return Err(self.corrupt(view, here, "the batch that holds an offset is not there"));
-                }
-                let collected = found.as_ref().map_or(0, ExactSizeIterator::len);
-                let may_be_larger = found.is_none() && cold.at_least_one;
-                if !is_before && collected + length > max_bytes && !may_be_larger {
-                    is_over = true;
-                    break;
-                }
-                // Where offsets may be missing, only the CRC tells that a batch which is passed over is as long as it says.
-                if !is_before || is_compacted {
-                    let Some(batch) = bytes.get(at..at + length) else {
-                        longer = length;
-                        break;
-                    };
-                    // Who wrote it matters only to whoever gets it.
-                    let wrong = damage(batch).or_else(|| self.wrong_epoch(&header).filter(|_| !is_before));
-                    if let Some(what) = wrong {
-                        if found.is_some() {
-                            break;
-                        }
-                        return Err(self.corrupt(view, here, what));
-                    }
-                }
-                // Only now: damage may have made it look so, and whoever gets nothing would ask for it for ever.
-                if is_beyond {
-                    is_over = true;
-                    break;
-                }
-                if !is_before {
-                    found = Some(found.map_or(at, |found| found.start)..at + length);
-                }
-                chain = chain.after(&header);
-                at += length;
-            }
-            if let Some(found) = found {
-                let start = window.bytes.start;
-                let batches = window.buffer.freeze(start + found.start..start + found.end);
-                return Ok(Loaded::Batches(vec![batches]));
-            }
-            if is_over {
-                return nothing;
+            let collected = self.collect(&cold, view, &window, position, chain)?;
+            if collected.found.is_some() || collected.is_over {
+                return Ok(Loaded::Batches(self.give(view, &window, position, &collected)));
             }
             // Nothing collected: the batch is further on, or larger than the window.
-            if at == 0 && longer == 0 {
+            let Collected { passed, longer, .. } = collected;
+            if passed == 0 && longer == 0 {
                 return Err(self.corrupt(view, position, "it ends within a batch"));
             }
-            position += at as u32;
+            chain = collected.chain;
+            position += passed as u32;
             wanted = wanted.max(longer);
         }
+    }
+
+    /// Looks through a window that begins at byte `position` of its segment, with the batch that `chain` is of.
+    pub(super) fn collect(
+        &self,
+        cold: &Cold,
+        view: &SegmentView,
+        window: &Window,
+        position: u32,
+        chain: Chain,
+    ) -> Result<Collected, StorageError> {
+        let mut collected = Collected {
+            found: None,
+            passed: 0,
+            chain,
+            is_over: false,
+            longer: 0,
+        };
+        let is_compacted = chain.has_holes;
+        while let Some(header) = window.header(collected.passed) {
+            let at = collected.passed;
+            let here = position + at as u32;
+            let length = match self.batch_bytes(view, &header, here) {
+                Ok(length) if collected.chain.goes_on_with(&header) => length,
+                // What comes before it can be read.
+                _ if collected.found.is_some() => break,
+                Ok(_) => return Err(self.corrupt(view, here, "another batch begins here than should")),
+                Err(error) => return Err(error),
+            };
+            let is_before = header.next_offset() <= cold.offset;
+            let is_beyond = !is_before && header.next_offset() > cold.up_to_offset;
+            if is_beyond && collected.found.is_some() {
+                break;
+            }
+            if !is_before && !is_compacted && collected.found.is_none() && header.base_offset > cold.offset {
+                return Err(self.corrupt(view, here, "the batch that holds an offset is not there"));
+            }
+            let bytes = collected.found.as_ref().map_or(0, ExactSizeIterator::len);
+            let may_be_larger = collected.found.is_none() && cold.at_least_one;
+            if !is_before && bytes + length > cold.max_bytes && !may_be_larger {
+                collected.is_over = true;
+                break;
+            }
+            // Where offsets may be missing, only the CRC tells that a batch which is passed over is as long as it says.
+            if !is_before || is_compacted {
+                let Some(is_intact) = window.is_intact(&header, &(at..at + length)) else {
+                    collected.longer = length;
+                    break;
+                };
+                // Who wrote it matters only to whoever gets it.
+                let wrong = (!is_intact).then_some("a batch's CRC does not match its bytes");
+                let wrong = wrong.or_else(|| self.wrong_epoch(&header).filter(|_| !is_before));
+                if let Some(what) = wrong {
+                    if collected.found.is_some() {
+                        break;
+                    }
+                    return Err(self.corrupt(view, here, what));
+                }
+            }
+            // Only now: damage may have made it look so, and whoever gets nothing would ask for it for ever.
+            if is_beyond {
+                collected.is_over = true;
+                break;
+            }
+            if !is_before {
+                collected.found = Some(collected.found.map_or(at, |found| found.start)..at + length);
+            }
+            collected.chain = collected.chain.after(&header);
+            collected.passed = at + length;
+        }
+        Ok(collected)
+    }
+
+    /// What was collected from a window that begins at byte `position` of its segment. A little of it is copied: else a slow
+    /// client would keep much memory from others.
+    pub(super) fn give(
+        &self,
+        view: &SegmentView,
+        window: &Window,
+        position: u32,
+        collected: &Collected,
+    ) -> Batches {
+        let Some(found) = &collected.found else {
+            return Batches::default();
+        };
+        let mut slices = window.slices(found);
+        let is_little = found.len() * LITTLE_PART < window.held_by(found);
+        if is_little && let Ok(mut buffer) = self.partition.shared.reading.try_take(found.len()) {
+            let mut at = 0;
+            for slice in &slices {
+                buffer[at..at + slice.len()].copy_from_slice(slice);
+                at += slice.len();
+            }
+            slices = vec![buffer.freeze(0..at)];
+        }
+        let end = collected.chain.next_offset.map(|offset| End {
+            offset,
+            segment: view.name,
+            position: position + found.end as u32,
+        });
+        Batches { slices, end }
     }
 
     /// Where the segment after this one begins.
@@ -430,13 +525,8 @@ impl PartitionLog {
                     pool: self.partition.shared.reading.name(),
                 });
             };
-            let bytes = &window.buffer[window.bytes.clone()];
             let mut at = 0;
-            while let Some(header) = bytes
-                .get(at..)
-                .and_then(|rest| rest.first_chunk::<BATCH_HEADER_BYTES>())
-            {
-                let header = BatchHeader::decode(header);
+            while let Some(header) = window.header(at) {
                 let here = position + at as u32;
                 at += self.batch_bytes(&view, &header, here)?;
                 visit(&header, here);
@@ -462,122 +552,6 @@ impl PartitionLog {
             Ok(length)
         } else {
             Err(self.corrupt(view, at, "there is no batch where one was written"))
-        }
-    }
-
-    /// Reads about `wanted` bytes of a segment from byte `from` on, fewer at its end. `None` if memory stays short.
-    async fn window(
-        &self,
-        view: &SegmentView,
-        from: u32,
-        wanted: usize,
-        waits: bool,
-    ) -> Result<Option<Window>, StorageError> {
-        let shared = &self.partition.shared;
-        let block = shared.block_bytes as usize;
-        let to = (from as usize + wanted).min(view.migrated as usize);
-        let start = from as usize - from as usize % block;
-        let capacity = (to - start).next_multiple_of(block) + block;
-        let taken = match shared.reading.try_take(capacity) {
-            Ok(buffer) => Ok(Ok(buffer)),
-            Err(_) if waits => ring::timer::timeout(MEMORY_WAIT, shared.reading.take(capacity)).await,
-            Err(_) => return Ok(None),
-        };
-        let Ok(taken) = taken else {
-            shared.reading_shortage.note();
-            return Ok(None);
-        };
-        let mut buffer = taken.map_err(|_| StorageError::OutOfMemory {
-            bytes: capacity,
-            pool: shared.reading.name(),
-        })?;
-        let on_disk = view.on_disk as usize;
-        if to > on_disk {
-            // The partial block is in memory. It is copied before anything is awaited, so that it is still the one of
-            // this view; if migration was faster, it is on the disk by now.
-            match self.partial_of(view) {
-                Some(partial) => {
-                    let at = on_disk.max(start) - start;
-                    let bytes = to - on_disk;
-                    buffer[at..at + bytes].copy_from_slice(&partial[..bytes]);
-                }
-                None => {
-                    let newer = self.segment_of(view.name.base_offset);
-                    // One that was compacted since is another file: the read begins anew.
-                    let Some(newer) = newer.filter(|newer| newer.name == view.name) else {
-                        return Ok(None);
-                    };
-                    return Box::pin(self.window(&newer, from, to - from as usize, waits)).await;
-                }
-            }
-        }
-        if start < on_disk {
-            let directory = self.directory();
-            let file = shared
-                .files
-                .log(&directory, self.partition.id, view.name, false)
-                .await?;
-            let end = to
-                .min(on_disk)
-                .next_multiple_of(block)
-                .min(on_disk.next_multiple_of(block));
-            let (result, returned) = file.read_exact_at(buffer, 0..end - start, start as u64).await;
-            buffer = returned;
-            let path = log_path(&directory, view.name.base_offset);
-            let count = result.map_err(StorageError::io("read", &path))?;
-            if count < to.min(on_disk) - start {
-                return Err(self.corrupt(
-                    view,
-                    (start + count) as u32,
-                    "the file ends before its last batch",
-                ));
-            }
-        }
-        let skipped = from as usize - start;
-        Ok(Some(Window {
-            buffer,
-            bytes: skipped..to - start,
-        }))
-    }
-
-    /// The partial block of the active segment, if the segment is still as `view` says.
-    fn partial_of(&self, view: &SegmentView) -> Option<Vec<u8>> {
-        let state = self.partition.state.borrow();
-        let segment = state
-            .segments
-            .index_of(view.name.base_offset)
-            .map(|at| &state.segments.all[at])?;
-        let same = segment.base_offset == view.name.base_offset
-            && segment.on_disk(self.partition.shared.block_bytes) == view.on_disk
-            && !segment.is_sealed
-            && segment.migrated >= view.migrated;
-        same.then(|| state.migrated.partial.clone())
-    }
-
-    fn segment_of(&self, offset: i64) -> Option<SegmentView> {
-        let state = self.partition.state.borrow();
-        let segment = &state.segments.all[state.segments.index_of(offset)?];
-        Some(SegmentView {
-            name: segment.name(),
-            migrated: segment.migrated,
-            on_disk: segment.on_disk(self.partition.shared.block_bytes),
-            is_sealed: segment.is_sealed,
-        })
-    }
-
-    fn corrupt(&self, view: &SegmentView, at: u32, what: &str) -> StorageError {
-        let path = log_path(&self.directory(), view.name.base_offset);
-        StorageError::corrupt(&path, u64::from(at), what)
-    }
-}
-
-/// What is wrong with a batch's bytes, if something is.
-fn damage(batch: &[u8]) -> Option<&'static str> {
-    match RecordBatch::parse(batch) {
-        Err(_) => Some("there is no batch where one was written"),
-        Ok((batch, _)) => {
-            let is_whole = batch.verify_crc().is_ok();
-            (!is_whole).then_some("a batch's CRC does not match its bytes")
         }
     }
 }

@@ -465,10 +465,10 @@ impl Inner {
             || untold.borrow().len() > UNTOLD_MAX
     }
 
-    /// Memory for a read, if there is so much that nobody will miss it.
+    /// Memory for a read, if there is so much that nobody will miss it: what is kept for readers has nobody.
     fn buffer(&self, bytes: usize) -> Option<Buffer> {
-        let reading = &self.shared.reading;
-        let is_enough = reading.bytes_left() >= reading.bytes() / READERS_PART + bytes;
+        let LogShared { reading, cache, .. } = &*self.shared;
+        let is_enough = reading.bytes_left() + cache.bytes() >= reading.bytes() / READERS_PART + bytes;
         is_enough.then(|| reading.try_take(bytes).ok()).flatten()
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ring::buffer::Slice;
 use ring::executor::{Class, Task, spawn};
 use storage::{
     AppendError, CleanerConfig, CompactionConfig, DirectoryOptions, LogDirectory, PartitionConfig,
@@ -190,7 +191,13 @@ pub(crate) async fn read_all(log: &PartitionLog, from: i64, to: i64) -> Result<V
             assert!(offset < log.log_start_offset(), "within the log");
             break;
         };
-        let slices = log.load(extent).await?;
+        let slices = if ring::random::next_u64().is_multiple_of(4) {
+            log.load(extent).await?
+        } else {
+            let slices = log.load_for_consumer(extent, true).await?;
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            vec![Slice::from(bytes)]
+        };
         let before = offset;
         for slice in &slices {
             for batch in batches(slice) {

@@ -16,6 +16,7 @@ use wire::record_batch::{BATCH_HEADER_BYTES, batches};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
 
 use crate::model::{BatchKey, Kept, Model, PartitionModel, Read, Sent};
+use crate::plain::load_either;
 
 pub(crate) type Shared = Arc<Mutex<Model>>;
 
@@ -228,7 +229,7 @@ async fn read_all(log: &PartitionLog, from: i64, to: i64) -> Result<Vec<Read>, S
             assert!(offset < log.log_start_offset(), "within the log");
             break;
         };
-        let slices = log.load(extent).await?;
+        let slices = load_either(log, extent).await?;
         for batch in slices.iter().flat_map(|slice| batches(slice)) {
             let batch = batch.expect("a batch");
             batch.verify_crc().expect("a good CRC");

@@ -4,6 +4,7 @@
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
 mod backlog;
+mod cached;
 mod chain;
 mod deleted;
 mod dropped;

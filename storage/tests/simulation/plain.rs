@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ring::buffer::Slice;
 use ring::executor::{Class, spawn};
 use storage::{
-    AppendError, Appended, DirectoryOptions, LogDirectory, PartitionLog, PartitionSpec, RecoveryReport,
-    ScrubOptions, ShardLog, ShardOptions, StorageError, TopicPartition,
+    AppendError, Appended, DirectoryOptions, Extent, LogDirectory, PartitionLog, PartitionSpec,
+    RecoveryReport, ScrubOptions, ShardLog, ShardOptions, StorageError, TopicPartition,
 };
 use wire::record_batch::{self, BATCH_HEADER_BYTES};
 use wire::{BatchBuilder, BatchHeader, Compression, NewRecord};
@@ -139,4 +140,18 @@ pub(crate) async fn read(log: &PartitionLog, offset: i64) -> Result<Vec<i64>, St
     Ok(batches
         .map(|batch| batch.expect("whole").header().base_offset)
         .collect())
+}
+
+/// Loads as a consumer does, or as others do.
+pub(crate) async fn load_either(log: &PartitionLog, extent: Extent) -> Result<Vec<Slice>, StorageError> {
+    if ring::random::next_u64().is_multiple_of(4) {
+        return log.load(extent).await;
+    }
+    let slices = log.load_for_consumer(extent, true).await?;
+    Ok(vec![Slice::from(
+        slices
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect::<Vec<u8>>(),
+    )])
 }

@@ -89,7 +89,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&purged.leader_id.term.to_le_bytes());
         bytes[32..40].copy_from_slice(&purged.leader_id.node_id.to_le_bytes());
         bytes[40..48].copy_from_slice(&purged.index.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..60]);
+        let crc = wire::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -97,7 +97,7 @@ impl Header {
     fn decode(bytes: &[u8]) -> Result<Header, &'static str> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or("it is shorter than its header")?;
         let (fields, crc) = bytes.split_at(60);
-        if crc32c::crc32c(fields).to_le_bytes() != crc {
+        if wire::crc32c(fields).to_le_bytes() != crc {
             return Err("its header's checksum does not match");
         }
         let mut reader = Reader::new(fields);
@@ -166,7 +166,7 @@ fn put_frame(out: &mut Vec<u8>, file_id: u64, durable_end: u64, id: LogId, kind:
 }
 
 fn frame_crc(file_id: u64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&file_id.to_le_bytes()), bytes)
+    wire::crc32c_append(wire::crc32c(&file_id.to_le_bytes()), bytes)
 }
 
 /// A frame whose checksum matches.

@@ -60,7 +60,7 @@ impl Applied {
         body.extend(record::encode(&self.metadata.records()));
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        bytes.extend_from_slice(&wire::crc32c(&body).to_le_bytes());
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
         bytes.append(&mut body);
         bytes
@@ -82,7 +82,7 @@ impl Applied {
             return Err("it is not a metadata snapshot of a version that is known".to_owned());
         }
         let body = &bytes[HEADER_BYTES..];
-        if body.len() as u64 != length || crc32c::crc32c(body) != crc {
+        if body.len() as u64 != length || wire::crc32c(body) != crc {
             return Err("its checksum does not match".to_owned());
         }
         Applied::decode_body(body)

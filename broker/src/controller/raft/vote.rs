@@ -120,14 +120,14 @@ impl Slot {
         for field in [self.sequence, vote.leader_id.term, vote.leader_id.node_id, kind] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&bytes);
+        let crc = wire::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Slot> {
         let (fields, rest) = bytes.split_at_checked(FIELDS_BYTES)?;
-        if !rest.starts_with(&crc32c::crc32c(fields).to_le_bytes()) || !fields.starts_with(MAGIC) {
+        if !rest.starts_with(&wire::crc32c(fields).to_le_bytes()) || !fields.starts_with(MAGIC) {
             return None;
         }
         let mut reader = Reader::new(&fields[MAGIC.len()..]);
@@ -150,7 +150,7 @@ pub(crate) fn read_and_write_again(data: &[u8]) {
     let [sealed, slots @ ..] = data else { return };
     let mut slots = slots.to_vec();
     if sealed % 2 == 1 && slots.len() >= FIELDS_BYTES + 4 {
-        let crc = crc32c::crc32c(&slots[..FIELDS_BYTES]);
+        let crc = wire::crc32c(&slots[..FIELDS_BYTES]);
         slots[FIELDS_BYTES..FIELDS_BYTES + 4].copy_from_slice(&crc.to_le_bytes());
     }
     if let Some(slot) = newest(&slots) {

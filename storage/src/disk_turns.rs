@@ -1,0 +1,67 @@
+//! How much readers of segments have the disk read at a time. Whoever commits batches waits behind what the disk is given,
+//! so readers give it little beside commits, and much when there are none.
+//!
+//! Owns the readers' line. Compaction and the scrubber have their own ([`crate::partition::LogShared::background`]).
+
+use ring::local::{Permit, Semaphore};
+
+/// Bytes of a turn.
+pub(crate) const TURN_BYTES: usize = 256 << 10;
+/// Turns at a time, without commits: enough for a disk that is far away.
+const TURNS: usize = 16;
+/// Turns at a time, beside commits: one is read while the next is asked for.
+const TURNS_BESIDE_COMMITS: usize = 2;
+
+/// See the module.
+pub(crate) struct DiskTurns {
+    turns: Semaphore,
+}
+
+impl Default for DiskTurns {
+    fn default() -> DiskTurns {
+        DiskTurns {
+            turns: Semaphore::new(TURNS),
+        }
+    }
+}
+
+impl DiskTurns {
+    /// Waits until so many bytes may be read, first come first served. The turn ends when the permit is dropped.
+    pub(crate) async fn take(&self, bytes: usize, beside_commits: bool) -> Permit {
+        self.turns.acquire(turns(bytes, beside_commits)).await
+    }
+
+    /// Takes a turn if nobody waits for one.
+    pub(crate) fn try_take(&self, bytes: usize, beside_commits: bool) -> Option<Permit> {
+        self.turns.try_acquire(turns(bytes, beside_commits))
+    }
+}
+
+/// One read takes all turns at most, however long it is.
+fn turns(bytes: usize, beside_commits: bool) -> usize {
+    let each = if beside_commits {
+        TURNS / TURNS_BESIDE_COMMITS
+    } else {
+        1
+    };
+    (bytes.div_ceil(TURN_BYTES).max(1) * each).min(TURNS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(bytes: usize, beside_commits: bool) -> usize {
+        let turns = DiskTurns::default();
+        let taken: Vec<Permit> = std::iter::from_fn(|| turns.try_take(bytes, beside_commits)).collect();
+        taken.len()
+    }
+
+    #[test]
+    fn readers_have_little_beside_commits_and_much_without() {
+        assert_eq!((fit(1, false), fit(1, true)), (16, 2));
+        assert_eq!((fit(TURN_BYTES, false), fit(TURN_BYTES, true)), (16, 2));
+        assert_eq!((fit(TURN_BYTES + 1, false), fit(TURN_BYTES + 1, true)), (8, 1));
+        assert_eq!((fit(1 << 30, false), fit(1 << 30, true)), (1, 1));
+    }
+}

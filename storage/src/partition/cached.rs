@@ -1,0 +1,180 @@
+//! Reading for consumers, who read on from where an answer ended: out of tiles that are kept for the next reader, while the
+//! next ones are being read.
+//!
+//! Owns when the disk is asked for a tile. Whatever is not as it should be (no memory, an error of the disk, damage) is left
+//! to the reading without tiles (`read.rs`), which says what it is. Must never give bytes that were not checked as there.
+
+use std::rc::Rc;
+
+use ring::executor::{Class, spawn};
+use ring::local::Permit;
+use wire::record_batch::BATCH_HEADER_BYTES;
+
+use super::PartitionLog;
+use super::read::{Batches, Chain, Cold};
+use super::window::{SegmentView, Window};
+use crate::read_cache::{ANSWER_TILES, End, Lookup, Tile, TileKey};
+
+impl PartitionLog {
+    /// Collects whole batches from where another answer ended. `None`: they are to be read without.
+    pub(super) async fn load_cached(&self, cold: &Cold, view: &SegmentView) -> Option<Batches> {
+        let shared = &self.partition.shared;
+        let position = (shared.cache).position_of(self.partition.id, cold.offset, view.name)?;
+        let chain = Chain {
+            next_offset: Some(cold.offset),
+            last_offset: None,
+            has_holes: view.name.generation > 0,
+        };
+        let cold = cold.at_most(self.tiles_bytes_max());
+        let mut wanted = cold.max_bytes.max(BATCH_HEADER_BYTES);
+        loop {
+            let window = self.cached_window(view, position, wanted).await?;
+            let collected = self.collect(&cold, view, &window, position, chain).ok()?;
+            if let Some(found) = &collected.found {
+                shared.cached_bytes.add(found.len() as u64);
+            }
+            if collected.found.is_some() || collected.is_over {
+                return Some(self.give(view, &window, position, &collected));
+            }
+            // One batch that is larger than what was asked for.
+            if collected.longer <= wanted {
+                return None;
+            }
+            wanted = collected.longer;
+        }
+    }
+
+    /// A consumer that asked for `from` got what is before `end`: if it has read on, it will again.
+    pub(super) fn read_on(&self, from: i64, end: End) {
+        let cache = &self.partition.shared.cache;
+        if cache.came(self.partition.id, from, end, ring::clock::now()) {
+            self.read_ahead(end);
+        }
+    }
+
+    /// Has the disk read what comes next, as far as it and the memory have nothing else to do.
+    fn read_ahead(&self, end: End) {
+        let shared = &self.partition.shared;
+        let Some(view) = self.segment_of(end.offset) else {
+            return;
+        };
+        let position = if view.name == end.segment {
+            end.position
+        } else if view.name.base_offset == end.offset {
+            0
+        } else {
+            return;
+        };
+        let first = position / self.tile_bytes();
+        for index in first..=first + ANSWER_TILES as u32 {
+            let bytes = self.tile_length(&view, index);
+            if bytes == 0 {
+                return;
+            }
+            if !matches!(shared.cache.get(self.tile_key(&view, index)), Lookup::Missing) {
+                continue;
+            }
+            let turn = (shared.disk_turns).try_take(bytes, shared.has_committed_lately());
+            if turn.is_none() || !self.begin_tile(&view, index, turn) {
+                return;
+            }
+        }
+    }
+
+    /// A window from byte `position` of a segment on, with `wanted` bytes if there are so many.
+    async fn cached_window(&self, view: &SegmentView, position: u32, wanted: usize) -> Option<Window> {
+        let cache = &self.partition.shared.cache;
+        if wanted > self.tiles_bytes_max() {
+            return None;
+        }
+        let tile_bytes = self.tile_bytes();
+        let last = (u64::from(position) + wanted as u64 - 1) / u64::from(tile_bytes);
+        let tiles = position / tile_bytes..=last as u32;
+        // All are begun before one is waited for: the disk reads them together.
+        for index in tiles.clone() {
+            let is_there = self.tile_length(view, index) > 0;
+            let is_missing = is_there && matches!(cache.get(self.tile_key(view, index)), Lookup::Missing);
+            if !is_there || (is_missing && !self.begin_tile(view, index, None)) {
+                break;
+            }
+        }
+        let mut window = Window::empty();
+        for index in tiles {
+            let Some(tile) = self.tile(self.tile_key(view, index)).await else {
+                break;
+            };
+            let from = position.saturating_sub(index * tile_bytes) as usize;
+            if from < tile.bytes().len() {
+                window.push(&tile, from..tile.bytes().len());
+            }
+        }
+        (window.len() > 0).then_some(window)
+    }
+
+    /// A tile, once it was read.
+    async fn tile(&self, key: TileKey) -> Option<Rc<Tile>> {
+        let cache = &self.partition.shared.cache;
+        let now = match cache.get(key) {
+            Lookup::BeingRead(wait) => {
+                wait.await;
+                cache.get(key)
+            }
+            now => now,
+        };
+        match now {
+            Lookup::Kept(tile) => Some(tile),
+            Lookup::BeingRead(_) | Lookup::Missing => None,
+        }
+    }
+
+    /// Begins to read a missing tile. False if there is no memory for it.
+    fn begin_tile(&self, view: &SegmentView, index: u32, turn: Option<Permit>) -> bool {
+        let shared = &self.partition.shared;
+        let bytes = self.tile_length(view, index);
+        let capacity = bytes.next_multiple_of(shared.block_bytes as usize);
+        let Ok(buffer) = shared.reading.try_take(capacity) else {
+            return false;
+        };
+        let reading = shared.cache.begin(self.tile_key(view, index));
+        let (log, view) = (self.clone(), *view);
+        let start = index as usize * shared.cache.tile_bytes();
+        // Of its own: others may wait for it when the one that wants it now has gone.
+        spawn(Class::Latency, async move {
+            let read = log.read_blocks(&view, start, buffer, bytes, turn).await;
+            if let Ok((count, buffer)) = read
+                && count >= bytes
+            {
+                reading.finish(buffer.freeze(0..bytes));
+            }
+        })
+        .detach();
+        true
+    }
+
+    /// Bytes of a tile: what does not change any more. None before all of it is on the disk.
+    fn tile_length(&self, view: &SegmentView, index: u32) -> usize {
+        let tile_bytes = self.tile_bytes();
+        let left = (u64::from(view.on_disk)).saturating_sub(u64::from(index) * u64::from(tile_bytes));
+        if left >= u64::from(tile_bytes) || view.is_sealed {
+            left.min(u64::from(tile_bytes)) as usize
+        } else {
+            0
+        }
+    }
+
+    fn tile_key(&self, view: &SegmentView, index: u32) -> TileKey {
+        TileKey {
+            id: self.partition.id,
+            segment: view.name,
+            index,
+        }
+    }
+
+    fn tile_bytes(&self) -> u32 {
+        self.partition.shared.cache.tile_bytes() as u32
+    }
+
+    fn tiles_bytes_max(&self) -> usize {
+        ANSWER_TILES * self.partition.shared.cache.tile_bytes()
+    }
+}
