@@ -167,14 +167,30 @@ impl ReadCache {
         self.shared.state.borrow().bytes
     }
 
-    /// Where an answer that begins with `offset` begins in `segment`, if a reader has come to it.
-    pub(crate) fn position_of(&self, id: TopicPartition, offset: i64, segment: SegmentName) -> Option<u32> {
-        let state = self.shared.state.borrow();
-        let end = state.readers.iter().find_map(|reader| reader.end(id, offset))?;
-        if end.segment == segment {
-            Some(end.position)
-        } else {
-            (offset == segment.base_offset).then_some(0)
+    /// Where an answer that begins with `offset` begins in `segment`, if a reader has come to it, or begins with the segment
+    /// and finds a place: who reads a segment's first batch reads on, as a rule.
+    pub(crate) fn position_of(
+        &self,
+        id: TopicPartition,
+        offset: i64,
+        segment: SegmentName,
+        now: Instant,
+    ) -> Option<u32> {
+        let mut state = self.shared.state.borrow_mut();
+        let readers = &state.readers;
+        let known = readers.iter().find_map(|reader| reader.end(id, offset));
+        let begins = offset == segment.base_offset;
+        match known {
+            Some(end) if end.segment == segment => Some(end.position),
+            Some(_) => begins.then_some(0),
+            None => {
+                let end = End {
+                    offset,
+                    segment,
+                    position: 0,
+                };
+                (begins && state.admit(id, end, self.shared.readers_max, now)).then_some(0)
+            }
         }
     }
 
@@ -192,20 +208,8 @@ impl ReadCache {
             }
             return true;
         }
-        if readers.iter().any(|reader| reader.end(id, end.offset).is_some()) {
-            return false;
-        }
-        let new = Reader {
-            id,
-            ends: VecDeque::from([end]),
-            came_at: now,
-        };
-        if readers.len() < self.shared.readers_max {
-            readers.push(new);
-        } else if let Some(oldest) = readers.iter_mut().min_by_key(|reader| reader.came_at)
-            && now - oldest.came_at >= IDLE
-        {
-            *oldest = new;
+        if !readers.iter().any(|reader| reader.end(id, end.offset).is_some()) {
+            state.admit(id, end, self.shared.readers_max, now);
         }
         false
     }
@@ -261,6 +265,27 @@ impl ReadCache {
             drop(state);
             drop(forgotten); // may wake who waits for memory
         }
+    }
+}
+
+impl State {
+    /// Gives a new reader a place, if there is one, or somebody is idle.
+    fn admit(&mut self, id: TopicPartition, end: End, readers_max: usize, now: Instant) -> bool {
+        let new = Reader {
+            id,
+            ends: VecDeque::from([end]),
+            came_at: now,
+        };
+        if self.readers.len() < readers_max {
+            self.readers.push(new);
+            return true;
+        }
+        let oldest = self.readers.iter_mut().min_by_key(|reader| reader.came_at);
+        let idle = oldest.filter(|oldest| now - oldest.came_at >= IDLE);
+        idle.is_some_and(|idle| {
+            *idle = new;
+            true
+        })
     }
 }
 
@@ -336,6 +361,10 @@ mod tests {
         Instant(milliseconds * 1_000_000)
     }
 
+    fn position(cache: &ReadCache, offset: i64, segment: SegmentName) -> Option<u32> {
+        cache.position_of(ID, offset, segment, at(0))
+    }
+
     fn is_kept(cache: &ReadCache, index: u32) -> bool {
         matches!(cache.get(key(index)), Lookup::Kept(_))
     }
@@ -406,22 +435,22 @@ mod tests {
     fn a_reader_is_known_where_it_ended_and_those_close_behind_it() {
         let cache = ReadCache::new(1 << 20);
         let next = SegmentName::first(200);
-        assert_eq!(cache.position_of(ID, 110, SEGMENT), None);
+        assert_eq!(position(&cache, 110, SEGMENT), None);
         assert!(!cache.came(ID, 100, end(110), at(0)), "it was never here");
-        assert_eq!(cache.position_of(ID, 110, SEGMENT), Some(1_100));
+        assert_eq!(position(&cache, 110, SEGMENT), Some(1_100));
         let other = TopicPartition { partition: 1, ..ID };
-        assert_eq!(cache.position_of(other, 110, SEGMENT), None);
+        assert_eq!(cache.position_of(other, 110, SEGMENT, at(0)), None);
         for offset in 111..111 + ENDS_MAX as i64 {
             assert!(cache.came(ID, offset - 1, end(offset), at(0)));
         }
-        assert_eq!(cache.position_of(ID, 110, SEGMENT), None, "too long ago");
-        assert_eq!(cache.position_of(ID, 111, SEGMENT), Some(1_110));
+        assert_eq!(position(&cache, 110, SEGMENT), None, "too long ago");
+        assert_eq!(position(&cache, 111, SEGMENT), Some(1_110));
         assert!(cache.came(ID, 111, end(112), at(0)), "close behind it");
         assert_eq!(cache.shared.state.borrow().readers.len(), 1);
         // The next segment begins where this one ends.
         assert!(cache.came(ID, 118, end(200), at(0)));
-        assert_eq!(cache.position_of(ID, 200, next), Some(0));
-        assert_eq!(cache.position_of(ID, 112, next), None);
+        assert_eq!(position(&cache, 200, next), Some(0));
+        assert_eq!(position(&cache, 112, next), None);
     }
 
     #[test]
@@ -430,7 +459,7 @@ mod tests {
         for reader in 0..4 {
             assert!(!cache.came(ID, 77, end(1_000 * reader), at(500)));
         }
-        let is_known = |offset| cache.position_of(ID, offset, SEGMENT).is_some();
+        let is_known = |offset| position(&cache, offset, SEGMENT).is_some();
         assert!(is_known(0) && is_known(1_000) && is_known(2_000) && !is_known(3_000));
         assert!(cache.came(ID, 0, end(1), at(1_400)));
         assert!(
@@ -439,5 +468,25 @@ mod tests {
         );
         assert!(!cache.came(ID, 77, end(3_000), at(1_500)));
         assert!(is_known(3_000) && !is_known(1_000) && is_known(1));
+    }
+
+    #[test]
+    fn who_begins_with_a_segment_is_a_reader_if_there_is_a_place() {
+        let cache = ReadCache::new(1 << 20);
+        for reader in 0..3 {
+            let name = SegmentName::first(reader);
+            assert_eq!(cache.position_of(ID, reader, name, at(500)), Some(0));
+            assert_eq!(
+                cache.position_of(ID, reader, name, at(500)),
+                Some(0),
+                "it is known"
+            );
+        }
+        assert_eq!(cache.position_of(ID, 3, SegmentName::first(3), at(1_499)), None);
+        assert!(cache.came(ID, 0, end(1), at(1_500)));
+        assert_eq!(
+            cache.position_of(ID, 3, SegmentName::first(3), at(1_500)),
+            Some(0)
+        );
     }
 }

@@ -19,7 +19,8 @@ impl PartitionLog {
     /// Collects whole batches from where another answer ended. `None`: they are to be read without.
     pub(super) async fn load_cached(&self, cold: &Cold, view: &SegmentView) -> Option<Batches> {
         let shared = &self.partition.shared;
-        let position = (shared.cache).position_of(self.partition.id, cold.offset, view.name)?;
+        let now = ring::clock::now();
+        let position = (shared.cache).position_of(self.partition.id, cold.offset, view.name, now)?;
         let chain = Chain {
             next_offset: Some(cold.offset),
             last_offset: None,
@@ -107,6 +108,21 @@ impl PartitionLog {
             if from < tile.bytes().len() {
                 window.push(&tile, from..tile.bytes().len());
             }
+        }
+        (window.len() > 0).then_some(window)
+    }
+
+    /// The same out of tiles that are there already, for who has not read up to here; `None` if one is missing.
+    pub(super) fn kept_window(&self, view: &SegmentView, position: u32, wanted: usize) -> Option<Window> {
+        let tile_bytes = self.tile_bytes();
+        let end = (u64::from(position) + wanted as u64).min(u64::from(view.migrated));
+        let mut window = Window::empty();
+        for index in position / tile_bytes..end.div_ceil(u64::from(tile_bytes)) as u32 {
+            let Lookup::Kept(tile) = self.partition.shared.cache.get(self.tile_key(view, index)) else {
+                return None;
+            };
+            let from = position.saturating_sub(index * tile_bytes) as usize;
+            window.push(&tile, from..tile.bytes().len());
         }
         (window.len() > 0).then_some(window)
     }

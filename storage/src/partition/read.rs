@@ -375,7 +375,15 @@ impl PartitionLog {
                     None => Err(self.corrupt(view, position, "the batch that holds an offset is not there")),
                 };
             }
-            let Some(window) = self.window(view, position, wanted, cold.manner.waits).await? else {
+            let kept = match cold.manner.is_consumer {
+                true => self.kept_window(view, position, wanted),
+                false => None,
+            };
+            let window = match kept {
+                Some(window) => Some(window),
+                None => self.window(view, position, wanted, cold.manner.waits).await?,
+            };
+            let Some(window) = window else {
                 return Ok(Loaded::Batches(Batches::default()));
             };
             let collected = self.collect(&cold, view, &window, position, chain)?;

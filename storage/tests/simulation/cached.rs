@@ -84,12 +84,12 @@ fn a_backlog_is_read_from_the_disk_once_whoever_reads_it() {
         assert!(once >= all, "{once} of {all}");
         assert!(once < all + 3 * ASKED_BYTES, "{once} of {all}");
         assert!(opened.shard.statistics().cached_bytes as usize > all - 2 * ASKED_BYTES);
-        // Who comes later is known from its second answer on.
+        // Who comes later finds it, but for the end of the segment, which may still grow.
         for _ in 0..3 {
             let before = read_bytes(&opened.shard);
             consume_all(&log).await;
             let again = read_bytes(&opened.shard) - before;
-            assert!(again < 2 * ASKED_BYTES, "{again}");
+            assert!(again < ASKED_BYTES, "{again}");
         }
         opened.shard.stop().await.expect("stopped");
     });
