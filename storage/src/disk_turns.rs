@@ -9,8 +9,8 @@ use ring::local::{Permit, Semaphore};
 pub(crate) const TURN_BYTES: usize = 256 << 10;
 /// Turns at a time, without commits: enough for a disk that is far away.
 const TURNS: usize = 16;
-/// Turns at a time, beside commits: one is read while the next is asked for.
-const TURNS_BESIDE_COMMITS: usize = 2;
+/// Turns at a time, beside commits.
+const TURNS_BESIDE_COMMITS: usize = 1;
 
 /// See the module.
 pub(crate) struct DiskTurns {
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn readers_have_little_beside_commits_and_much_without() {
-        assert_eq!((fit(1, false), fit(1, true)), (16, 2));
-        assert_eq!((fit(TURN_BYTES, false), fit(TURN_BYTES, true)), (16, 2));
+        assert_eq!((fit(1, false), fit(1, true)), (16, 1));
+        assert_eq!((fit(TURN_BYTES, false), fit(TURN_BYTES, true)), (16, 1));
         assert_eq!((fit(TURN_BYTES + 1, false), fit(TURN_BYTES + 1, true)), (8, 1));
         assert_eq!((fit(1 << 30, false), fit(1 << 30, true)), (1, 1));
     }

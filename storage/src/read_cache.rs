@@ -231,15 +231,24 @@ impl ReadCache {
         }
     }
 
-    /// Says that a missing tile is being read; whoever looks for it waits until the reading has ended, one way or the other.
+    /// Says that a tile is being read, or read again; whoever looks for it waits until the reading has ended, one way or the other.
     ///
     /// # Panics
-    /// If it is not missing.
+    /// If it is being read.
     pub(crate) fn begin(&self, key: TileKey) -> Reading {
         let signal = Signal::new();
-        let entry = Entry::BeingRead(signal.clone());
-        let before = self.shared.state.borrow_mut().tiles.insert(key, entry);
-        assert!(before.is_none(), "a tile is read once");
+        let mut state = self.shared.state.borrow_mut();
+        let before = (state.tiles).insert(key, Entry::BeingRead(signal.clone()));
+        match &before {
+            None => {}
+            Some(Entry::Kept { tile, used }) => {
+                state.by_use.remove(used);
+                state.bytes -= tile.bytes.len();
+            }
+            Some(Entry::BeingRead(_)) => panic!("a tile is read once at a time"),
+        }
+        drop(state);
+        drop(before); // may wake who waits for memory
         self.make_room();
         Reading {
             cache: self.clone(),
@@ -398,8 +407,15 @@ mod tests {
         assert!(is_kept(&cache, 0));
         put(&cache, 4);
         assert!(is_kept(&cache, 0) && !is_kept(&cache, 1) && is_kept(&cache, 4));
-        let state = cache.shared.state.borrow();
-        assert_eq!((state.tiles.len(), state.by_use.len(), state.bytes), (4, 4, 40));
+        let counts = || {
+            let state = cache.shared.state.borrow();
+            (state.tiles.len(), state.by_use.len(), state.bytes)
+        };
+        assert_eq!(counts(), (4, 4, 40));
+        let again = cache.begin(key(4));
+        assert_eq!(counts(), (4, 3, 30));
+        again.finish(Slice::from(vec![0; 20]));
+        assert_eq!(counts(), (4, 4, 50));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl PartitionLog {
             if bytes == 0 {
                 return;
             }
-            if !matches!(shared.cache.get(self.tile_key(&view, index)), Lookup::Missing) {
+            if !self.is_to_be_read(&view, index, position) {
                 continue;
             }
             let turn = (shared.disk_turns).try_take(bytes, shared.has_committed_lately());
@@ -84,7 +84,6 @@ impl PartitionLog {
 
     /// A window from byte `position` of a segment on, with `wanted` bytes if there are so many.
     async fn cached_window(&self, view: &SegmentView, position: u32, wanted: usize) -> Option<Window> {
-        let cache = &self.partition.shared.cache;
         if wanted > self.tiles_bytes_max() {
             return None;
         }
@@ -93,9 +92,7 @@ impl PartitionLog {
         let tiles = position / tile_bytes..=last as u32;
         // All are begun before one is waited for: the disk reads them together.
         for index in tiles.clone() {
-            let is_there = self.tile_length(view, index) > 0;
-            let is_missing = is_there && matches!(cache.get(self.tile_key(view, index)), Lookup::Missing);
-            if !is_there || (is_missing && !self.begin_tile(view, index, None)) {
+            if self.is_to_be_read(view, index, position) && !self.begin_tile(view, index, None) {
                 break;
             }
         }
@@ -107,6 +104,9 @@ impl PartitionLog {
             let from = position.saturating_sub(index * tile_bytes) as usize;
             if from < tile.bytes().len() {
                 window.push(&tile, from..tile.bytes().len());
+            }
+            if tile.bytes().len() < tile_bytes as usize {
+                break;
             }
         }
         (window.len() > 0).then_some(window)
@@ -122,6 +122,10 @@ impl PartitionLog {
                 return None;
             };
             let from = position.saturating_sub(index * tile_bytes) as usize;
+            let is_short = u64::from(index * tile_bytes) + (tile.bytes().len() as u64) < end;
+            if from >= tile.bytes().len() || (is_short && tile.bytes().len() < tile_bytes as usize) {
+                return None;
+            }
             window.push(&tile, from..tile.bytes().len());
         }
         (window.len() > 0).then_some(window)
@@ -167,15 +171,26 @@ impl PartitionLog {
         true
     }
 
-    /// Bytes of a tile: what does not change any more. None before all of it is on the disk.
+    /// Whether the disk is to be asked for a tile, for who reads from `position` on. The last one of a segment that is written
+    /// to is short, and read again when it has grown to twice as much, or will not grow any more.
+    fn is_to_be_read(&self, view: &SegmentView, index: u32, position: u32) -> bool {
+        let bytes = self.tile_length(view, index);
+        let is_final = view.is_sealed || bytes == self.tile_bytes() as usize;
+        match self.partition.shared.cache.get(self.tile_key(view, index)) {
+            Lookup::BeingRead(_) => false,
+            Lookup::Missing => bytes > 0 && (is_final || position <= index * self.tile_bytes()),
+            Lookup::Kept(tile) => {
+                let kept = tile.bytes().len();
+                kept < bytes && (is_final || 2 * kept <= bytes)
+            }
+        }
+    }
+
+    /// Bytes of a tile that are on the disk, and do not change any more.
     fn tile_length(&self, view: &SegmentView, index: u32) -> usize {
         let tile_bytes = self.tile_bytes();
-        let left = (u64::from(view.on_disk)).saturating_sub(u64::from(index) * u64::from(tile_bytes));
-        if left >= u64::from(tile_bytes) || view.is_sealed {
-            left.min(u64::from(tile_bytes)) as usize
-        } else {
-            0
-        }
+        let left = u64::from(view.on_disk).saturating_sub(u64::from(index) * u64::from(tile_bytes));
+        left.min(u64::from(tile_bytes)) as usize
     }
 
     fn tile_key(&self, view: &SegmentView, index: u32) -> TileKey {

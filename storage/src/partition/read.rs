@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use ring::buffer::Slice;
+use ring::executor::yield_now;
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
@@ -242,6 +243,8 @@ impl PartitionLog {
                 Loaded::Batches(Batches { slices, end }) => {
                     if let Some(end) = end.filter(|_| manner.is_consumer) {
                         self.read_on(cold.offset, end);
+                        // Checking it has taken some time.
+                        yield_now().await;
                     }
                     return Ok(slices);
                 }

@@ -1,5 +1,7 @@
 //! Consumers that read a backlog: from the disk once, whoever reads it, and never more than they asked for.
 
+use std::time::Duration;
+
 use ring::buffer::Slice;
 use ring::simulator::Simulator;
 use storage::{PartitionLog, ShardLog, StorageError};
@@ -11,6 +13,8 @@ use crate::plain::{Place, append, batch, open, spec};
 
 /// Bytes of a batch, about.
 const BATCH_BYTES: usize = 10_000;
+/// Of virtual time: less than the quickest read.
+const DISK: Duration = Duration::from_micros(10);
 /// What a consumer asks for at a time.
 const ASKED_BYTES: usize = 50_000;
 
@@ -110,10 +114,10 @@ fn what_comes_next_is_read_before_it_is_asked_for() {
             offset = consume(&log, offset, ASKED_BYTES).await.expect("readable").1;
             let took = ring::clock::now() - begun;
             assert!(
-                answer < 2 || took.is_zero(),
+                answer < 2 || took < DISK,
                 "answer {answer} waited for the disk: {took:?}"
             );
-            ring::timer::sleep(std::time::Duration::from_millis(500)).await;
+            ring::timer::sleep(Duration::from_millis(500)).await;
         }
         opened.shard.stop().await.expect("stopped");
     });
