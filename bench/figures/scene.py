@@ -145,7 +145,9 @@ def begin(command, broker, topic, **flags):
     words = [TARGET / "bench", command, "--brokers", broker.address, "--topic", topic, "--json", "--server-pid", str(broker.pid)]
     for key, value in flags.items():
         words += ["--" + key.replace("_", "-"), str(value)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return process
 
 
 def finish(process):

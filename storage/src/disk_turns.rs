@@ -5,12 +5,12 @@
 
 use ring::local::{Permit, Semaphore};
 
-/// Bytes of a turn.
-pub(crate) const TURN_BYTES: usize = 256 << 10;
-/// Turns at a time, without commits: enough for a disk that is far away.
+/// Bytes of a turn, and of a read beside commits.
+const TURN_BYTES: usize = 256 << 10;
+/// Bytes of a read without commits.
+const READ_BYTES: usize = 1 << 20;
+/// Turns at a time: enough for a disk that is far away. Beside commits one read takes them all.
 const TURNS: usize = 16;
-/// Turns at a time, beside commits.
-const TURNS_BESIDE_COMMITS: usize = 1;
 
 /// See the module.
 pub(crate) struct DiskTurns {
@@ -26,6 +26,11 @@ impl Default for DiskTurns {
 }
 
 impl DiskTurns {
+    /// Bytes of the longest read.
+    pub(crate) fn read_bytes(&self, beside_commits: bool) -> usize {
+        if beside_commits { TURN_BYTES } else { READ_BYTES }
+    }
+
     /// Waits until so many bytes may be read, first come first served. The turn ends when the permit is dropped.
     pub(crate) async fn take(&self, bytes: usize, beside_commits: bool) -> Permit {
         self.turns.acquire(turns(bytes, beside_commits)).await
@@ -37,14 +42,12 @@ impl DiskTurns {
     }
 }
 
-/// One read takes all turns at most, however long it is.
 fn turns(bytes: usize, beside_commits: bool) -> usize {
-    let each = if beside_commits {
-        TURNS / TURNS_BESIDE_COMMITS
+    if beside_commits {
+        TURNS
     } else {
-        1
-    };
-    (bytes.div_ceil(TURN_BYTES).max(1) * each).min(TURNS)
+        bytes.div_ceil(TURN_BYTES).clamp(1, TURNS)
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What consumers read from segments, kept in memory for whoever reads the same next, and who reads on from where.
 //!
 //! Owns tiles: a segment in stretches of one size, each of which is read once, whatever its readers ask for. What is in a
-//! tile is on the disk, and never changes under its segment's name. Promises: a bound on what is kept; a bound on who gets
-//! in, so that what one reader needs next is not thrown out for another's: who finds no place reads what it asked for, and
-//! nothing more. No I/O.
+//! tile is on the disk, and never changes under its segment's name. Promises: a bound on what is kept, and that it can be taken
+//! back; a bound on who gets in, so that what one reader needs next is not thrown out for another's (or for those who share its
+//! place, as long as these are close behind it): who finds no place reads what it asked for, and nothing more. No I/O.
 //! Must never vouch for a batch that was not checked in the very bytes that are given away.
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +29,8 @@ const PART: usize = 2;
 pub(crate) const ANSWER_TILES: usize = 4;
 /// So many tiles a reader may need.
 const READER_TILES: usize = 2 * (ANSWER_TILES + 1);
+/// Places at most: more readers keep a disk busy by themselves.
+const READERS_MAX: usize = 64;
 /// A reader that did not come for so long loses its place, if another wants one.
 const IDLE: Duration = Duration::from_secs(1);
 /// So many ends of its last answers are known: those who read the same a little later share its place.
@@ -136,9 +138,10 @@ struct Reader {
 
 impl Reader {
     fn end(&self, id: TopicPartition, offset: i64) -> Option<&End> {
-        let is_of_it = self.id == id;
-        let mut ends = self.ends.iter().rev().filter(|_| is_of_it);
-        ends.find(|end| end.offset == offset)
+        if self.id != id {
+            return None;
+        }
+        self.ends.iter().rev().find(|end| end.offset == offset)
     }
 }
 
@@ -152,7 +155,7 @@ impl ReadCache {
             shared: Rc::new(Shared {
                 tile_bytes,
                 tiles_max,
-                readers_max: tiles_max / READER_TILES,
+                readers_max: (tiles_max / READER_TILES).min(READERS_MAX),
                 state: RefCell::default(),
             }),
         }
@@ -200,9 +203,9 @@ impl ReadCache {
         let readers = &mut state.readers;
         if let Some(reader) = readers.iter_mut().find(|reader| reader.end(id, from).is_some()) {
             reader.came_at = now;
-            if reader.end(id, end.offset).is_none() {
-                reader.ends.push_back(end);
-            }
+            // It may be in another segment since that was compacted.
+            reader.ends.retain(|known| known.offset != end.offset);
+            reader.ends.push_back(end);
             if reader.ends.len() > ENDS_MAX {
                 reader.ends.pop_front();
             }
@@ -238,15 +241,12 @@ impl ReadCache {
     pub(crate) fn begin(&self, key: TileKey) -> Reading {
         let signal = Signal::new();
         let mut state = self.shared.state.borrow_mut();
-        let before = (state.tiles).insert(key, Entry::BeingRead(signal.clone()));
-        match &before {
-            None => {}
-            Some(Entry::Kept { tile, used }) => {
-                state.by_use.remove(used);
-                state.bytes -= tile.bytes.len();
-            }
-            Some(Entry::BeingRead(_)) => panic!("a tile is read once at a time"),
-        }
+        let before = state.take(key);
+        assert!(
+            !matches!(before, Some(Entry::BeingRead(_))),
+            "a tile is read once at a time"
+        );
+        (state.tiles).insert(key, Entry::BeingRead(signal.clone()));
         drop(state);
         drop(before); // may wake who waits for memory
         self.make_room();
@@ -257,27 +257,45 @@ impl ReadCache {
         }
     }
 
-    /// Forgets what was used longest ago, as long as there is too much.
-    fn make_room(&self) {
-        loop {
-            let mut state = self.shared.state.borrow_mut();
-            if state.tiles.len() <= self.shared.tiles_max {
-                return;
-            }
-            let oldest = state.by_use.pop_first();
-            let Some(forgotten) = oldest.and_then(|(_, key)| state.tiles.remove(&key)) else {
-                return;
-            };
-            if let Entry::Kept { tile, .. } = &forgotten {
-                state.bytes -= tile.bytes.len();
-            }
-            drop(state);
-            drop(forgotten); // may wake who waits for memory
+    /// Forgets a tile that is kept.
+    pub(crate) fn forget(&self, key: TileKey) {
+        let mut state = self.shared.state.borrow_mut();
+        if !matches!(state.tiles.get(&key), Some(Entry::Kept { .. })) {
+            return;
         }
+        let forgotten = state.take(key);
+        drop(state);
+        drop(forgotten); // may wake who waits for memory
+    }
+
+    /// Forgets what was used longest ago. False if nothing is kept.
+    pub(crate) fn forget_oldest(&self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let Some(oldest) = state.by_use.first_key_value().map(|(_, key)| *key) else {
+            return false;
+        };
+        let forgotten = state.take(oldest);
+        drop(state);
+        drop(forgotten);
+        true
+    }
+
+    fn make_room(&self) {
+        let has_too_many = || self.shared.state.borrow().tiles.len() > self.shared.tiles_max;
+        while has_too_many() && self.forget_oldest() {}
     }
 }
 
 impl State {
+    fn take(&mut self, key: TileKey) -> Option<Entry> {
+        let taken = self.tiles.remove(&key);
+        if let Some(Entry::Kept { tile, used }) = &taken {
+            self.by_use.remove(used);
+            self.bytes -= tile.bytes.len();
+        }
+        taken
+    }
+
     /// Gives a new reader a place, if there is one, or somebody is idle.
     fn admit(&mut self, id: TopicPartition, end: End, readers_max: usize, now: Instant) -> bool {
         let new = Reader {
@@ -395,7 +413,7 @@ mod tests {
         assert_eq!(shape(0), (16 << 10, 0, 0));
         assert_eq!(shape(1 << 20), (16 << 10, 32, 3));
         assert_eq!(shape(64 << 20), (256 << 10, 128, 12));
-        assert_eq!(shape(1 << 30), (256 << 10, 2_048, 204));
+        assert_eq!(shape(1 << 30), (256 << 10, 2_048, 64));
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct ShardStatistics {
     pub removed_bytes: u64,
     /// Bytes of segments that were read from the disk for readers.
     pub read_bytes: u64,
-    /// Bytes of batches that consumers got out of what was read for them ahead, or for others.
+    /// Bytes of batches that consumers got without asking the disk: they had been read ahead, or for others.
     pub cached_bytes: u64,
     /// Of segments that are read again.
     pub scrub: ScrubStatistics,

@@ -304,7 +304,7 @@ const NUMBERS: &[Number] = &[
         family(
             "millstream_read_cache_bytes_total",
             Kind::Counter,
-            "Bytes given to consumers out of segments that were read ahead, or for others.",
+            "Bytes of segments that consumers got without asking the disk: they had been read ahead, or for others.",
         ),
         |shard| shard.log.cached_bytes,
     ),

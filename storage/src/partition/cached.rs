@@ -2,9 +2,7 @@
 //! next ones are being read.
 //!
 //! Owns when the disk is asked for a tile. Whatever is not as it should be (no memory, an error of the disk, damage) is left
-//! to the reading without tiles (`read.rs`), which says what it is. Must never give bytes that were not checked as there.
-
-use std::rc::Rc;
+//! to the reading without tiles (`read.rs`), which says what it is; tiles that were damaged are forgotten before that. Must never give bytes that were not checked as there.
 
 use ring::executor::{Class, spawn};
 use ring::local::Permit;
@@ -13,7 +11,7 @@ use wire::record_batch::BATCH_HEADER_BYTES;
 use super::PartitionLog;
 use super::read::{Batches, Chain, Cold};
 use super::window::{SegmentView, Window};
-use crate::read_cache::{ANSWER_TILES, End, Lookup, Tile, TileKey};
+use crate::read_cache::{ANSWER_TILES, End, Lookup, TileKey};
 
 impl PartitionLog {
     /// Collects whole batches from where another answer ended. `None`: they are to be read without.
@@ -29,9 +27,12 @@ impl PartitionLog {
         let cold = cold.at_most(self.tiles_bytes_max());
         let mut wanted = cold.max_bytes.max(BATCH_HEADER_BYTES);
         loop {
-            let window = self.cached_window(view, position, wanted).await?;
-            let collected = self.collect(&cold, view, &window, position, chain).ok()?;
-            if let Some(found) = &collected.found {
+            let (window, was_there) = self.cached_window(view, position, wanted).await?;
+            let Ok(collected) = self.collect(&cold, view, &window, position, chain) else {
+                self.forget_tiles(view, position, window.len());
+                return None;
+            };
+            if let Some(found) = collected.found.as_ref().filter(|_| was_there) {
                 shared.cached_bytes.add(found.len() as u64);
             }
             if collected.found.is_some() || collected.is_over {
@@ -45,10 +46,11 @@ impl PartitionLog {
         }
     }
 
-    /// A consumer that asked for `from` got what is before `end`: if it has read on, it will again.
-    pub(super) fn read_on(&self, from: i64, end: End) {
+    /// A consumer that asked for `from` got so many bytes, what is before `end`: if it has read on, it will again. Batches that are
+    /// larger than what tiles are read for come without.
+    pub(super) fn read_on(&self, from: i64, end: End, bytes: usize) {
         let cache = &self.partition.shared.cache;
-        if cache.came(self.partition.id, from, end, ring::clock::now()) {
+        if bytes <= self.tiles_bytes_max() && cache.came(self.partition.id, from, end, ring::clock::now()) {
             self.read_ahead(end);
         }
     }
@@ -82,68 +84,73 @@ impl PartitionLog {
         }
     }
 
-    /// A window from byte `position` of a segment on, with `wanted` bytes if there are so many.
-    async fn cached_window(&self, view: &SegmentView, position: u32, wanted: usize) -> Option<Window> {
+    /// A window from byte `position` of a segment on, with `wanted` bytes if there are so many; and whether the disk had not to be
+    /// asked for any of them now.
+    async fn cached_window(
+        &self,
+        view: &SegmentView,
+        position: u32,
+        wanted: usize,
+    ) -> Option<(Window, bool)> {
         if wanted > self.tiles_bytes_max() {
             return None;
         }
-        let tile_bytes = self.tile_bytes();
-        let last = (u64::from(position) + wanted as u64 - 1) / u64::from(tile_bytes);
-        let tiles = position / tile_bytes..=last as u32;
+        let end = u64::from(position) + wanted as u64;
+        let tiles = position / self.tile_bytes()..end.div_ceil(u64::from(self.tile_bytes())) as u32;
+        let mut was_there = true;
         // All are begun before one is waited for: the disk reads them together.
         for index in tiles.clone() {
-            if self.is_to_be_read(view, index, position) && !self.begin_tile(view, index, None) {
-                break;
+            if self.is_to_be_read(view, index, position) {
+                was_there = false;
+                if !self.begin_tile(view, index, None) {
+                    break;
+                }
             }
         }
-        let mut window = Window::empty();
         for index in tiles {
-            let Some(tile) = self.tile(self.tile_key(view, index)).await else {
-                break;
-            };
-            let from = position.saturating_sub(index * tile_bytes) as usize;
-            if from < tile.bytes().len() {
-                window.push(&tile, from..tile.bytes().len());
-            }
-            if tile.bytes().len() < tile_bytes as usize {
-                break;
+            let key = self.tile_key(view, index);
+            if let Lookup::BeingRead(wait) = self.partition.shared.cache.get(key) {
+                wait.await;
             }
         }
-        (window.len() > 0).then_some(window)
+        let window = self.kept_up_to(view, position, end);
+        (window.len() > 0).then_some((window, was_there))
     }
 
-    /// The same out of tiles that are there already, for who has not read up to here; `None` if one is missing.
+    /// The same out of tiles that are there already, for who has not read up to here; `None` if something is missing.
     pub(super) fn kept_window(&self, view: &SegmentView, position: u32, wanted: usize) -> Option<Window> {
-        let tile_bytes = self.tile_bytes();
         let end = (u64::from(position) + wanted as u64).min(u64::from(view.migrated));
+        let window = self.kept_up_to(view, position, end);
+        (window.len() as u64 >= end - u64::from(position)).then_some(window)
+    }
+
+    /// What of the tiles up to byte `end` of a segment is there, without a gap.
+    fn kept_up_to(&self, view: &SegmentView, position: u32, end: u64) -> Window {
+        let tile_bytes = self.tile_bytes();
         let mut window = Window::empty();
         for index in position / tile_bytes..end.div_ceil(u64::from(tile_bytes)) as u32 {
             let Lookup::Kept(tile) = self.partition.shared.cache.get(self.tile_key(view, index)) else {
-                return None;
+                break;
             };
-            let from = position.saturating_sub(index * tile_bytes) as usize;
-            let is_short = u64::from(index * tile_bytes) + (tile.bytes().len() as u64) < end;
-            if from >= tile.bytes().len() || (is_short && tile.bytes().len() < tile_bytes as usize) {
-                return None;
+            let (from, to) = (
+                position.saturating_sub(index * tile_bytes) as usize,
+                tile.bytes().len(),
+            );
+            if from < to {
+                window.push(&tile, from..to);
             }
-            window.push(&tile, from..tile.bytes().len());
+            if to < tile_bytes as usize {
+                break;
+            }
         }
-        (window.len() > 0).then_some(window)
+        window
     }
 
-    /// A tile, once it was read.
-    async fn tile(&self, key: TileKey) -> Option<Rc<Tile>> {
-        let cache = &self.partition.shared.cache;
-        let now = match cache.get(key) {
-            Lookup::BeingRead(wait) => {
-                wait.await;
-                cache.get(key)
-            }
-            now => now,
-        };
-        match now {
-            Lookup::Kept(tile) => Some(tile),
-            Lookup::BeingRead(_) | Lookup::Missing => None,
+    /// So that they are read anew: what is wrong with them may not be on the disk.
+    pub(super) fn forget_tiles(&self, view: &SegmentView, position: u32, bytes: usize) {
+        let end = u64::from(position) + bytes as u64;
+        for index in position / self.tile_bytes()..end.div_ceil(u64::from(self.tile_bytes())) as u32 {
+            self.partition.shared.cache.forget(self.tile_key(view, index));
         }
     }
 

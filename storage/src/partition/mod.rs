@@ -173,7 +173,7 @@ pub(crate) struct LogShared {
     pub(crate) cache: ReadCache,
     /// Of readers.
     pub(crate) disk_turns: DiskTurns,
-    /// Bytes that readers have had the disk read from segments since the start, and that were found in the cache's tiles.
+    /// Bytes that readers have had the disk read from segments since the start, and that consumers found in the cache.
     pub(crate) read_bytes: Counter,
     pub(crate) cached_bytes: Counter,
     /// Memory for what is written to segments, and for headers.

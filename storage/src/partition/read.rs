@@ -64,6 +64,13 @@ struct Manner {
     is_consumer: bool,
 }
 
+impl Manner {
+    const PATIENT: Manner = Manner {
+        waits: true,
+        is_consumer: false,
+    };
+}
+
 /// What is known of the batch that comes next in a segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chain {
@@ -161,10 +168,7 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one,
                 up_to_offset: end_offset,
-                manner: Manner {
-                    waits: true,
-                    is_consumer: false,
-                },
+                manner: Manner::PATIENT,
             })));
         }
         let mut slices = Vec::new();
@@ -189,7 +193,7 @@ impl PartitionLog {
     /// # Errors
     /// If the segment cannot be read, or does not hold what was written to it.
     pub async fn load(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
-        self.load_in(extent, |manner| manner).await
+        self.load_in(extent, Manner::PATIENT).await
     }
 
     /// The same, but it does not wait for memory: it gives nothing if there is none. For whoever holds some already, and
@@ -198,9 +202,9 @@ impl PartitionLog {
     /// # Errors
     /// As for [`PartitionLog::load`].
     pub async fn load_at_once(&self, extent: Extent) -> Result<Vec<Slice>, StorageError> {
-        let at_once = |manner| Manner {
+        let at_once = Manner {
             waits: false,
-            ..manner
+            ..Manner::PATIENT
         };
         self.load_in(extent, at_once).await
     }
@@ -215,19 +219,14 @@ impl PartitionLog {
             waits,
             is_consumer: true,
         };
-        self.load_in(extent, |_| manner).await
+        self.load_in(extent, manner).await
     }
 
-    async fn load_in(
-        &self,
-        extent: Extent,
-        manner: impl FnOnce(Manner) -> Manner,
-    ) -> Result<Vec<Slice>, StorageError> {
+    async fn load_in(&self, extent: Extent, manner: Manner) -> Result<Vec<Slice>, StorageError> {
         let cold = match extent.0 {
             Found::Tail(slices) => return Ok(slices),
             Found::Cold(cold) => cold,
         };
-        let manner = manner(cold.manner);
         let mut part = Cold { manner, ..cold };
         loop {
             let loaded = self.load_cold(&part).await;
@@ -242,7 +241,8 @@ impl PartitionLog {
             let next = match loaded? {
                 Loaded::Batches(Batches { slices, end }) => {
                     if let Some(end) = end.filter(|_| manner.is_consumer) {
-                        self.read_on(cold.offset, end);
+                        let bytes = slices.iter().map(|slice| slice.len()).sum();
+                        self.read_on(cold.offset, end, bytes);
                         // Checking it has taken some time.
                         yield_now().await;
                     }
@@ -382,6 +382,7 @@ impl PartitionLog {
                 true => self.kept_window(view, position, wanted),
                 false => None,
             };
+            let is_kept = kept.is_some();
             let window = match kept {
                 Some(window) => Some(window),
                 None => self.window(view, position, wanted, cold.manner.waits).await?,
@@ -389,7 +390,16 @@ impl PartitionLog {
             let Some(window) = window else {
                 return Ok(Loaded::Batches(Batches::default()));
             };
-            let collected = self.collect(&cold, view, &window, position, chain)?;
+            let collected = match self.collect(&cold, view, &window, position, chain) {
+                Err(StorageError::Corrupt { .. }) if is_kept => {
+                    self.forget_tiles(view, position, window.len());
+                    continue;
+                }
+                collected => collected?,
+            };
+            if let Some(found) = collected.found.as_ref().filter(|_| is_kept) {
+                self.partition.shared.cached_bytes.add(found.len() as u64);
+            }
             if collected.found.is_some() || collected.is_over {
                 return Ok(Loaded::Batches(self.give(view, &window, position, &collected)));
             }

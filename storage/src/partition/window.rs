@@ -12,7 +12,6 @@ use wire::BatchHeader;
 use wire::record_batch::{BATCH_HEADER_BYTES, crc_of_parts};
 
 use super::PartitionLog;
-use crate::disk_turns::TURN_BYTES;
 use crate::error::StorageError;
 use crate::files::log_path;
 use crate::read_cache::Tile;
@@ -241,6 +240,11 @@ impl PartitionLog {
     async fn reading_memory(&self, bytes: usize, waits: bool) -> Result<Option<Buffer>, StorageError> {
         let shared = &self.partition.shared;
         let pool = &shared.reading;
+        if let Ok(buffer) = pool.try_take(bytes) {
+            return Ok(Some(buffer));
+        }
+        // What is kept is nobody's: it goes before somebody waits. A size is rounded up by an eighth.
+        while pool.bytes_left() < bytes + bytes / 8 && shared.cache.forget_oldest() {}
         let taken = match pool.try_take(bytes) {
             Ok(buffer) => return Ok(Some(buffer)),
             Err(_) if waits => ring::timer::timeout(MEMORY_WAIT, pool.take(bytes)).await,
@@ -275,16 +279,21 @@ impl PartitionLog {
         let end = bytes.next_multiple_of(shared.block_bytes as usize);
         let mut done = 0;
         while done < end {
-            let beside_commits = shared.has_committed_lately();
-            let to = if beside_commits {
-                end.min(done + TURN_BYTES)
-            } else {
-                end
-            };
+            let at_most = |bytes: usize| end.min(done + bytes);
+            let to = at_most(shared.disk_turns.read_bytes(shared.has_committed_lately()));
             let turn = match turn.take() {
                 Some(turn) => turn,
-                None => shared.disk_turns.take(to - done, beside_commits).await,
+                None => {
+                    shared
+                        .disk_turns
+                        .take(to - done, shared.has_committed_lately())
+                        .await
+                }
             };
+            // Commits may have begun meanwhile.
+            let to = to.min(at_most(
+                shared.disk_turns.read_bytes(shared.has_committed_lately()),
+            ));
             let (result, returned) = file.read_exact_at(buffer, done..to, (start + done) as u64).await;
             drop(turn);
             buffer = returned;

@@ -1,5 +1,7 @@
 //! Consumers that read a backlog: from the disk once, whoever reads it, and never more than they asked for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ring::buffer::Slice;
@@ -244,4 +246,66 @@ fn beside_commits_a_long_read_is_many_short_ones() {
         beside >= alone + 6,
         "{beside} reads beside commits, {alone} without"
     );
+}
+
+#[test]
+fn what_is_kept_is_given_to_who_wants_memory() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    written(&mut simulator, host, 1, 400);
+    let ended = simulator.run(host, 2 * Place::default().memory_bytes, LIMIT, || async {
+        let opened = open(Place::default(), specs(1)).await.expect("opened");
+        let log = opened.log(1);
+        consume_all(&log).await;
+        let begun = ring::clock::now();
+        let mut held = Vec::new();
+        for offset in [0, 100, 200] {
+            let extent = log.read(offset, 1 << 20, true, 400).expect("there");
+            held.push(log.load(extent).await.expect("readable"));
+        }
+        assert!(held.iter().all(|slices| !slices.is_empty()));
+        assert!(
+            ring::clock::now() - begun < Duration::from_millis(400),
+            "nobody waited"
+        );
+        drop(held);
+        opened.shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn damage_that_only_a_tile_has_is_not_told_and_read_once_more() {
+    const PATH: &str = "data/topic1-0/00000000000000000000.log";
+    // Beyond the first answer, and read ahead with it.
+    const DAMAGE: u64 = 70_000;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    written(&mut simulator, host, 1, 100);
+    assert!(simulator.flip_bit(host, PATH, DAMAGE, 3).expect("a file"));
+    let phase = Arc::new(AtomicU32::new(0));
+    let told = phase.clone();
+    simulator.start(host, 2 * Place::default().memory_bytes, move || async move {
+        let opened = open(Place::default(), specs(1)).await.expect("opened");
+        let log = opened.log(1);
+        let (_, mut offset) = consume(&log, 0, ASKED_BYTES).await.expect("readable");
+        ring::timer::sleep(Duration::from_secs(1)).await;
+        told.store(1, Ordering::Relaxed);
+        ring::timer::sleep(Duration::from_secs(1)).await;
+        let before = read_bytes(&opened.shard);
+        while offset < 100 {
+            offset = consume(&log, offset, ASKED_BYTES)
+                .await
+                .expect("the disk has it")
+                .1;
+        }
+        consume_all(&log).await;
+        let read = read_bytes(&opened.shard) - before;
+        assert!(read < 100 * BATCH_BYTES + 3 * ASKED_BYTES, "{read}");
+        told.store(2, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    });
+    assert!(simulator.run_until(LIMIT, |_| phase.load(Ordering::Relaxed) == 1));
+    assert!(simulator.flip_bit(host, PATH, DAMAGE, 3).expect("a file"));
+    assert!(simulator.run_until(LIMIT, |_| phase.load(Ordering::Relaxed) == 2));
 }
