@@ -2,7 +2,7 @@
 //! next ones are being read.
 //!
 //! Owns when the disk is asked for a tile. Whatever is not as it should be (no memory, an error of the disk, damage) is left
-//! to the reading without tiles (`read.rs`), which says what it is; tiles that were damaged are forgotten before that. Must never give bytes that were not checked as there.
+//! to the reading without (`read.rs`), which forgets damaged tiles first, and says what it is. Must never give bytes that were not checked as there.
 
 use ring::executor::{Class, spawn};
 use ring::local::Permit;
@@ -28,10 +28,7 @@ impl PartitionLog {
         let mut wanted = cold.max_bytes.max(BATCH_HEADER_BYTES);
         loop {
             let (window, was_there) = self.cached_window(view, position, wanted).await?;
-            let Ok(collected) = self.collect(&cold, view, &window, position, chain) else {
-                self.forget_tiles(view, position, window.len());
-                return None;
-            };
+            let collected = (self.collect(&cold, view, &window, position, chain)).ok()?;
             if let Some(found) = collected.found.as_ref().filter(|_| was_there) {
                 shared.cached_bytes.add(found.len() as u64);
             }

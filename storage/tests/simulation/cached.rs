@@ -293,6 +293,8 @@ fn damage_that_only_a_tile_has_is_not_told_and_read_once_more() {
         told.store(1, Ordering::Relaxed);
         ring::timer::sleep(Duration::from_secs(1)).await;
         let before = read_bytes(&opened.shard);
+        // Somebody else, who begins there.
+        consume(&log, 6, ASKED_BYTES).await.expect("the disk has it");
         while offset < 100 {
             offset = consume(&log, offset, ASKED_BYTES)
                 .await
@@ -308,4 +310,37 @@ fn damage_that_only_a_tile_has_is_not_told_and_read_once_more() {
     assert!(simulator.run_until(LIMIT, |_| phase.load(Ordering::Relaxed) == 1));
     assert!(simulator.flip_bit(host, PATH, DAMAGE, 3).expect("a file"));
     assert!(simulator.run_until(LIMIT, |_| phase.load(Ordering::Relaxed) == 2));
+}
+
+#[test]
+fn what_comes_before_damage_and_behind_it_is_read() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    written(&mut simulator, host, 1, 20);
+    let path = "data/topic1-0/00000000000000000000.log";
+    // In the fourth batch.
+    assert!(simulator.flip_bit(host, path, 35_000, 3).expect("a file"));
+    let ended = simulator.run(host, 2 * Place::default().memory_bytes, LIMIT, || async {
+        let opened = open(Place::default(), specs(1)).await.expect("opened");
+        let log = opened.log(1);
+        for is_consumer in [false, true, true] {
+            let load = async |offset: i64| {
+                let extent = log.read(offset, 100_000, true, 20).expect("there");
+                match is_consumer {
+                    true => log.load_for_consumer(extent, true).await,
+                    false => log.load(extent).await,
+                }
+            };
+            for (offset, batches) in [(0, 3), (1, 2), (2, 1)] {
+                let slices = load(offset).await.expect("what comes before it is whole");
+                let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!(record_batch::batches(&bytes).count(), batches);
+            }
+            let error = load(3).await.map(drop).expect_err("it is damaged");
+            assert!(error.to_string().contains("CRC"), "{error}");
+            assert!(!load(4).await.expect("it is whole").is_empty());
+        }
+        opened.shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
 }
