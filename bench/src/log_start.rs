@@ -16,6 +16,8 @@ use crate::target::Route;
 
 /// The version to ask in: every broker that speaks Fetch 4 speaks it.
 const API_VERSION: i16 = 2;
+/// Partitions that are asked for at a time: their answer is no longer than any other that a producer gets.
+const PARTITIONS_MAX: usize = 1_000;
 /// How often a leader is asked that says it is none yet.
 const ATTEMPTS: u32 = 100;
 /// How long to wait between two of these.
@@ -27,15 +29,27 @@ pub(crate) async fn log_starts(
     connection: &Connection,
     topic: &str,
 ) -> Result<Vec<(i32, i64)>, BenchError> {
+    let mut starts = Vec::with_capacity(route.lane.partitions.len());
+    for partitions in route.lane.partitions.chunks(PARTITIONS_MAX) {
+        let answers = answers(partitions, route, connection, topic).await?;
+        starts.extend(answers.iter().map(|answer| (answer.partition, answer.offset)));
+    }
+    Ok(starts)
+}
+
+/// Asks until all of them are led there.
+async fn answers(
+    partitions: &[i32],
+    route: &Route,
+    connection: &Connection,
+    topic: &str,
+) -> Result<Vec<ListOffsetsPartitionResponse>, BenchError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let answers = ask(&route.lane.partitions, connection, topic).await?;
+        let answers = ask(partitions, connection, topic).await?;
         match answers.iter().find(|answer| answer.error_code != ErrorCode::None) {
-            None => {
-                let starts = answers.iter().map(|answer| (answer.partition, answer.offset));
-                return Ok(starts.collect());
-            }
+            None => return Ok(answers),
             Some(failed) if attempts >= ATTEMPTS || !failed.error_code.is_retriable() => {
                 return Err(BenchError::Offset {
                     broker: route.broker(),
