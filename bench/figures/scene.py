@@ -193,7 +193,7 @@ class Figures:
             print(f"| {line} | " + " | ".join(spread(values.get(column, [])) for column in columns) + " |")
 
     def ratio(self, column, of, to):
-        """The median of what each round gives, and its spread."""
+        """The ratio of two lines in each round."""
         return [one / other for one, other in zip(self.of(of, column), self.of(to, column))]
 
 

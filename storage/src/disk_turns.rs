@@ -25,12 +25,12 @@ impl Default for DiskTurns {
     }
 }
 
-impl DiskTurns {
-    /// Bytes of the longest read.
-    pub(crate) fn read_bytes(&self, beside_commits: bool) -> usize {
-        if beside_commits { TURN_BYTES } else { READ_BYTES }
-    }
+/// Bytes of the longest read.
+pub(crate) fn read_bytes_max(beside_commits: bool) -> usize {
+    if beside_commits { TURN_BYTES } else { READ_BYTES }
+}
 
+impl DiskTurns {
     /// Waits until so many bytes may be read, first come first served. The turn ends when the permit is dropped.
     pub(crate) async fn take(&self, bytes: usize, beside_commits: bool) -> Permit {
         self.turns.acquire(turns(bytes, beside_commits)).await
@@ -42,6 +42,7 @@ impl DiskTurns {
     }
 }
 
+/// How many turns a read takes.
 fn turns(bytes: usize, beside_commits: bool) -> usize {
     if beside_commits {
         TURNS

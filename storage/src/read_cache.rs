@@ -19,7 +19,7 @@ use ring::local::{Signal, SignalWait};
 use crate::id::TopicPartition;
 use crate::segment::SegmentName;
 
-/// Bytes of a tile: as much as a disk reads about as fast as more, and less where memory is small.
+/// Bytes of a tile, a power of two: as much as a disk reads about as fast as more, and less where memory is small.
 const TILE_BYTES: RangeInclusive<usize> = 16 << 10..=256 << 10;
 /// Tiles of a large memory, at least.
 const TILES: usize = 64;
@@ -149,7 +149,8 @@ impl ReadCache {
     /// Of a shard that has so many bytes for reading. Too few are no cache.
     pub(crate) fn new(reading_bytes: usize) -> ReadCache {
         let kept = reading_bytes / PART;
-        let tile_bytes = largest_power_of_two(kept / TILES).clamp(*TILE_BYTES.start(), *TILE_BYTES.end());
+        let wanted = (kept / TILES).clamp(*TILE_BYTES.start(), *TILE_BYTES.end());
+        let tile_bytes = 1 << wanted.ilog2();
         let tiles_max = kept / tile_bytes;
         ReadCache {
             shared: Rc::new(Shared {
@@ -348,11 +349,6 @@ impl Drop for Reading {
         drop(state);
         self.signal.notify_all();
     }
-}
-
-/// 0 for 0.
-fn largest_power_of_two(most: usize) -> usize {
-    most.checked_ilog2().map_or(0, |power| 1 << power)
 }
 
 #[cfg(test)]

@@ -296,7 +296,7 @@ const NUMBERS: &[Number] = &[
         family(
             "millstream_segment_read_bytes_total",
             Kind::Counter,
-            "Bytes of segments read from the disk for consumers, and to find offsets.",
+            "Bytes of segments read from the disk: for consumers, to find offsets, to load groups.",
         ),
         |shard| shard.log.read_bytes,
     ),

@@ -2,7 +2,8 @@
 //! next ones are being read.
 //!
 //! Owns when the disk is asked for a tile. Whatever is not as it should be (no memory, an error of the disk, damage) is left
-//! to the reading without (`read.rs`), which forgets damaged tiles first, and says what it is. Must never give bytes that were not checked as there.
+//! to the reading without (`read.rs`), which forgets damaged tiles first, and says what it is. Must never give bytes that
+//! were not checked as there.
 
 use ring::executor::{Class, spawn};
 use ring::local::Permit;

@@ -42,7 +42,6 @@ pub(super) struct Cold {
     pub(super) max_bytes: usize,
     at_least_one: bool,
     up_to_offset: i64,
-    manner: Manner,
 }
 
 impl Cold {
@@ -168,7 +167,6 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one,
                 up_to_offset: end_offset,
-                manner: Manner::PATIENT,
             })));
         }
         let mut slices = Vec::new();
@@ -227,9 +225,9 @@ impl PartitionLog {
             Found::Tail(slices) => return Ok(slices),
             Found::Cold(cold) => cold,
         };
-        let mut part = Cold { manner, ..cold };
+        let mut part = cold;
         loop {
-            let loaded = self.load_cold(&part).await;
+            let loaded = self.load_cold(&part, manner).await;
             // Its segment may have been removed meanwhile: the next read says that the log begins later.
             if part.offset < self.log_start_offset() {
                 return Ok(Vec::new());
@@ -252,7 +250,7 @@ impl PartitionLog {
             };
             match self.read(next, part.max_bytes, part.at_least_one, part.up_to_offset) {
                 Ok(Extent(Found::Tail(slices))) => return Ok(slices),
-                Ok(Extent(Found::Cold(after))) => part = Cold { manner, ..after },
+                Ok(Extent(Found::Cold(after))) => part = after,
                 // What comes next is not to be read yet.
                 Err(_) => return Ok(Vec::new()),
             }
@@ -295,18 +293,18 @@ impl PartitionLog {
         piece.map_or(0, Piece::length)
     }
 
-    async fn load_cold(&self, cold: &Cold) -> Result<Loaded, StorageError> {
+    async fn load_cold(&self, cold: &Cold, manner: Manner) -> Result<Loaded, StorageError> {
         loop {
             let Some(view) = self.segment_of(cold.offset) else {
                 return Ok(Loaded::Batches(Batches::default()));
             };
-            let cached = match cold.manner.is_consumer {
+            let cached = match manner.is_consumer {
                 true => self.load_cached(cold, &view).await,
                 false => None,
             };
             let loaded = match cached {
                 Some(batches) => Ok(Loaded::Batches(batches)),
-                None => self.load_from(cold, &view).await,
+                None => self.load_from(cold, &view, manner).await,
             };
             // If the segment was compacted meanwhile, what was read may be of either file.
             let now = self.segment_of(cold.offset);
@@ -316,11 +314,16 @@ impl PartitionLog {
         }
     }
 
-    async fn load_from(&self, cold: &Cold, view: &SegmentView) -> Result<Loaded, StorageError> {
+    async fn load_from(
+        &self,
+        cold: &Cold,
+        view: &SegmentView,
+        manner: Manner,
+    ) -> Result<Loaded, StorageError> {
         let entry = self.floor(view, cold.offset).await?;
-        match self.walk(cold, view, entry).await {
+        match self.walk(cold, view, entry, manner).await {
             // The index may be what is wrong.
-            Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, view, None).await,
+            Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, view, None, manner).await,
             walked => walked,
         }
     }
@@ -360,6 +363,7 @@ impl PartitionLog {
         cold: &Cold,
         view: &SegmentView,
         entry: Option<IndexEntry>,
+        manner: Manner,
     ) -> Result<Loaded, StorageError> {
         let cold = cold.at_most(COLD_READ_BYTES);
         let is_compacted = view.name.generation > 0;
@@ -378,14 +382,14 @@ impl PartitionLog {
                     None => Err(self.corrupt(view, position, "the batch that holds an offset is not there")),
                 };
             }
-            let kept = match cold.manner.is_consumer {
+            let kept = match manner.is_consumer {
                 true => self.kept_window(view, position, wanted),
                 false => None,
             };
             let is_kept = kept.is_some();
             let window = match kept {
                 Some(window) => Some(window),
-                None => self.window(view, position, wanted, cold.manner.waits).await?,
+                None => self.window(view, position, wanted, manner.waits).await?,
             };
             let Some(window) = window else {
                 return Ok(Loaded::Batches(Batches::default()));

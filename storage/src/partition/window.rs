@@ -12,6 +12,7 @@ use wire::BatchHeader;
 use wire::record_batch::{BATCH_HEADER_BYTES, crc_of_parts};
 
 use super::PartitionLog;
+use crate::disk_turns::read_bytes_max;
 use crate::error::StorageError;
 use crate::files::log_path;
 use crate::read_cache::Tile;
@@ -279,21 +280,17 @@ impl PartitionLog {
         let end = bytes.next_multiple_of(shared.block_bytes as usize);
         let mut done = 0;
         while done < end {
-            let at_most = |bytes: usize| end.min(done + bytes);
-            let to = at_most(shared.disk_turns.read_bytes(shared.has_committed_lately()));
+            // Asked again after the wait: commits may have begun meanwhile.
+            let to = |beside_commits| end.min(done + read_bytes_max(beside_commits));
             let turn = match turn.take() {
                 Some(turn) => turn,
                 None => {
-                    shared
-                        .disk_turns
-                        .take(to - done, shared.has_committed_lately())
-                        .await
+                    let beside_commits = shared.has_committed_lately();
+                    let bytes = to(beside_commits) - done;
+                    shared.disk_turns.take(bytes, beside_commits).await
                 }
             };
-            // Commits may have begun meanwhile.
-            let to = to.min(at_most(
-                shared.disk_turns.read_bytes(shared.has_committed_lately()),
-            ));
+            let to = to(shared.has_committed_lately());
             let (result, returned) = file.read_exact_at(buffer, done..to, (start + done) as u64).await;
             drop(turn);
             buffer = returned;
