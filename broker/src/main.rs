@@ -21,6 +21,10 @@ use ring::thread::ThreadOptions;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// Each shard allocates and frees on its own thread, small things, millions of times a second.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ran = match CommandLine::parse().command() {
         Command::Start(arguments) => prepare(&arguments).and_then(serve),

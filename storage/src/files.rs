@@ -1,4 +1,4 @@
-//! Open segment files of a shard, and the indexes of sealed segments: a bounded cache.
+//! Open segment files of a shard, and indexes that were read: a bounded cache.
 //!
 //! 10,000 partitions may not hold 30,000 descriptors: the least recently used are closed.
 
@@ -13,12 +13,13 @@ use ring::file::{Durability, File, OpenOptions};
 
 use crate::error::StorageError;
 use crate::id::TopicPartition;
-use crate::index::{self, IndexEntry, TimeEntry};
+use crate::index::{self, Entries, EntryCounts};
 use crate::segment::{Segment, SegmentName, aside_name, file_stem};
 
-/// Files that a shard holds open: far below the usual limit of 1,024 descriptors for 2 shards with their clients.
-const FILES_MAX: usize = 128;
-/// Indexes of sealed segments in memory: of 1 GiB each they are 3 MiB.
+/// One in so many files that are opened to be written to is kept at another's cost: a migration comes by all partitions, and
+/// would have each file closed again before it comes back.
+const PASSING: u64 = 8;
+/// Indexes that were read, in memory: of 1 GiB each they are 3 MiB.
 const INDEXES_MAX: usize = 16;
 /// The largest index file that is believed, in bytes: a segment of 4 GiB with an entry each 4 KiB has 12 MiB.
 pub(crate) const INDEX_BYTES_MAX: u64 = 64 << 20;
@@ -29,23 +30,32 @@ pub(crate) const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
 /// A segment of a partition. A compacted one is another than it was before: what was opened or read of that is not of it.
 type Key = (TopicPartition, SegmentName);
 
-/// Both indexes of a sealed segment, as its files have them.
-pub(crate) struct SealedIndex {
-    pub(crate) offsets: Vec<IndexEntry>,
-    pub(crate) times: Vec<TimeEntry>,
+/// So many entries of a segment's indexes, as its files have them.
+#[derive(Clone)]
+struct ReadIndex {
+    counts: EntryCounts,
+    entries: Rc<Entries>,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Files {
+    open_max: Cell<usize>,
+    /// Files that were opened.
+    opened: Cell<u64>,
     files: RefCell<Recent<File>>,
-    indexes: RefCell<Recent<Rc<SealedIndex>>>,
+    indexes: RefCell<Recent<ReadIndex>>,
     /// How often something was forgotten: a file that was being opened meanwhile may be the one that is removed, and
     /// would hold its space.
     forgotten: Cell<u64>,
 }
 
 impl Files {
+    /// From now on so many files are kept open.
+    pub(crate) fn keep_open(&self, most: usize) {
+        self.open_max.set(most);
+    }
+
     /// The `.log` file of a segment, opened for direct reads and writes, made if it is missing and `create` is set.
     pub(crate) async fn log(
         &self,
@@ -68,34 +78,46 @@ impl Files {
         let options = OpenOptions {
             read: true,
             write: true,
-            create,
             direct: true,
             ..OpenOptions::default()
         };
+        // Most are there; and the kernel opens those at once, but makes a file on another thread.
         let file = match aside {
-            Some(file) => file,
-            None => File::open(&path, options)
-                .await
-                .map_err(StorageError::io("open", &path))?,
+            Some(file) => Ok(file),
+            None => match File::open(&path, options).await {
+                Err(error) if create && error.kind() == std::io::ErrorKind::NotFound => {
+                    File::open(&path, OpenOptions { create, ..options }).await
+                }
+                opened => opened,
+            },
         };
-        if self.forgotten.get() == forgotten {
-            self.files.borrow_mut().put(key, file.clone(), FILES_MAX);
+        let file = file.map_err(StorageError::io("open", &path))?;
+        self.opened.set(self.opened.get() + 1);
+        let mut files = self.files.borrow_mut();
+        let is_kept =
+            !create || files.values.len() < self.open_max.get() || self.opened.get().is_multiple_of(PASSING);
+        if self.forgotten.get() == forgotten && is_kept {
+            files.put(key, file.clone(), self.open_max.get());
         }
+        drop(files);
         Ok(file)
     }
 
-    /// The indexes of a sealed segment. Files that make no sense give empty indexes: everything is found without, too.
-    pub(crate) async fn sealed_index(
+    /// The first so many entries of a segment's indexes. Files that make no sense give none: everything is found without,
+    /// too.
+    pub(crate) async fn index(
         &self,
         directory: &Path,
         id: TopicPartition,
         name: SegmentName,
         segment_bytes: u32,
+        counts: EntryCounts,
         pool: &Pool,
-    ) -> Result<Rc<SealedIndex>, StorageError> {
+    ) -> Rc<Entries> {
         let key = (id, name);
-        if let Some(index) = self.indexes.borrow_mut().get(key) {
-            return Ok(index);
+        let known = self.indexes.borrow_mut().get(key);
+        if let Some(known) = known.filter(|known| known.counts == counts) {
+            return known.entries;
         }
         let read = async |extension: &str| {
             let aside = aside_path(directory, name, extension);
@@ -110,24 +132,25 @@ impl Files {
             }
         };
         let (offsets, times) = (read("index").await, read("timeindex").await);
-        let index = Rc::new(SealedIndex {
-            offsets: index::decode_offsets(&offsets, segment_bytes).unwrap_or_default(),
-            times: index::decode_times(&times).unwrap_or_default(),
-        });
-        self.indexes.borrow_mut().put(key, index.clone(), INDEXES_MAX);
-        Ok(index)
+        let entries = Rc::new(index::decode(&offsets, &times, counts, segment_bytes).unwrap_or_default());
+        let index = ReadIndex {
+            counts,
+            entries: entries.clone(),
+        };
+        self.indexes.borrow_mut().put(key, index, INDEXES_MAX);
+        entries
     }
 
     /// Forgets the files of a segment.
     pub(crate) fn forget_segment(&self, id: TopicPartition, name: SegmentName) {
         self.forgotten.set(self.forgotten.get() + 1);
-        self.files.borrow_mut().values.remove(&(id, name));
-        self.indexes.borrow_mut().values.remove(&(id, name));
+        self.files.borrow_mut().remove((id, name));
+        self.indexes.borrow_mut().remove((id, name));
     }
 
     /// Forgets the indexes of a segment.
     pub(crate) fn forget_index(&self, id: TopicPartition, name: SegmentName) {
-        self.indexes.borrow_mut().values.remove(&(id, name));
+        self.indexes.borrow_mut().remove((id, name));
     }
 
     /// Forgets all files of a partition.
@@ -268,6 +291,8 @@ pub(crate) async fn put_whole(path: &Path, bytes: Vec<u8>) -> Result<(), Storage
 /// The most recently used values.
 struct Recent<T> {
     values: BTreeMap<Key, (u64, T)>,
+    /// Whose each use was last.
+    uses: BTreeMap<u64, Key>,
     clock: u64,
 }
 
@@ -275,6 +300,7 @@ impl<T> Default for Recent<T> {
     fn default() -> Recent<T> {
         Recent {
             values: BTreeMap::new(),
+            uses: BTreeMap::new(),
             clock: 0,
         }
     }
@@ -282,27 +308,35 @@ impl<T> Default for Recent<T> {
 
 impl<T: Clone> Recent<T> {
     fn get(&mut self, key: Key) -> Option<T> {
-        self.clock += 1;
         let (used, value) = self.values.get_mut(&key)?;
+        self.clock += 1;
+        self.uses.remove(used);
+        self.uses.insert(self.clock, key);
         *used = self.clock;
         Some(value.clone())
     }
 
     fn put(&mut self, key: Key, value: T, most: usize) {
+        self.remove(key);
         self.clock += 1;
         self.values.insert(key, (self.clock, value));
-        if self.values.len() > most {
-            let oldest = self
-                .values
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(key, _)| *key);
-            oldest.map(|key| self.values.remove(&key));
+        self.uses.insert(self.clock, key);
+        if self.values.len() > most
+            && let Some((_, oldest)) = self.uses.pop_first()
+        {
+            self.values.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some((used, _)) = self.values.remove(&key) {
+            self.uses.remove(&used);
         }
     }
 
     fn forget(&mut self, id: TopicPartition) {
         self.values.retain(|key, _| key.0 != id);
+        self.uses.retain(|_, key| key.0 != id);
     }
 }
 
@@ -320,6 +354,7 @@ mod tests {
         let host = simulator.host(1 << 20);
         let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
             let (files, id) = (Files::default(), TopicPartition::default());
+            files.keep_open(8);
             files
                 .log(Path::new("/"), id, SegmentName::first(0), true)
                 .await

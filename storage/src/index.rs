@@ -33,6 +33,8 @@ pub(crate) struct SegmentIndex {
     pub(crate) max_timestamp_ms: i64,
     /// The last offset of the batch that has it, less the segment's base offset.
     pub(crate) max_timestamp_offset: u32,
+    /// The last time entry, also of those that are in the file alone.
+    pub(crate) newest_time: Option<TimeEntry>,
     /// Bytes of the batches since the last entry.
     pub(crate) bytes_since_entry: u32,
 }
@@ -44,6 +46,7 @@ impl SegmentIndex {
             times: Vec::new(),
             max_timestamp_ms: -1,
             max_timestamp_offset: 0,
+            newest_time: None,
             bytes_since_entry: 0,
         }
     }
@@ -68,15 +71,32 @@ impl SegmentIndex {
             timestamp_ms: self.max_timestamp_ms,
             relative_offset: self.max_timestamp_offset,
         };
-        let newest = self.times.last();
-        if entry.timestamp_ms >= 0
-            && newest.is_none_or(|newest| {
-                newest.timestamp_ms < entry.timestamp_ms && newest.relative_offset < entry.relative_offset
-            })
-        {
+        let is_next = |newest: TimeEntry| {
+            newest.timestamp_ms < entry.timestamp_ms && newest.relative_offset < entry.relative_offset
+        };
+        if entry.timestamp_ms >= 0 && self.newest_time.is_none_or(is_next) {
             self.times.push(entry);
+            self.newest_time = Some(entry);
         }
     }
+}
+
+/// So many entries of both indexes of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntryCounts {
+    pub(crate) offsets: u32,
+    pub(crate) times: u32,
+}
+
+impl EntryCounts {
+    pub(crate) const NONE: EntryCounts = EntryCounts { offsets: 0, times: 0 };
+}
+
+/// Both indexes of a segment as far as its files have them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Entries {
+    pub(crate) offsets: Vec<IndexEntry>,
+    pub(crate) times: Vec<TimeEntry>,
 }
 
 /// How many entries the indexes of a segment will have when all that was appended to it is in them. The indexes
@@ -176,6 +196,21 @@ pub(crate) fn decode_offsets(bytes: &[u8], segment_bytes: u32) -> Option<Vec<Ind
         .is_sorted_by(|one, next| one.relative_offset < next.relative_offset && one.position < next.position);
     let inside = entries.last().is_none_or(|last| last.position < segment_bytes);
     (increase && inside).then_some(entries)
+}
+
+/// The first so many entries of both files, if they could be those of a segment of `segment_bytes`.
+pub(crate) fn decode(
+    offsets: &[u8],
+    times: &[u8],
+    counts: EntryCounts,
+    segment_bytes: u32,
+) -> Option<Entries> {
+    let offsets = offsets.get(..counts.offsets as usize * INDEX_ENTRY_BYTES)?;
+    let times = times.get(..counts.times as usize * TIME_ENTRY_BYTES)?;
+    Some(Entries {
+        offsets: decode_offsets(offsets, segment_bytes)?,
+        times: decode_times(times)?,
+    })
 }
 
 /// The entries, if they increase.

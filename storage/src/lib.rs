@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod backlog;
 mod checkpoint;
 mod commit;

@@ -14,7 +14,8 @@ use ring::directory;
 use ring::executor::{Class, Task, spawn};
 use ring::local::{Permit, Semaphore, Signal};
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::at_once;
+use crate::checkpoint::{self, Head};
 use crate::commit::Committer;
 use crate::error::StorageError;
 use crate::id::TopicPartition;
@@ -270,17 +271,16 @@ impl Inner {
         up_to_seq: u64,
         durable_bytes: u64,
     ) -> Result<(), StorageError> {
-        for log in logs {
-            match log.migrate(up_to_seq).await {
-                // What is reserved for direct writes is more than nothing, and nobody needs it.
-                Err(error) if error.is_no_space() => {
-                    for log in logs {
-                        log.give_back().await;
-                    }
-                    log.migrate(up_to_seq).await?;
+        let migrate = async move |log: PartitionLog| log.migrate(up_to_seq).await;
+        match at_once::for_each(logs, migrate).await {
+            // What is reserved for direct writes is more than nothing, and nobody needs it.
+            Err(error) if error.is_no_space() => {
+                for log in logs {
+                    log.give_back().await;
                 }
-                migrated => migrated?,
+                at_once::for_each(logs, migrate).await?;
             }
+            migrated => migrated?,
         }
         self.migrated_bytes.set(durable_bytes);
         self.committer.migrated(up_to_seq);
@@ -338,9 +338,7 @@ impl Inner {
         }
         self.write_segments(&logs, up_to_seq, durable_bytes).await?;
         if is_last {
-            for log in &logs {
-                log.finish().await?;
-            }
+            at_once::for_each(&logs, async |log: PartitionLog| log.finish().await).await?;
         }
         phase::say("checkpoint begin");
         let data = &self.shared.directory;
@@ -350,14 +348,15 @@ impl Inner {
         // A flush of a segment that failed for a commit may have been told of what this one was not.
         self.committer.settle().await?;
         let generation = self.next_generation.get();
-        let checkpoint = Checkpoint {
+        let head = Head {
             generation,
             journal_id: self.committer.journal().superblock().journal_id,
             replay,
             time_ms: self.shared.clock.known_ms(),
-            partitions: logs.iter().map(PartitionLog::checkpoint).collect(),
         };
-        checkpoint::write(&self.directory, &checkpoint).await?;
+        // What is migrated changes only here, and the rest of it is in the journal again from the replay's start on.
+        let partitions = logs.iter().map(PartitionLog::checkpoint);
+        checkpoint::write(&self.directory, &head, partitions, &self.shared.staging).await?;
         let tail = self.newest.get();
         self.committer.advance_tail(tail, generation).await?;
         self.newest.set(replay);

@@ -25,6 +25,7 @@ use crate::journal::superblock::ReplayStart;
 use crate::journal::{Access, Journal, Scan, Visit};
 use crate::partition::{
     DIRECT_SEGMENTS_MAX, LogShared, Part, PartitionConfig, PartitionLog, PartitionSpec, ProducerBudget,
+    RunTurns,
 };
 use crate::phase;
 use crate::read_cache::ReadCache;
@@ -123,7 +124,7 @@ pub(crate) async fn recover(
         return Err(StorageError::refused(journal.path(), what));
     }
     let (saved, journal_tail) = checkpoint::read(&place.directory, &superblock, &staging).await?;
-    let next_generation = if saved.generation < superblock.checkpoint_generation {
+    let next_generation = if saved.head.generation < superblock.checkpoint_generation {
         if access == Access::ReadWrite {
             checkpoint::set_aside(&place.directory, superblock.checkpoint_generation).await?;
         }
@@ -143,6 +144,7 @@ pub(crate) async fn recover(
         files: crate::files::Files::default(),
         // On the heap, beside the pools: batches are rarely so small that it is much.
         backlog: Backlog::new(memory.tail / 2),
+        migrating: RunTurns::default(),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),
@@ -152,7 +154,9 @@ pub(crate) async fn recover(
         is_checkpoint_due: std::cell::Cell::new(false),
         removed_segments: Counter::new(),
         removed_bytes: Counter::new(),
-        clock: Rc::new(SteadyClock::new((saved.time_ms > 0).then_some(saved.time_ms))),
+        clock: Rc::new(SteadyClock::new(
+            (saved.head.time_ms > 0).then_some(saved.head.time_ms),
+        )),
         turns: crate::opening::Turns::new(),
     });
     let mut recovery = Recovery {
@@ -170,7 +174,7 @@ pub(crate) async fn recover(
     let mut unproven = Unproven::default();
     let mut endings = Vec::new();
     let scan = journal
-        .scan(saved.replay, |scanned| {
+        .scan(saved.head.replay, |scanned| {
             unproven.look_at(scanned.header, scanned.entries);
             let ends = scanned
                 .entries
@@ -198,7 +202,7 @@ pub(crate) async fn recover(
     // What follows a torn record never was.
     endings.retain(|(seq, _)| *seq < end.seq);
     recovery.take_endings(&endings);
-    let replay = saved.replay;
+    let replay = saved.head.replay;
     for partition in saved.partitions {
         recovery.restore(partition);
     }
@@ -420,7 +424,7 @@ impl Recovery<'_> {
             if self.specs.contains_key(&log.id()) {
                 let start = self.starts.get(&log.id()).copied().unwrap_or(i64::MIN);
                 log.check_files(start).await?;
-                log.load_active_index(start).await?;
+                log.forget_index(start);
             }
         }
         Ok(())

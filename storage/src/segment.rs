@@ -3,7 +3,9 @@
 //! A log is a stream of bytes; a segment is a stretch of it, named by its first offset. Positions in the stream count
 //! from the first segment that is known, so that "how many bytes from here to there" is a subtraction.
 
-use crate::index::{IndexCount, SegmentIndex};
+use smallvec::SmallVec;
+
+use crate::index::{EntryCounts, IndexCount, IndexEntry, SegmentIndex, TimeEntry};
 
 /// A stretch of the log.
 #[derive(Debug, Clone)]
@@ -17,13 +19,14 @@ pub(crate) struct Segment {
     pub(crate) migrated: u32,
     /// It is on disk to its last byte, and the file ends there.
     pub(crate) is_sealed: bool,
-    /// Of the migrated bytes. Emptied when the segment is sealed: it is in its files then.
+    /// Of the migrated bytes, what is in memory: what was added in this life, and what is not in its files yet. Emptied when
+    /// the segment is sealed.
     pub(crate) index: SegmentIndex,
     /// Entries of the index that are in its files, or were when it was sealed.
     pub(crate) index_entries: u32,
     /// Entries of the time index that are in its file, or were when it was sealed.
     pub(crate) time_entries: u32,
-    /// How many of the entries in memory are in the files: fewer than there, before the index was loaded.
+    /// How many of the entries in memory are in the files.
     pub(crate) offsets_written: usize,
     /// The same of the time index.
     pub(crate) times_written: usize,
@@ -116,6 +119,24 @@ impl Segment {
         }
     }
 
+    /// The entries of its index that are not in its file yet.
+    pub(crate) fn unwritten_offsets(&self) -> &[IndexEntry] {
+        &self.index.offsets[self.offsets_written..]
+    }
+
+    /// The same of its time index.
+    pub(crate) fn unwritten_times(&self) -> &[TimeEntry] {
+        &self.index.times[self.times_written..]
+    }
+
+    /// How many entries are in its files alone: the first of them.
+    pub(crate) fn entries_in_files(&self) -> EntryCounts {
+        EntryCounts {
+            offsets: self.index_entries - self.offsets_written as u32,
+            times: self.time_entries - self.times_written as u32,
+        }
+    }
+
     pub(crate) fn name(&self) -> SegmentName {
         SegmentName {
             base_offset: self.base_offset,
@@ -136,7 +157,8 @@ impl Segment {
 /// All segments of a partition, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Segments {
-    pub(crate) all: Vec<Segment>,
+    /// Most of many partitions have one, and an append to any of them looks at it: it is where the partition is.
+    pub(crate) all: SmallVec<[Segment; 1]>,
 }
 
 /// A batch that is to be appended.

@@ -42,6 +42,8 @@ pub struct ShardOptions {
     /// From so many bytes on, what a partition has in a group commit is written to its segment at once, and the journal
     /// only vouches for it.
     pub direct_bytes_min: usize,
+    /// Segment files that are kept open.
+    pub open_files_max: usize,
     /// `log.segment.delete.delay.ms`: a dropped partition's files are removed after it.
     pub file_delete_delay: Duration,
     /// `log.retention.check.interval.ms`: how often it is looked for segments that need not be kept.
@@ -166,6 +168,7 @@ impl ShardLog {
             report,
         } = recovered;
         journal.begin_epoch(journal_tail).await?;
+        shared.files.keep_open(options.open_files_max);
         let (staging, clock) = (shared.staging.clone(), shared.clock.clone());
         let direct_bytes_min = options.direct_bytes_min;
         let committer = Committer::start(journal, end, resident, tail, staging, clock, direct_bytes_min);

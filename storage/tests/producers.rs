@@ -53,6 +53,7 @@ async fn open(partitions: i32) -> ShardLog {
         // The log keeps some of it for its manifest: the bound is a little below.
         memory_bytes: MEMORY_BYTES,
         direct_bytes_min: 64 << 10,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,

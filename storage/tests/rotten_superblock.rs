@@ -53,6 +53,7 @@ async fn open() -> Result<ShardLog, StorageError> {
         memory_bytes: MEMORY_BYTES,
         // All of it through the journal, which should be full.
         direct_bytes_min: usize::MAX,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,

@@ -49,6 +49,7 @@ async fn open() -> (ShardLog, PartitionLog) {
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         direct_bytes_min: 64 << 10,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,

@@ -44,6 +44,8 @@ mod tests;
 const REQUESTS_MAX: usize = 1_024;
 /// Memory of the control thread beside a shard's log, which it needs to change the number of shards, in bytes.
 const CONTROL_MEMORY_BYTES: usize = 32 << 20;
+/// Segment files that all shards together keep open.
+const OPEN_FILES_MAX: usize = 4_096;
 /// Memory of a shard for neither its listener nor its log, in bytes.
 const SHARD_SPARE_BYTES: usize = 2 << 20;
 
@@ -94,6 +96,12 @@ impl HostOptions {
     fn connections_max(&self) -> usize {
         let half = usize::try_from(self.descriptors / 2).unwrap_or(usize::MAX);
         (half / self.shards() as usize).max(1)
+    }
+
+    /// Of a quarter of the descriptors, and of no more than a directory of many partitions needs to be written to.
+    fn open_files_max(&self) -> usize {
+        let quarter = usize::try_from(self.descriptors / 4).unwrap_or(usize::MAX);
+        (quarter.min(OPEN_FILES_MAX) / self.shards() as usize).max(1)
     }
 
     fn group_memory_bytes(&self) -> usize {
@@ -370,6 +378,7 @@ impl Host {
                     shard,
                     memory_bytes: self.options.log_memory_bytes(),
                     direct_bytes_min: settings.direct_bytes_min(),
+                    open_files_max: self.options.open_files_max(),
                     file_delete_delay: settings.file_delete_delay(),
                     retention_check_interval: settings.retention_check_interval(),
                     scrub: settings.scrub(),

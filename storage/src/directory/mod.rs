@@ -33,7 +33,7 @@ use ring::file::{Durability, File, OpenOptions};
 pub(crate) use self::manifest::Manifest;
 pub use self::removal::Leftovers;
 pub(crate) use self::removal::remove_directory;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Head};
 use crate::error::StorageError;
 use crate::files::{read_if_there, read_small, replace};
 use crate::id::{TopicPartition, from_base64, to_base64};
@@ -192,7 +192,7 @@ impl LogDirectory {
             directory::create_all(&place.directory)
                 .await
                 .map_err(StorageError::io("create", &place.directory))?;
-            let mut first = Checkpoint {
+            let mut first = Head {
                 generation: 1,
                 journal_id: place.id,
                 replay: ReplayStart {
@@ -201,12 +201,13 @@ impl LogDirectory {
                     previous_crc: 0,
                 },
                 time_ms,
-                partitions,
             };
             // Both files, so that there is one before the newest from the beginning.
-            checkpoint::write(&place.directory, &first).await?;
-            first.generation = 2;
-            checkpoint::write(&place.directory, &first).await?;
+            for generation in [1, 2] {
+                first.generation = generation;
+                let partitions = partitions.iter().cloned();
+                checkpoint::write(&place.directory, &first, partitions, &self.pool).await?;
+            }
             let superblock = Journal::first_superblock(options, first.generation);
             Journal::create(&place.journal(), options, place.id, superblock, &self.pool).await?;
             journals.push(place.id);

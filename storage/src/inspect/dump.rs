@@ -569,20 +569,14 @@ impl Dumping<'_> {
             return Ok(());
         };
         drop(bytes);
-        let Checkpoint {
-            generation,
-            journal_id,
-            replay,
-            time_ms,
-            partitions,
-        } = found;
+        let Checkpoint { head, partitions } = found;
         let fields = vec![
-            ("generation", Value::Unsigned(generation)),
-            ("journal_id", Value::Text(format!("{journal_id:032x}"))),
-            ("time_ms", Value::Signed(time_ms)),
-            ("replay_seq", Value::Unsigned(replay.seq)),
-            ("replay_position", Value::Unsigned(replay.position)),
-            ("previous_crc", hex(replay.previous_crc)),
+            ("generation", Value::Unsigned(head.generation)),
+            ("journal_id", Value::Text(format!("{:032x}", head.journal_id))),
+            ("time_ms", Value::Signed(head.time_ms)),
+            ("replay_seq", Value::Unsigned(head.replay.seq)),
+            ("replay_position", Value::Unsigned(head.replay.position)),
+            ("previous_crc", hex(head.replay.previous_crc)),
             ("partitions", Value::Unsigned(partitions.len() as u64)),
         ];
         self.say(1, "checkpoint", fields);

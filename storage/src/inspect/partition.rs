@@ -24,8 +24,11 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
     checking.summary.partitions += 1;
     let names = match directory::list(&path).await {
         Ok(names) => names,
-        // It is made with the first segment.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && saved.segments.is_empty() => {
+        // It is made with the first block of a segment.
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                && (saved.segments.iter()).all(|segment| on_disk(segment, held.block_bytes) == 0) =>
+        {
             return Ok(());
         }
         Err(error) => return checking.unreadable(StorageError::io("list", &path)(error)),
@@ -116,6 +119,15 @@ async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> R
     Ok(())
 }
 
+/// Bytes of a segment that its file has.
+fn on_disk(segment: &SegmentCheckpoint, block_bytes: u32) -> u64 {
+    let length = u64::from(segment.length);
+    match segment.is_sealed {
+        true => length,
+        false => length - length % u64::from(block_bytes),
+    }
+}
+
 async fn check_segment(
     checking: &mut Checking<'_>,
     held: &Held,
@@ -127,10 +139,7 @@ async fn check_segment(
     checking.summary.segments += 1;
     let path = &Part::Log.path(files);
     let length = u64::from(segment.length);
-    let on_disk = match segment.is_sealed {
-        true => length,
-        false => length - length % u64::from(held.block_bytes),
-    };
+    let on_disk = on_disk(segment, held.block_bytes);
     let mut source = match Source::open(path, &checking.pool).await {
         Ok(Some(source)) => source,
         Ok(None) if on_disk == 0 => return Ok(()),
@@ -156,10 +165,15 @@ async fn check_segment(
     // Only compaction takes offsets out.
     let is_dense = segment.generation == 0;
     let mut judge = Judge::new(segment.base_offset, is_dense, held.saved.leader_epochs.clone());
-    judge.indexes(
-        index::offset_entries(&offsets).collect(),
-        index::time_entries(&times).collect(),
+    let (mut offsets, mut times) = (
+        Vec::from_iter(index::offset_entries(&offsets)),
+        Vec::from_iter(index::time_entries(&times)),
     );
+    if !segment.is_sealed {
+        offsets.extend(&held.saved.offsets);
+        times.extend(&held.saved.times);
+    }
+    judge.indexes(offsets, times);
     let mut position = 0;
     let (flaws, untold) = loop {
         match source.batch(position).await {

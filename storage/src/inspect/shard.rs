@@ -78,7 +78,7 @@ pub(super) async fn look(data: &Path, place: &JournalPlace, pool: &Pool) -> Resu
     }
     let chosen = checkpoint::choose(whole, &superblock);
     let (used, tail) = match &chosen {
-        Some((checkpoint, tail)) => (Some(checkpoint.generation), Some(*tail)),
+        Some((checkpoint, tail)) => (Some(checkpoint.head.generation), Some(*tail)),
         None => (None, None),
     };
     drop(chosen);
@@ -129,8 +129,8 @@ async fn checkpoint_in(
         None => (CheckpointState::Damaged, None),
         Some(found) => {
             let state = CheckpointState::Whole {
-                generation: found.generation,
-                replay: found.replay,
+                generation: found.head.generation,
+                replay: found.head.replay,
                 is_of_journal: checkpoint::is_of(&found, superblock),
             };
             (state, Some(found))

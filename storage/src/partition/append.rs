@@ -165,10 +165,17 @@ impl PartitionLog {
         let stream_position = state.segments.stream_end();
         let jitter_ms = || config.draw_jitter_ms();
         (state.segments).append(position, &next, config.index_interval_bytes, jitter_ms);
-        state.leader_epochs.begin(leader_epoch, base_offset);
+        debug_assert_eq!(
+            state.leader_epochs.newest(),
+            leader_epoch,
+            "it begins when it is set"
+        );
         partition.remember(&mut state, &numbered);
         state.next_offset = last_offset + 1;
-        state.forget_evicted();
+        if state.tail.len() == state.tail.capacity() {
+            // Whoever looks at the oldest piece each time waits for memory that nobody has used for long.
+            state.forget_evicted();
+        }
         backlog.add(ends_one);
         state.tail.push_back(Piece {
             base_offset,

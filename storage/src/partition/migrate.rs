@@ -7,22 +7,47 @@ use std::path::{Path, PathBuf};
 
 use ring::buffer::Slice;
 use ring::directory;
-use ring::file::{Durability, File, OpenOptions};
+use ring::file::{Allocate, Durability, File, OpenOptions};
+use ring::local::{Permit, Semaphore};
 use wire::BatchHeader;
+use wire::record_batch::BATCH_HEADER_BYTES;
 
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
 use crate::error::StorageError;
 use crate::files::{SegmentFiles, log_path, put_whole, read_index};
 use crate::id::{TopicPartition, to_base64};
-use crate::index::{self, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
+use crate::index::{self, EntryCounts, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::journal::take;
 use crate::segment::{Segment, SegmentName, file_stem};
 
 /// Written at a time, in bytes; more only for a larger batch.
 const RUN_BYTES: usize = 512 << 10;
+/// Reserved behind what is written, in bytes.
+const RESERVED_BYTES: std::ops::RangeInclusive<u64> = 12 << 10..=1 << 20;
+/// Of runs that are written at a time.
+const TURN_BYTES: usize = 16 << 10;
+/// So many entries are written to an index file at a time; fewer wait in memory and in checkpoints. Two files that are opened,
+/// written and cut for each block of a log cost more than the log.
+const INDEX_RUN_ENTRIES: usize = 64;
 /// Names the topic of a directory: Kafka's file.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// What migration writes to segments at a time, of all partitions: much of one, or little of many.
+pub(crate) struct RunTurns(Semaphore);
+
+impl Default for RunTurns {
+    fn default() -> RunTurns {
+        RunTurns(Semaphore::new(RUN_BYTES / TURN_BYTES))
+    }
+}
+
+impl RunTurns {
+    async fn take(&self, bytes: usize) -> Permit {
+        let turns = bytes.div_ceil(TURN_BYTES).min(RUN_BYTES / TURN_BYTES);
+        self.0.acquire(turns).await
+    }
+}
 
 /// Batches of one segment that follow each other.
 struct Run {
@@ -31,7 +56,7 @@ struct Run {
     from: u32,
     partial: Vec<u8>,
     /// Of each batch, in order.
-    headers: Vec<BatchHeader>,
+    headers: Vec<Header>,
     /// What follows the partial block.
     bytes: Vec<Slice>,
     /// Bytes of whole blocks behind these that are written already: the run ends with them, and what comes after.
@@ -40,6 +65,26 @@ struct Run {
     after: Option<Slice>,
     /// The segment ends with this run.
     seals: bool,
+}
+
+/// A batch's header. Of many small batches that nobody has looked at for long, the memory is waited for at once when they are
+/// copied, and one after the other when their headers are read before that.
+enum Header {
+    /// At this byte of the run, where the batch begins.
+    InRun(usize),
+    Known(Box<BatchHeader>),
+}
+
+impl Header {
+    fn read(&self, run: &[u8]) -> BatchHeader {
+        match self {
+            Header::Known(header) => **header,
+            Header::InRun(at) => {
+                let bytes = run.get(*at..).and_then(<[u8]>::first_chunk::<BATCH_HEADER_BYTES>);
+                BatchHeader::decode(bytes.expect("a batch has a header"))
+            }
+        }
+    }
 }
 
 impl PartitionLog {
@@ -53,16 +98,16 @@ impl PartitionLog {
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
         // The migration before may have found the disk full when it came to that.
-        self.write_index().await?;
+        self.write_index(INDEX_RUN_ENTRIES).await?;
         while let Some(run) = self.next_run(up_to_seq) {
             let seals = run.seals;
             self.write_run(run).await?;
             // Once for all runs of a segment: it costs as much as a run.
             if seals {
-                self.write_index().await?;
+                self.write_index(0).await?;
             }
         }
-        self.write_index().await
+        self.write_index(INDEX_RUN_ENTRIES).await
     }
 
     fn next_run(&self, up_to_seq: u64) -> Option<Run> {
@@ -103,9 +148,13 @@ impl PartitionLog {
             if run.written == 0 && bytes > 0 && bytes + length > RUN_BYTES {
                 break;
             }
+            run.headers.push(if length == piece.length() {
+                Header::InRun(run.partial.len() + bytes)
+            } else {
+                Header::Known(Box::new(piece.header()))
+            });
             bytes += length;
-            end += unwritten.header.batch_bytes();
-            run.headers.push(unwritten.header);
+            end += piece.length();
             run.bytes.extend(unwritten.before);
             next += 1;
             if unwritten.written > 0 {
@@ -131,7 +180,17 @@ impl PartitionLog {
         let end = run.from + bytes as u32 + run.written + after as u32;
         if bytes == 0 && run.written > 0 {
             let partial = run.after.as_ref().map_or_else(Vec::new, |after| after.to_vec());
-            self.migrated(&run, end, partial);
+            self.migrated(&run, &[], end, partial);
+            return Ok(());
+        }
+        if bytes < block && !run.seals && run.written == 0 {
+            // Not a block: checkpoints have it.
+            let mut partial = Vec::with_capacity(bytes);
+            partial.extend_from_slice(&run.partial);
+            run.bytes
+                .iter()
+                .for_each(|bytes| partial.extend_from_slice(bytes));
+            self.migrated(&run, &partial.clone(), end, partial);
             return Ok(());
         }
         if run.from == 0 {
@@ -147,7 +206,9 @@ impl PartitionLog {
             )
             .await?;
         let path = log_path(&directory, run.segment_base);
-        let mut staging = take(&shared.staging, bytes.next_multiple_of(block).max(block)).await?;
+        let staging_bytes = bytes.next_multiple_of(block).max(block);
+        let _turn = shared.migrating.take(staging_bytes).await;
+        let mut staging = take(&shared.staging, staging_bytes).await?;
         let mut at = 0;
         for part in [&run.partial[..]]
             .into_iter()
@@ -173,9 +234,14 @@ impl PartitionLog {
         if whole > bytes {
             staging[bytes..whole].fill(0);
         }
+        let copied = staging.freeze(0..bytes.max(whole));
         if whole > 0 {
-            let written = staging.freeze(0..whole);
-            file.write_all_at(vec![written], u64::from(run.from), Durability::Completed)
+            let to = u64::from(run.from) + whole as u64;
+            if !run.seals && to > self.partition.state.borrow().migrated.reserved {
+                self.reserve(&file, run.from, to).await;
+            }
+            let blocks = vec![copied.slice(0..whole)];
+            file.write_all_at(blocks, u64::from(run.from), Durability::Completed)
                 .await
                 .map_err(StorageError::io("write", &path))?;
         }
@@ -186,12 +252,25 @@ impl PartitionLog {
                 .await
                 .map_err(StorageError::io("cut", &path))?;
         }
-        self.migrated(&run, end, partial);
+        self.migrated(&run, &copied, end, partial);
         Ok(())
     }
 
-    /// Moves the state past what was written.
-    fn migrated(&self, run: &Run, end: u32, partial: Vec<u8>) {
+    /// Reserves blocks behind those that are about to be written, in the segment's file: as many as it has, so that a log that
+    /// is written a block at a time is in few pieces. The kernel writes at once what neither makes a file longer nor allocates.
+    async fn reserve(&self, file: &File, from: u32, to: u64) {
+        let most = u64::from(self.partition.config.get().segment_bytes).max(to);
+        let end = to + to.clamp(*RESERVED_BYTES.start(), *RESERVED_BYTES.end());
+        let end = end
+            .min(most)
+            .next_multiple_of(u64::from(self.partition.shared.block_bytes));
+        // What cannot be reserved may still be written.
+        let reserved = file.allocate(u64::from(from)..end, Allocate::Extend).await;
+        self.partition.state.borrow_mut().migrated.reserved = reserved.map_or(to, |()| end);
+    }
+
+    /// Moves the state past what was written: these bytes, and what was there.
+    fn migrated(&self, run: &Run, bytes: &[u8], end: u32, partial: Vec<u8>) {
         let interval = self.partition.config.get().index_interval_bytes;
         let mut state = self.partition.state.borrow_mut();
         let state = &mut *state;
@@ -200,6 +279,7 @@ impl PartitionLog {
         let segment = segment.filter(|segment| segment.base_offset == run.segment_base);
         let segment = segment.expect("a run is of a segment that is there");
         for header in &run.headers {
+            let header = &header.read(bytes);
             index_batch(
                 &mut segment.index,
                 segment.base_offset,
@@ -219,6 +299,7 @@ impl PartitionLog {
             );
             segment.index.add_time();
             segment.is_sealed = true;
+            state.migrated.reserved = 0;
         }
         state.migrated.partial = partial;
         state.migrated.unindexed = Some(run.segment_base);
@@ -226,55 +307,66 @@ impl PartitionLog {
         state.forget_evicted();
     }
 
-    /// Appends what is new of a segment's indexes to their files: of the one that was written to last.
-    async fn write_index(&self) -> Result<(), StorageError> {
-        let directory = self.directory();
-        let (segment_base, seals, offsets, times, from, time_from) = {
-            let mut state = self.partition.state.borrow_mut();
-            let Some(segment_base) = state.migrated.unindexed else {
-                return Ok(());
-            };
-            let at = state.segments.index_of(segment_base);
-            let segment = at.map(|at| &state.segments.all[at]);
-            // It may have been removed since, or compacted, which makes an index of its own.
-            let is_it = |segment: &&Segment| segment.base_offset == segment_base && segment.generation == 0;
-            let Some(segment) = segment.filter(is_it) else {
-                state.migrated.unindexed = None;
-                return Ok(());
-            };
-            let (from, time_from) = (segment.index_entries as usize, segment.time_entries as usize);
-            let offsets = index::encode_offsets(&segment.index.offsets[segment.offsets_written..]);
-            let times = index::encode_times(&segment.index.times[segment.times_written..]);
-            (segment_base, segment.is_sealed, offsets, times, from, time_from)
-        };
-        let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
-        let stem = directory.join(file_stem(segment_base));
-        if added > 0 || seals {
-            write_at(&stem.with_extension("index"), offsets, from * INDEX_ENTRY_BYTES).await?;
-        }
-        if times_added > 0 || seals {
-            write_at(
-                &stem.with_extension("timeindex"),
-                times,
-                time_from * TIME_ENTRY_BYTES,
-            )
-            .await?;
-        }
-        let mut state = self.partition.state.borrow_mut();
-        state.migrated.unindexed = None;
-        let Some(at) = state.segments.index_of(segment_base) else {
+    /// Appends what is new of a segment's indexes to their files, if it is so many entries or the segment is sealed: of
+    /// the one that was written to last.
+    async fn write_index(&self, entries_min: usize) -> Result<(), StorageError> {
+        let unindexed = self.partition.state.borrow().migrated.unindexed;
+        let Some(segment_base) = unindexed else {
             return Ok(());
         };
-        let segment = &mut state.segments.all[at];
-        segment.index_entries = (from + added) as u32;
-        segment.time_entries = (time_from + times_added) as u32;
-        if seals {
-            segment.index.offsets = Vec::new();
-            segment.index.times = Vec::new();
+        let due = |segment: &Segment| segment.is_sealed || segment.unwritten_offsets().len() >= entries_min;
+        match self.with_unindexed(segment_base, |segment| (due(segment), segment.entries_in_files())) {
+            None | Some((false, _)) => return Ok(()),
+            Some((true, EntryCounts::NONE)) => {}
+            // Of an earlier life: what follows must not make a file look whole that is not.
+            Some((true, _)) => self.load_index(segment_base).await,
         }
-        segment.offsets_written = segment.index.offsets.len();
-        segment.times_written = segment.index.times.len();
+        let unwritten = self.with_unindexed(segment_base, |segment| {
+            let from = (segment.index_entries as usize, segment.time_entries as usize);
+            let offsets = index::encode_offsets(segment.unwritten_offsets());
+            let times = index::encode_times(segment.unwritten_times());
+            (segment.is_sealed, from, offsets, times)
+        });
+        let Some((is_sealed, (from, times_from), offsets, times)) = unwritten else {
+            return Ok(());
+        };
+        let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
+        let is_last = is_sealed || entries_min == 0;
+        let stem = self.directory().join(file_stem(segment_base));
+        if added > 0 || is_last {
+            write_at(&stem.with_extension("index"), offsets, from * INDEX_ENTRY_BYTES).await?;
+        }
+        if times_added > 0 || is_last {
+            let at = times_from * TIME_ENTRY_BYTES;
+            write_at(&stem.with_extension("timeindex"), times, at).await?;
+        }
+        self.with_unindexed(segment_base, |segment| {
+            segment.index_entries = (from + added) as u32;
+            segment.time_entries = (times_from + times_added) as u32;
+            if segment.is_sealed {
+                segment.index.offsets = Vec::new();
+                segment.index.times = Vec::new();
+            }
+            segment.offsets_written = segment.index.offsets.len();
+            segment.times_written = segment.index.times.len();
+        });
+        self.partition.state.borrow_mut().migrated.unindexed = None;
         Ok(())
+    }
+
+    /// The segment whose indexes are not written, unless it is gone: it may have been removed since, or compacted, which
+    /// makes indexes of its own.
+    fn with_unindexed<T>(&self, segment_base: i64, with: impl FnOnce(&mut Segment) -> T) -> Option<T> {
+        let mut state = self.partition.state.borrow_mut();
+        let at = state.segments.index_of(segment_base);
+        let segment = at.map(|at| &mut state.segments.all[at]);
+        let is_it = |segment: &&mut Segment| segment.base_offset == segment_base && segment.generation == 0;
+        let segment = segment.filter(is_it);
+        if segment.is_none() {
+            state.migrated.unindexed = None;
+            return None;
+        }
+        segment.map(with)
     }
 
     /// The partition's directory, with its topic's id in it.
@@ -320,6 +412,8 @@ impl PartitionLog {
                 state.migrated.partial.clone(),
             )
         };
+        self.make_directory().await?;
+        self.write_index(0).await?;
         let directory = self.directory();
         let path = log_path(&directory, segment_base);
         let file = shared
@@ -346,54 +440,13 @@ impl PartitionLog {
         file.set_len(u64::from(end))
             .await
             .map_err(StorageError::io("cut", &path))?;
-        for extension in ["index", "timeindex"] {
-            // What an earlier, longer life left behind its entries is cut off; an empty file is made.
-            let count = self.index_file_bytes(segment_base, extension);
-            write_at(
-                &directory.join(file_stem(segment_base)).with_extension(extension),
-                Vec::new(),
-                count,
-            )
-            .await?;
-        }
         Ok(())
     }
 
-    /// Bytes of a segment's index file.
-    fn index_file_bytes(&self, segment_base: i64, extension: &str) -> usize {
-        let state = self.partition.state.borrow();
-        let segment = state
-            .segments
-            .index_of(segment_base)
-            .map(|at| &state.segments.all[at]);
-        segment.map_or(0, |segment| match extension {
-            "index" => segment.index_entries as usize * INDEX_ENTRY_BYTES,
-            _ => segment.time_entries as usize * TIME_ENTRY_BYTES,
-        })
-    }
-
-    /// Checks after a start that the segments' files hold what the checkpoint says, and loads the active one's index.
+    /// Checks after a start that the segments' files hold what the checkpoint says.
     pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
         self.check_files(i64::MIN).await?;
-        self.cut_reserved().await?;
-        self.load_active_index(i64::MIN).await
-    }
-
-    /// Loads the active segment's index, unless it holds only records before `start`. What is migrated before that is
-    /// not known to continue an index: the last time would be in it twice.
-    pub(crate) async fn load_active_index(&self, start: i64) -> Result<(), StorageError> {
-        let active = {
-            let state = self.partition.state.borrow();
-            let mut on_disk = state.segments.all.iter().filter(|segment| segment.migrated > 0);
-            let newest = on_disk.next_back();
-            newest
-                .filter(|newest| !newest.is_sealed && state.migrated.next_offset > start)
-                .map(|newest| newest.base_offset)
-        };
-        match active {
-            Some(active) => self.load_index(active).await,
-            None => Ok(()),
-        }
+        self.cut_reserved().await
     }
 
     /// Checks that the segments' files hold what was written to them. A recovery that migrates must do so first: a file
@@ -439,55 +492,62 @@ impl PartitionLog {
         Ok(())
     }
 
-    async fn load_index(&self, segment_base: i64) -> Result<(), StorageError> {
+    /// Of an active segment that has nothing from `start` on the files may be gone: whatever comes to it begins an index of its
+    /// own.
+    pub(crate) fn forget_index(&self, start: i64) {
+        let mut state = self.partition.state.borrow_mut();
+        if state.migrated.next_offset > start {
+            return;
+        }
+        if let Some(active) = state.segments.all.iter_mut().find(|segment| !segment.is_sealed) {
+            (active.index.offsets, active.index.times) = (Vec::new(), Vec::new());
+            (active.index_entries, active.time_entries) = (0, 0);
+        }
+    }
+
+    /// Takes what is in the index files alone into memory; or makes it anew, if they are not whole. Without a file that tells
+    /// all is found, too, only later: nothing that is wrong with them ends a migration.
+    async fn load_index(&self, segment_base: i64) {
+        let Some(counts) = self.with_unindexed(segment_base, |segment| segment.entries_in_files()) else {
+            return;
+        };
         let stem = self.directory().join(file_stem(segment_base));
         let pool = &self.partition.shared.staging;
         let offsets = read_index(&stem.with_extension("index"), pool).await;
         let times = read_index(&stem.with_extension("timeindex"), pool).await;
-        let is_whole = {
-            let mut state = self.partition.state.borrow_mut();
-            let Some(at) = state.segments.index_of(segment_base) else {
-                return Ok(());
+        let is_whole = self.with_unindexed(segment_base, |segment| {
+            let Some(mut index) = index::decode(&offsets, &times, counts, segment.migrated) else {
+                return false;
             };
-            let segment = &mut state.segments.all[at];
-            let offsets = offsets
-                .get(..segment.index_entries as usize * INDEX_ENTRY_BYTES)
-                .and_then(|bytes| index::decode_offsets(bytes, segment.migrated));
-            let times = times
-                .get(..segment.time_entries as usize * TIME_ENTRY_BYTES)
-                .and_then(index::decode_times);
-            match (offsets, times) {
-                (Some(offsets), Some(times)) => {
-                    (segment.offsets_written, segment.times_written) = (offsets.len(), times.len());
-                    (segment.index.offsets, segment.index.times) = (offsets, times);
-                    true
-                }
-                _ => false,
-            }
-        };
-        if is_whole {
-            Ok(())
-        } else {
-            self.rebuild_index(segment_base).await
+            (segment.offsets_written, segment.times_written) = (index.offsets.len(), index.times.len());
+            index.offsets.append(&mut segment.index.offsets);
+            index.times.append(&mut segment.index.times);
+            (segment.index.offsets, segment.index.times) = (index.offsets, index.times);
+            true
+        });
+        if is_whole != Some(false) {
+            return;
         }
+        let rebuilt = self.rebuilt_index(segment_base).await;
+        self.with_unindexed(segment_base, |segment| {
+            // What is in memory is right, and so is the rest of the log without the rest of the index.
+            if let Ok(rebuilt) = rebuilt {
+                segment.index = rebuilt;
+            }
+            (segment.index_entries, segment.time_entries) = (0, 0);
+            (segment.offsets_written, segment.times_written) = (0, 0);
+        });
     }
 
-    /// The index of the active segment from its batches.
-    async fn rebuild_index(&self, segment_base: i64) -> Result<(), StorageError> {
+    /// The index of a segment from its batches.
+    async fn rebuilt_index(&self, segment_base: i64) -> Result<SegmentIndex, StorageError> {
         let interval = self.partition.config.get().index_interval_bytes;
         let mut index = SegmentIndex::new();
         self.walk_segment(segment_base, |header, position| {
             index_batch(&mut index, segment_base, position, header, interval);
         })
         .await?;
-        let mut state = self.partition.state.borrow_mut();
-        if let Some(at) = state.segments.index_of(segment_base) {
-            let segment = &mut state.segments.all[at];
-            segment.index = index;
-            (segment.index_entries, segment.time_entries) = (0, 0);
-            (segment.offsets_written, segment.times_written) = (0, 0);
-        }
-        Ok(())
+        Ok(index)
     }
 
     /// Takes the partition's directory out of sight, to be removed later; durably with the next flush of the data

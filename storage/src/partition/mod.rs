@@ -35,7 +35,7 @@ pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
 use self::direct::Direct;
 use self::later::Later;
-pub(crate) use self::migrate::{METADATA_FILE, index_batch, metadata_text, set_aside};
+pub(crate) use self::migrate::{METADATA_FILE, RunTurns, index_batch, metadata_text, set_aside};
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
@@ -181,6 +181,7 @@ pub(crate) struct LogShared {
     pub(crate) files: Files,
     /// What waits for a migration, or is in memory after it.
     pub(crate) backlog: Backlog,
+    pub(crate) migrating: RunTurns,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
     /// Who reads or writes in the background has it: commits bear one such piece beside them, whoever's it is (storage
@@ -274,6 +275,8 @@ struct Migrated {
     next_offset: i64,
     /// Of the last segment that is not sealed: its bytes after its last whole block.
     partial: Vec<u8>,
+    /// Its file has blocks up to here, as far as is known.
+    reserved: u64,
     /// The segment that was written to, and whose indexes were not yet.
     unindexed: Option<i64>,
 }
@@ -382,9 +385,10 @@ impl PartitionLog {
     pub(crate) fn is_only_in_memory(&self) -> bool {
         let state = self.partition.state.borrow();
         let segments = &state.segments.all;
+        let block = self.partition.shared.block_bytes;
         let is_written = segments
             .iter()
-            .any(|segment| segment.migrated > 0 || segment.is_sealed);
+            .any(|segment| segment.on_disk(block) > 0 || segment.is_sealed);
         !is_written && !state.tail.iter().any(Piece::is_split)
     }
 

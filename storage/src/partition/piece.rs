@@ -57,7 +57,6 @@ pub(super) struct Split {
 
 /// Of a batch, what its segment does not have yet.
 pub(super) struct Unwritten {
-    pub(super) header: BatchHeader,
     pub(super) before: Option<Slice>,
     /// Bytes between the two that are there.
     pub(super) written: u32,
@@ -116,14 +115,12 @@ impl Piece {
     /// # Panics
     /// If it is migrated.
     pub(super) fn unwritten(&self) -> Unwritten {
-        let header = self.header();
         match &self.bytes {
             Bytes::Whole(place) => {
                 let bytes = self.in_memory().expect(NOT_MIGRATED);
                 let written = self.group.written(*place).expect(NOT_MIGRATED);
                 if written.is_empty() {
                     return Unwritten {
-                        header,
                         before: Some(bytes),
                         written: 0,
                         after: None,
@@ -131,7 +128,6 @@ impl Piece {
                 }
                 let (from, to) = (written.start as usize, written.end as usize);
                 Unwritten {
-                    header,
                     before: Some(bytes.slice(0..from)),
                     written: written.end - written.start,
                     after: Some(bytes.slice(to..bytes.len())),
@@ -140,7 +136,6 @@ impl Piece {
             Bytes::Split(split) => {
                 let read = |place: &Place| self.group.bytes(*place).expect(NOT_MIGRATED);
                 Unwritten {
-                    header,
                     before: split.before.as_ref().map(read),
                     written: split.blocks,
                     after: split.after.as_ref().map(read),

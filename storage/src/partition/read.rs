@@ -3,18 +3,20 @@
 //! What is read from a segment is believed only if it is a chain of whole batches whose CRCs hold; an index is a hint.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use ring::buffer::Slice;
 use ring::executor::yield_now;
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
-use super::PartitionLog;
 use super::piece::Piece;
 use super::window::{SegmentView, Window};
+use super::{Partition, PartitionLog};
 use crate::error::{ReadError, StorageError};
-use crate::index::{self, IndexEntry};
+use crate::index::{self, Entries, EntryCounts, IndexEntry};
 use crate::read_cache::End;
+use crate::segment::SegmentName;
 
 /// What is said of such a batch. No CRC covers its epoch.
 pub(crate) const ANOTHER_EPOCH: &str = "a batch has another leader epoch than had written it";
@@ -320,7 +322,7 @@ impl PartitionLog {
         view: &SegmentView,
         manner: Manner,
     ) -> Result<Loaded, StorageError> {
-        let entry = self.floor(view, cold.offset).await?;
+        let entry = self.floor(view, cold.offset).await;
         match self.walk(cold, view, entry, manner).await {
             // The index may be what is wrong.
             Err(StorageError::Corrupt { .. }) if entry.is_some() => self.walk(cold, view, None, manner).await,
@@ -329,30 +331,32 @@ impl PartitionLog {
     }
 
     /// Where in the segment to begin to look, if not at its first byte.
-    async fn floor(&self, view: &SegmentView, offset: i64) -> Result<Option<IndexEntry>, StorageError> {
+    async fn floor(&self, view: &SegmentView, offset: i64) -> Option<IndexEntry> {
         let base_offset = view.name.base_offset;
         let relative = u32::try_from(offset - base_offset).unwrap_or(u32::MAX);
-        if view.is_sealed {
-            let Self { partition } = self;
-            let index = partition
-                .shared
-                .files
-                .sealed_index(
-                    &self.directory(),
-                    partition.id,
-                    view.name,
-                    view.migrated,
-                    &partition.shared.staging,
-                )
-                .await?;
-            return Ok(index::floor(&index.offsets, relative));
+        let in_memory = {
+            let state = self.partition.state.borrow();
+            let at = state.segments.index_of(base_offset);
+            at.and_then(|at| index::floor(&state.segments.all[at].index.offsets, relative))
+        };
+        if in_memory.is_some() || view.in_files.offsets == 0 {
+            return in_memory;
         }
-        let state = self.partition.state.borrow();
-        let segment = state
-            .segments
-            .index_of(base_offset)
-            .map(|at| &state.segments.all[at]);
-        Ok(segment.and_then(|segment| index::floor(&segment.index.offsets, relative)))
+        let index = self.index_in_files(view.name, view.migrated, view.in_files).await;
+        index::floor(&index.offsets, relative)
+    }
+
+    /// So many entries of a segment's indexes, from its files.
+    pub(super) async fn index_in_files(
+        &self,
+        name: SegmentName,
+        bytes: u32,
+        counts: EntryCounts,
+    ) -> Rc<Entries> {
+        let Partition { shared, id, .. } = &*self.partition;
+        let directory = self.directory();
+        let index = (shared.files).index(&directory, *id, name, bytes, counts, &shared.staging);
+        index.await
     }
 
     /// Collects whole batches from the one that holds the offset on, or from the next one if compaction has removed that;

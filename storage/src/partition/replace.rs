@@ -159,7 +159,8 @@ impl PartitionLog {
             is_aside: true,
             ..Segment::new(name.base_offset, 0, times, 0)
         };
-        drop(all.splice(at..end, [segment]));
+        all.drain(at..end);
+        all.insert(at, segment);
         state.replaced += 1;
         state.segments.close_gaps();
         // What is in memory of them is what they were.

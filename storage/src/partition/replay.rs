@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ring::local::{Semaphore, Signal};
+use smallvec::SmallVec;
 use wire::{BatchHeader, RecordBatch};
 
 use super::direct::Direct;
@@ -29,14 +30,14 @@ pub(crate) struct Unmigrated {
 }
 
 impl PartitionLog {
-    /// The partition as a checkpoint has it. Its indexes are not loaded yet: see `open_files`.
+    /// The partition as a checkpoint has it. No file is looked at: see `open_files`.
     pub(crate) fn restore(
         spec: &PartitionSpec,
         saved: PartitionCheckpoint,
         shared: Rc<LogShared>,
     ) -> PartitionLog {
         let mut stream_start = 0;
-        let mut all = Vec::with_capacity(saved.segments.len());
+        let mut all = SmallVec::<[Segment; 1]>::with_capacity(saved.segments.len());
         let now_ms = shared.clock.now_ms();
         for segment in &saved.segments {
             // A checkpoint of an older version does not know.
@@ -57,13 +58,14 @@ impl PartitionLog {
                 index: SegmentIndex {
                     max_timestamp_ms: segment.max_timestamp_ms,
                     max_timestamp_offset: segment.max_timestamp_offset,
+                    newest_time: segment.newest_time,
                     bytes_since_entry: segment.bytes_since_entry,
                     ..SegmentIndex::new()
                 },
                 index_count: IndexCount {
                     offsets: segment.index_entries,
                     times: segment.time_entries,
-                    newest_time_ms: segment.max_timestamp_ms,
+                    newest_time_ms: segment.newest_time.map_or(-1, |entry| entry.timestamp_ms),
                     bytes_since_entry: segment.bytes_since_entry,
                 },
                 ..Segment::new(
@@ -75,6 +77,13 @@ impl PartitionLog {
             });
             stream_start += u64::from(segment.length);
         }
+        let mut unindexed = None;
+        if let Some(active) = all.last_mut().filter(|last| !last.is_sealed) {
+            active.index_count.offsets += saved.offsets.len() as u32;
+            active.index_count.times += saved.times.len() as u32;
+            (active.index.offsets, active.index.times) = (saved.offsets, saved.times);
+            unindexed = Some(active.base_offset);
+        }
         let state = State {
             next_offset: saved.next_offset,
             segments: Segments { all },
@@ -85,7 +94,8 @@ impl PartitionLog {
             migrated: Migrated {
                 next_offset: saved.next_offset,
                 partial: saved.partial,
-                unindexed: None,
+                reserved: 0,
+                unindexed,
             },
             cleaned_to: saved.cleaned_to,
             replacing: Vec::new(),
@@ -229,6 +239,7 @@ impl PartitionLog {
         // Of a compacted one nothing may be left, and it is there all the same.
         let migrated = segments.filter(|segment| segment.migrated > 0 || segment.is_sealed);
         let starts = state.leader_epochs.starts.iter().copied();
+        let active = state.segments.all.iter().find(|segment| !segment.is_sealed);
         PartitionCheckpoint {
             id: partition.id,
             topic: partition.topic.clone(),
@@ -249,6 +260,7 @@ impl PartitionLog {
                     begun_ms: segment.times.begun_ms,
                     appended_ms: segment.times.appended_ms,
                     generation: segment.generation,
+                    newest_time: segment.index.newest_time,
                 })
                 .collect(),
             partial: state.migrated.partial.clone(),
@@ -257,6 +269,8 @@ impl PartitionLog {
             },
             producers: state.producers.save(next_offset),
             cleaned_to: state.cleaned_to,
+            offsets: active.map_or_else(Vec::new, |active| active.unwritten_offsets().to_vec()),
+            times: active.map_or_else(Vec::new, |active| active.unwritten_times().to_vec()),
         }
     }
 }

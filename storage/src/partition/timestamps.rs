@@ -9,7 +9,7 @@ use wire::record_batch::{self, RecordBatch};
 use super::piece::Piece;
 use super::{PartitionLog, State};
 use crate::error::StorageError;
-use crate::index;
+use crate::index::{self, EntryCounts};
 use crate::opening::{OpenError, Opened, OpeningBudget, Turn};
 use crate::segment::{Segment, SegmentName};
 
@@ -40,8 +40,8 @@ struct Stretch {
     begin: i64,
     /// The offset after its last.
     end: i64,
-    /// Bytes of its segment, if that is sealed: its index is in its files.
-    sealed_bytes: Option<u32>,
+    /// Its segment's bytes, and how many entries of its time index to look at in its files, if there are any.
+    in_files: Option<(u32, EntryCounts)>,
 }
 
 impl PartitionLog {
@@ -59,7 +59,7 @@ impl PartitionLog {
     ) -> Result<Option<Found>, StorageError> {
         let mut from = self.log_start_offset();
         while let Some(stretch) = self.stretch_with(timestamp_ms, from) {
-            let begin = self.first_possible(&stretch, timestamp_ms).await?;
+            let begin = self.first_possible(&stretch, timestamp_ms).await;
             let offsets = begin.max(from)..stretch.end;
             let found = self.walk_offsets(offsets, async |batch, from, turn| {
                 if batch.header().max_timestamp_ms < timestamp_ms {
@@ -246,7 +246,8 @@ impl PartitionLog {
                 name: segment.name(),
                 begin: segment.base_offset + i64::from(known),
                 end,
-                sealed_bytes: segment.is_sealed.then_some(segment.migrated),
+                // What is in memory is newer.
+                in_files: (known == 0).then(|| (segment.migrated, segment.entries_in_files())),
             });
         }
         let mut pieces = unmigrated_pieces(&state, from, self.high_watermark());
@@ -255,22 +256,20 @@ impl PartitionLog {
             name: SegmentName::first(piece.segment_base),
             begin: piece.base_offset,
             end: piece.next_offset,
-            sealed_bytes: None,
+            in_files: None,
         })
     }
 
     /// From where on in the stretch a record of that time or later may be.
-    async fn first_possible(&self, stretch: &Stretch, timestamp_ms: i64) -> Result<i64, StorageError> {
-        let Some(bytes) = stretch.sealed_bytes else {
-            return Ok(stretch.begin);
-        };
-        let shared = &self.partition.shared;
-        let (directory, id, name) = (self.directory(), self.partition.id, stretch.name);
-        let index = shared
-            .files
-            .sealed_index(&directory, id, name, bytes, &shared.staging);
-        let known = index::first_possible(&index.await?.times, timestamp_ms);
-        Ok(name.base_offset + i64::from(known))
+    async fn first_possible(&self, stretch: &Stretch, timestamp_ms: i64) -> i64 {
+        let name = stretch.name;
+        match stretch.in_files {
+            Some((bytes, counts)) if counts.times > 0 => {
+                let index = self.index_in_files(name, bytes, counts).await;
+                name.base_offset + i64::from(index::first_possible(&index.times, timestamp_ms))
+            }
+            _ => stretch.begin,
+        }
     }
 
     /// The largest timestamp from `from` on, and an offset in the first batch that has it. It may be of a batch before

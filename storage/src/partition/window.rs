@@ -15,6 +15,7 @@ use super::PartitionLog;
 use crate::disk_turns::read_bytes_max;
 use crate::error::StorageError;
 use crate::files::log_path;
+use crate::index::EntryCounts;
 use crate::read_cache::Tile;
 use crate::segment::SegmentName;
 
@@ -29,6 +30,7 @@ pub(super) struct SegmentView {
     pub(super) migrated: u32,
     pub(super) on_disk: u32,
     pub(super) is_sealed: bool,
+    pub(super) in_files: EntryCounts,
 }
 
 /// See the module.
@@ -181,6 +183,7 @@ impl PartitionLog {
             migrated: segment.migrated,
             on_disk: segment.on_disk(self.partition.shared.block_bytes),
             is_sealed: segment.is_sealed,
+            in_files: segment.entries_in_files(),
         })
     }
 

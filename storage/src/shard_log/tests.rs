@@ -63,6 +63,7 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
         memory_bytes: MEMORY_BYTES,
         // All of it through the journal: a replay needs memory for it.
         direct_bytes_min: usize::MAX,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,

@@ -149,6 +149,7 @@ async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Vec<ShardLog>
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
             direct_bytes_min: [4 << 10, 64 << 10][(ring::random::next_u64() % 2) as usize],
+            open_files_max: 128,
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: Duration::from_secs(300),
             scrub: SCRUB,

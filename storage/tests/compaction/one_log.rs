@@ -72,6 +72,7 @@ pub(crate) async fn open_with(
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         direct_bytes_min: 64 << 10,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub,

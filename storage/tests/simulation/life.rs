@@ -156,6 +156,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             shard,
             memory_bytes: LOG_MEMORY_BYTES,
             direct_bytes_min: plan.direct_bytes_min(),
+            open_files_max: 128,
             file_delete_delay: Duration::from_millis(5),
             retention_check_interval: RETENTION_CHECK_INTERVAL,
             scrub: if plan.scrubs { SCRUB } else { ScrubOptions::OFF },

@@ -78,6 +78,7 @@ pub(crate) async fn open(place: Place, specs: Vec<PartitionSpec>) -> Result<Open
         directory: DATA.into(),
         shard: 0,
         memory_bytes: place.memory_bytes,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         direct_bytes_min: place.direct_bytes_min,
         retention_check_interval: Duration::from_secs(300),

@@ -53,6 +53,7 @@ pub(crate) async fn open_with(
         directory: DATA.into(),
         shard: 0,
         memory_bytes: LOG_MEMORY_BYTES,
+        open_files_max: 128,
         file_delete_delay: Duration::ZERO,
         direct_bytes_min: 8 << 10,
         retention_check_interval: Duration::from_secs(1),

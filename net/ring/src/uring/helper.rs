@@ -1,5 +1,6 @@
 //! The helper thread: calls that may block, made one after the other beside the ring thread, on its CPU.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -19,6 +20,8 @@ use crate::thread::ThreadOptions;
 pub(super) struct Helper {
     /// Bounded by the ring thread's operations in flight and its open files. `None` once it is being stopped.
     jobs: Option<mpsc::Sender<Job>>,
+    /// Files to be closed, which it is not told of yet: to wake it for each costs more than the close.
+    closing: RefCell<Vec<OwnedFd>>,
     answers: Arc<Answers>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,7 +32,7 @@ enum Job {
         file: Option<RawFd>,
         call: Call,
     },
-    Close(OwnedFd),
+    Close(Vec<OwnedFd>),
 }
 
 /// Answers that the ring thread has not taken yet.
@@ -55,6 +58,7 @@ impl Helper {
         })?;
         Ok(Helper {
             jobs: Some(jobs),
+            closing: RefCell::default(),
             answers,
             thread: Some(thread),
         })
@@ -65,10 +69,19 @@ impl Helper {
         self.send(Job::Call { slot, file, call });
     }
 
-    /// Closes a file that no operation uses.
+    /// Closes a file that no operation uses, after the next [`Helper::close_files`].
     pub(super) fn close(&self, file: RawFd) {
         // SAFETY: the ring thread's last handle of it was just dropped: nobody else closes it.
-        self.send(Job::Close(unsafe { OwnedFd::from_raw_fd(file) }));
+        let file = unsafe { OwnedFd::from_raw_fd(file) };
+        self.closing.borrow_mut().push(file);
+    }
+
+    /// Has all files closed that are to be.
+    pub(super) fn close_files(&self) {
+        let files = self.closing.take();
+        if !files.is_empty() {
+            self.send(Job::Close(files));
+        }
     }
 
     pub(super) fn has_answers(&self) -> bool {
@@ -91,6 +104,7 @@ impl Helper {
 impl Drop for Helper {
     /// Waits for what is queued, closes included.
     fn drop(&mut self) {
+        self.close_files();
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -112,7 +126,7 @@ fn work(queue: &mpsc::Receiver<Job>, answers: &Answers) {
                 answers.lock().push((slot, answer));
                 answers.wake.poke();
             }
-            Job::Close(file) => drop(file),
+            Job::Close(files) => drop(files),
         }
     }
 }

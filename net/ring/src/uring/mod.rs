@@ -137,6 +137,7 @@ impl Uring {
 
     /// Submits what is queued, waits if no task is ready, and completes what has ended.
     fn turn(&self, core: &Core) {
+        self.helper.close_files();
         let idle = || !core.has_ready() && self.refused.borrow().is_empty() && !self.helper.has_answers();
         let wait = idle() && self.wake.fall_asleep_if(idle);
         let timeout = core

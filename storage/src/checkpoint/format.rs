@@ -1,211 +1,84 @@
-//! A shard's checkpoint: all of its partitions as of one journal record, in one of two files written in turn.
+//! A checkpoint as bytes: see `docs/formats.md`. Pure.
 //!
-//! A checkpoint and the journal from its replay start on are everything: partial last blocks are in it, so that the
-//! journal's blocks can be reused whatever the number of partitions. `docs/formats.md` draws it.
+//! It is written piece by piece, so that a shard with many partitions neither needs memory for all of it nor stands still meanwhile;
+//! what must be known of all the pieces is in the first block, which is written last.
 
-use std::path::{Path, PathBuf};
-
-use ring::directory;
-
-use crate::error::StorageError;
-use crate::files::{open_if_there, replace};
+use super::{Checkpoint, Head, PartitionCheckpoint, SegmentCheckpoint};
 use crate::id::TopicPartition;
-use crate::journal::superblock::{ReplayStart, Superblock};
+use crate::index::{self, TimeEntry};
+use crate::journal::superblock::ReplayStart;
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::{ProducerBatch, SavedProducer};
 
 const MAGIC: u32 = 0x4d4c_4350; // "MLCP"
-const VERSION: u32 = 3;
-const HEADER_BYTES: usize = 72;
-/// Without what compaction needs: generations of segments, and how far logs are clean. It is still read.
+const VERSION: u32 = 4;
+/// One CRC over all of it, the body behind the header's fields, and without what is not in the index files. It is still read.
+const VERSION_IN_ONE: u32 = 3;
+/// Without what compaction needs, too: generations of segments, and how far logs are clean. It is still read.
 const VERSION_WITHOUT_GENERATIONS: u32 = 2;
 /// Without times, too: of the checkpoint, and of segments. It is still read.
 const VERSION_WITHOUT_TIMES: u32 = 1;
-/// Of a checkpoint that no start begins from any more.
-const ASIDE_EXTENSION: &str = "aside";
-/// The largest checkpoint that is read, in bytes: a million partitions with a partial block each are 4 GiB.
-const CHECKPOINT_BYTES_MAX: u64 = 8 << 30;
+/// Bytes of the first block, which has the header. The body begins behind it, and what is behind the body ends with a block
+/// of this size.
+pub(super) const BLOCK_BYTES: usize = 4_096;
 
-/// All of a shard's partitions as of one journal record.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Checkpoint {
-    /// Checkpoints of this journal so far.
-    pub(crate) generation: u64,
-    pub(crate) journal_id: u128,
-    /// The first record that is not in it.
-    pub(crate) replay: ReplayStart,
-    /// When it was made, in milliseconds since 1970; 0 if that is not known.
-    pub(crate) time_ms: i64,
-    pub(crate) partitions: Vec<PartitionCheckpoint>,
+/// The body of a checkpoint that is being written.
+pub(super) struct Body {
+    waiting: Writer,
+    bytes: u64,
+    crc: u32,
 }
 
-/// One partition.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct PartitionCheckpoint {
-    pub(crate) id: TopicPartition,
-    /// The topic's name: its directory's.
-    pub(crate) topic: String,
-    pub(crate) owner_epoch: u32,
-    pub(crate) log_start_offset: i64,
-    pub(crate) next_offset: i64,
-    /// By base offset. The last is the active one, if it is not sealed.
-    pub(crate) segments: Vec<SegmentCheckpoint>,
-    /// The active segment's bytes after its last whole block.
-    pub(crate) partial: Vec<u8>,
-    pub(crate) leader_epochs: LeaderEpochs,
-    pub(crate) producers: Vec<SavedProducer>,
-    /// Compaction is done up to here.
-    pub(crate) cleaned_to: i64,
-}
-
-/// One segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct SegmentCheckpoint {
-    pub(crate) base_offset: i64,
-    /// Bytes, with the partial block.
-    pub(crate) length: u32,
-    pub(crate) is_sealed: bool,
-    pub(crate) index_entries: u32,
-    pub(crate) time_entries: u32,
-    pub(crate) max_timestamp_ms: i64,
-    pub(crate) max_timestamp_offset: u32,
-    pub(crate) bytes_since_entry: u32,
-    /// The largest of its first batch.
-    pub(crate) first_timestamp_ms: i64,
-    /// When its first batch was appended, in milliseconds since 1970; 0 if that is not known.
-    pub(crate) begun_ms: i64,
-    /// When its newest batch was appended, in milliseconds since 1970; 0 if that is not known.
-    pub(crate) appended_ms: i64,
-    /// How often it was compacted: which file it is.
-    pub(crate) generation: u32,
-}
-
-/// The file that a generation is in.
-pub(crate) fn path(directory: &Path, generation: u64) -> PathBuf {
-    directory.join(format!("checkpoint-{}", generation % 2))
-}
-
-/// Puts the checkpoint in the place of the one before the last. Durable when it returns; a crash in it leaves both as
-/// they were.
-pub(crate) async fn write(directory: &Path, checkpoint: &Checkpoint) -> Result<(), StorageError> {
-    replace(&path(directory, checkpoint.generation), encode(checkpoint)).await
-}
-
-/// The checkpoint that the superblock names; or, if that is damaged, the one before it: the journal reaches back far
-/// enough for either. One that was written and not named yet is as good. And from where on the journal is needed: for the
-/// older of those that are whole. A superblock that stands in for a damaged, newer one names blocks before that, which
-/// may have been written again since.
-pub(crate) async fn read(
-    directory: &Path,
-    superblock: &Superblock,
-    pool: &ring::buffer::Pool,
-) -> Result<(Checkpoint, ReplayStart), StorageError> {
-    let mut found = Vec::new();
-    for generation in [0, 1] {
-        let bytes = read_file(&path(directory, generation), pool).await?;
-        found.extend(bytes.and_then(|bytes| decode(&bytes)));
-    }
-    choose(found, superblock).ok_or_else(|| StorageError::NoCheckpoint {
-        path: path(directory, superblock.checkpoint_generation),
-    })
-}
-
-/// Of the checkpoints that are whole, the one to begin from, and from where on the journal is needed. See [`read`].
-pub(crate) fn choose(found: Vec<Checkpoint>, superblock: &Superblock) -> Option<(Checkpoint, ReplayStart)> {
-    let rank = |checkpoint: &Checkpoint| {
-        let is_named_or_older = checkpoint.generation <= superblock.checkpoint_generation;
-        (is_named_or_older, checkpoint.generation)
-    };
-    let mut best: Option<Checkpoint> = None;
-    let mut tail: Option<ReplayStart> = None;
-    for found in found {
-        if !is_of(&found, superblock) {
-            continue;
-        }
-        if tail.is_none_or(|tail| found.replay.seq < tail.seq) {
-            tail = Some(found.replay);
-        }
-        if best.as_ref().is_none_or(|best| rank(best) < rank(&found)) {
-            best = Some(found);
+impl Body {
+    /// Of a checkpoint of so many partitions.
+    pub(super) fn new(partitions: usize) -> Body {
+        let mut waiting = Writer(Vec::new());
+        waiting.length(partitions);
+        Body {
+            waiting,
+            bytes: 0,
+            crc: 0,
         }
     }
-    best.zip(tail)
-}
 
-/// Sees to it that no later start begins from the checkpoint of this generation, which could not be read: from the one before it
-/// this start migrates again, over blocks that are there and that a power cut may leave unreadable, and the newer would take
-/// them for there. What cannot be read now may be read then. Its file keeps its bytes, under another name.
-pub(crate) async fn set_aside(directory: &Path, generation: u64) -> Result<(), StorageError> {
-    let unread = path(directory, generation);
-    match directory::rename(&unread, &unread.with_extension(ASIDE_EXTENSION)).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StorageError::io("rename", &unread)(error)),
-        Ok(()) => {
-            let synced = directory::sync(directory).await;
-            synced.map_err(StorageError::io("flush", directory))
-        }
+    pub(super) fn add(&mut self, partition: &PartitionCheckpoint) {
+        encode_partition(&mut self.waiting, partition);
     }
-}
 
-/// Whether the journal of this superblock can be replayed onto the checkpoint.
-pub(crate) fn is_of(checkpoint: &Checkpoint, superblock: &Superblock) -> bool {
-    checkpoint.journal_id == superblock.journal_id && checkpoint.replay.seq >= superblock.tail.seq
-}
+    /// Bytes that were added and not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.0.len()
+    }
 
-/// A file's bytes; `None` if it is not there, or cannot be read.
-pub(crate) async fn read_file(
-    path: &Path,
-    pool: &ring::buffer::Pool,
-) -> Result<Option<Vec<u8>>, StorageError> {
-    const STEP: usize = 256 << 10;
-    let Some(file) = open_if_there(path, false).await? else {
-        return Ok(None);
-    };
-    let length = file.len().await.map_err(StorageError::io("look at", path))?;
-    if length > CHECKPOINT_BYTES_MAX {
-        return Ok(None);
+    /// Takes the next bytes, as many as there are or fit. How many they are.
+    pub(super) fn take(&mut self, to: &mut [u8]) -> usize {
+        let count = to.len().min(self.waiting());
+        to[..count].copy_from_slice(&self.waiting.0[..count]);
+        self.waiting.0.drain(..count);
+        self.crc = wire::crc32c_append(self.crc, &to[..count]);
+        self.bytes += count as u64;
+        count
     }
-    let mut bytes = Vec::new();
-    let mut buffer = crate::journal::take(pool, STEP).await?;
-    loop {
-        let (result, returned) = file.read_exact_at(buffer, 0..STEP, bytes.len() as u64).await;
-        buffer = returned;
-        match result {
-            Ok(count) => {
-                bytes.extend_from_slice(&buffer[..count]);
-                if count < STEP || bytes.len() as u64 > length {
-                    return Ok(Some(bytes));
-                }
-            }
-            Err(error) if error.raw_os_error() == Some(5) => return Ok(None),
-            Err(error) => return Err(StorageError::io("read", path)(error)),
-        }
-    }
-}
 
-fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
-    let mut to = Writer(vec![0; HEADER_BYTES]);
-    to.length(checkpoint.partitions.len());
-    for partition in &checkpoint.partitions {
-        encode_partition(&mut to, partition);
+    /// The first block, when all of the body was taken.
+    pub(super) fn first_block(&self, head: &Head, to: &mut [u8]) {
+        assert_eq!((self.waiting(), to.len()), (0, BLOCK_BYTES));
+        let mut block = Writer(Vec::with_capacity(BLOCK_BYTES));
+        block.put(&MAGIC.to_le_bytes());
+        block.put(&VERSION.to_le_bytes());
+        block.put(&head.replay.previous_crc.to_le_bytes());
+        block.put(&head.generation.to_le_bytes());
+        block.put(&head.journal_id.to_le_bytes());
+        block.put(&head.replay.seq.to_le_bytes());
+        block.put(&head.replay.position.to_le_bytes());
+        block.put(&head.time_ms.to_le_bytes());
+        block.put(&self.bytes.to_le_bytes());
+        block.put(&self.crc.to_le_bytes());
+        to.fill(0);
+        to[4..][..block.0.len()].copy_from_slice(&block.0);
+        let crc = wire::crc32c(&to[4..]);
+        to[..4].copy_from_slice(&crc.to_le_bytes());
     }
-    let mut bytes = to.0;
-    let body = (bytes.len() - HEADER_BYTES) as u64;
-    let mut header = Writer(Vec::with_capacity(HEADER_BYTES));
-    header.put(&0_u32.to_le_bytes());
-    header.put(&MAGIC.to_le_bytes());
-    header.put(&VERSION.to_le_bytes());
-    header.put(&checkpoint.replay.previous_crc.to_le_bytes());
-    header.put(&checkpoint.generation.to_le_bytes());
-    header.put(&checkpoint.journal_id.to_le_bytes());
-    header.put(&checkpoint.replay.seq.to_le_bytes());
-    header.put(&checkpoint.replay.position.to_le_bytes());
-    header.put(&checkpoint.time_ms.to_le_bytes());
-    header.put(&body.to_le_bytes());
-    bytes[..HEADER_BYTES].copy_from_slice(&header.0);
-    let crc = wire::crc32c(&bytes[4..]);
-    bytes[..4].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }
 
 fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
@@ -229,6 +102,9 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
         to.put(&segment.begun_ms.to_le_bytes());
         to.put(&segment.appended_ms.to_le_bytes());
         to.put(&segment.generation.to_le_bytes());
+        let newest = segment.newest_time;
+        to.put(&newest.map_or(-1, |entry| entry.timestamp_ms).to_le_bytes());
+        to.put(&newest.map_or(0, |entry| entry.relative_offset).to_le_bytes());
     }
     to.bytes(&partition.partial);
     to.length(partition.leader_epochs.starts.len());
@@ -250,20 +126,24 @@ fn encode_partition(to: &mut Writer, partition: &PartitionCheckpoint) {
         }
     }
     to.put(&partition.cleaned_to.to_le_bytes());
+    to.bytes(&index::encode_offsets(&partition.offsets));
+    to.bytes(&index::encode_times(&partition.times));
 }
 
-/// `None` for anything that was not written by [`encode`].
+/// `None` for anything that was not written as one.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
-    let crc = bytes.get(..4)?;
-    if wire::crc32c(bytes.get(4..)?).to_le_bytes() != crc {
-        return None;
-    }
-    let mut from = Reader(&bytes[4..]);
+    let mut from = Reader(bytes);
+    let crc = from.u32()?;
     if from.u32()? != MAGIC {
         return None;
     }
     let version = from.u32()?;
     if !(VERSION_WITHOUT_TIMES..=VERSION).contains(&version) {
+        return None;
+    }
+    let is_in_one = version <= VERSION_IN_ONE;
+    let covered = if is_in_one { bytes.len() } else { BLOCK_BYTES };
+    if wire::crc32c(bytes.get(4..covered)?) != crc {
         return None;
     }
     let previous_crc = from.u32()?;
@@ -278,17 +158,26 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         VERSION_WITHOUT_TIMES => 0,
         _ => from.i64()?,
     };
-    if from.u64()? != from.0.len() as u64 {
+    let body_bytes = usize::try_from(from.u64()?).ok()?;
+    if !is_in_one {
+        let body_crc = from.u32()?;
+        let (body, padding) = bytes.get(BLOCK_BYTES..)?.split_at_checked(body_bytes)?;
+        let is_padding = padding.len() < BLOCK_BYTES && padding.iter().all(|byte| *byte == 0);
+        if !is_padding || !bytes.len().is_multiple_of(BLOCK_BYTES) || wire::crc32c(body) != body_crc {
+            return None;
+        }
+        from = Reader(body);
+    } else if body_bytes != from.0.len() {
         return None;
     }
     let partitions = from.list(|from| decode_partition(from, version))?;
-    from.0.is_empty().then_some(Checkpoint {
+    let head = Head {
         generation,
         journal_id,
         replay,
         time_ms,
-        partitions,
-    })
+    };
+    from.0.is_empty().then_some(Checkpoint { head, partitions })
 }
 
 fn decode_partition(from: &mut Reader<'_>, version: u32) -> Option<PartitionCheckpoint> {
@@ -308,8 +197,16 @@ fn decode_partition(from: &mut Reader<'_>, version: u32) -> Option<PartitionChec
         },
         producers: from.list(decode_producer)?,
         cleaned_to: match version {
-            VERSION => from.i64()?,
-            _ => 0,
+            ..=VERSION_WITHOUT_GENERATIONS => 0,
+            _ => from.i64()?,
+        },
+        offsets: match version {
+            ..=VERSION_IN_ONE => Vec::new(),
+            _ => index::offset_entries(from.bytes()?).collect(),
+        },
+        times: match version {
+            ..=VERSION_IN_ONE => Vec::new(),
+            _ => index::time_entries(from.bytes()?).collect(),
         },
     })
 }
@@ -336,6 +233,15 @@ fn decode_segment(from: &mut Reader<'_>, version: u32) -> Option<SegmentCheckpoi
     if version > VERSION_WITHOUT_GENERATIONS {
         segment.generation = from.u32()?;
     }
+    let newest = match version {
+        // It may be a later entry than the last one there is: the index is a little less exact then.
+        ..=VERSION_IN_ONE => (segment.max_timestamp_ms, segment.max_timestamp_offset),
+        _ => (from.i64()?, from.u32()?),
+    };
+    segment.newest_time = (newest.0 >= 0).then_some(TimeEntry {
+        timestamp_ms: newest.0,
+        relative_offset: newest.1,
+    });
     Some(segment)
 }
 
@@ -353,6 +259,19 @@ fn decode_producer(from: &mut Reader<'_>) -> Option<SavedProducer> {
             })
         })?,
     })
+}
+
+/// All of a checkpoint at once.
+#[cfg(any(test, fuzzing))]
+fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+    let mut body = Body::new(checkpoint.partitions.len());
+    for partition in &checkpoint.partitions {
+        body.add(partition);
+    }
+    let mut bytes = vec![0; (BLOCK_BYTES + body.waiting()).next_multiple_of(BLOCK_BYTES)];
+    body.take(&mut bytes[BLOCK_BYTES..]);
+    body.first_block(&checkpoint.head, &mut bytes[..BLOCK_BYTES]);
+    bytes
 }
 
 /// For the fuzz target: whatever is read is written, and read as the same.
@@ -431,6 +350,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::index::IndexEntry;
 
     fn checkpoint() -> Checkpoint {
         let batch = ProducerBatch {
@@ -444,6 +364,10 @@ mod tests {
             id: 9,
             epoch: 2,
             batches: vec![batch],
+        };
+        let time = TimeEntry {
+            timestamp_ms: 5,
+            relative_offset: 6,
         };
         let partition = PartitionCheckpoint {
             id: TopicPartition {
@@ -467,6 +391,7 @@ mod tests {
                 begun_ms: 1_700_000_000_000,
                 appended_ms: 1_700_000_000_500,
                 generation: 8,
+                newest_time: Some(time),
             }],
             partial: vec![1, 2, 3],
             leader_epochs: LeaderEpochs {
@@ -474,8 +399,13 @@ mod tests {
             },
             producers: vec![producer],
             cleaned_to: 60,
+            offsets: vec![IndexEntry {
+                relative_offset: 90,
+                position: 8_000,
+            }],
+            times: vec![time],
         };
-        Checkpoint {
+        let head = Head {
             generation: 12,
             journal_id: u128::MAX / 3,
             replay: ReplayStart {
@@ -484,6 +414,9 @@ mod tests {
                 previous_crc: 0xfeed,
             },
             time_ms: 1_700_000_000_999,
+        };
+        Checkpoint {
+            head,
             partitions: vec![partition, PartitionCheckpoint::default()],
         }
     }
@@ -497,45 +430,60 @@ mod tests {
 
     /// The bytes that an older version wrote.
     fn encode_as(version: u32, checkpoint: &Checkpoint) -> Vec<u8> {
+        let mut body = Writer(Vec::new());
+        body.length(checkpoint.partitions.len());
+        for partition in &checkpoint.partitions {
+            body.put(&encode_partition_as(version, partition));
+        }
         let bytes = encode(checkpoint);
-        let (header, mut body) = (&bytes[..HEADER_BYTES], bytes[HEADER_BYTES..].to_vec());
-        // Each partition ends with how far it is clean. The second one has nothing else that is not a field or an empty list.
-        let second = 16 + 4 + 8 + 4 + 8 + 8 + 4 * 8;
-        body.truncate(body.len() - 8);
-        let end = body.len() - second;
-        body.drain(end - 8..end);
-        // A count of partitions, then of each what is before its segments; only the first has one.
-        let segments = 8 + 16 + 4 + (8 + "orders".len()) + 4 + 8 + 8 + 8;
-        let (without, times, generation) = (8 + 4 * 4 + 8 + 4 + 4, 24, 4);
-        let from = segments
-            + without
-            + if version == VERSION_WITHOUT_TIMES {
-                0
-            } else {
-                times
-            };
-        body.drain(from..segments + without + times + generation);
-        let mut old = match version {
-            VERSION_WITHOUT_TIMES => header[..56].to_vec(),
-            _ => header[..64].to_vec(),
-        };
-        old.extend((body.len() as u64).to_le_bytes());
-        old.extend(body);
+        let mut old = bytes[..if version == VERSION_WITHOUT_TIMES { 56 } else { 64 }].to_vec();
+        old.extend((body.0.len() as u64).to_le_bytes());
+        old.extend(body.0);
         old[8..12].copy_from_slice(&version.to_le_bytes());
         let crc = wire::crc32c(&old[4..]);
         old[..4].copy_from_slice(&crc.to_le_bytes());
         old
     }
 
+    /// Of a partition with a segment at most.
+    fn encode_partition_as(version: u32, partition: &PartitionCheckpoint) -> Vec<u8> {
+        let mut to = Writer(Vec::new());
+        encode_partition(&mut to, partition);
+        let mut bytes = to.0;
+        let unwritten = 8 + 8 * partition.offsets.len() + 8 + 12 * partition.times.len();
+        let clean = if version < VERSION_IN_ONE { 8 } else { 0 };
+        bytes.truncate(bytes.len() - unwritten - clean);
+        if !partition.segments.is_empty() {
+            let begin = 16 + 4 + (8 + partition.topic.len()) + 4 + 8 + 8 + 8;
+            let (first, times, generation, newest) = (8 + 4 * 4 + 8 + 4 + 4, 24, 4, 12);
+            let kept = match version {
+                VERSION_WITHOUT_TIMES => first,
+                VERSION_WITHOUT_GENERATIONS => first + times,
+                _ => first + times + generation,
+            };
+            bytes.drain(begin + kept..begin + first + times + generation + newest);
+        }
+        bytes
+    }
+
     #[test]
     fn checkpoints_of_versions_before_are_read_and_what_they_do_not_say_is_not_known() {
         let mut expected = checkpoint();
+        let in_one = encode_as(VERSION_IN_ONE, &expected);
         let old = encode_as(VERSION_WITHOUT_GENERATIONS, &expected);
         let oldest = encode_as(VERSION_WITHOUT_TIMES, &expected);
+        let partition = &mut expected.partitions[0];
+        (partition.offsets, partition.times) = (Vec::new(), Vec::new());
+        let segment = &mut partition.segments[0];
+        segment.newest_time = Some(TimeEntry {
+            timestamp_ms: segment.max_timestamp_ms,
+            relative_offset: segment.max_timestamp_offset,
+        });
+        assert_eq!(decode(&in_one), Some(expected.clone()));
         expected.partitions[0].cleaned_to = 0;
         expected.partitions[0].segments[0].generation = 0;
         assert_eq!(decode(&old), Some(expected.clone()));
-        expected.time_ms = 0;
+        expected.head.time_ms = 0;
         let segment = &mut expected.partitions[0].segments[0];
         (segment.begun_ms, segment.appended_ms) = (0, 0);
         segment.first_timestamp_ms = segment.max_timestamp_ms;
@@ -552,13 +500,36 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lies_under_a_true_crc_are_refused_without_a_panic(at in 4..400usize, value: u8) {
-            let mut bytes = encode(&checkpoint());
-            let at = at % (bytes.len() - 4) + 4;
+        fn lies_under_a_true_crc_are_refused_without_a_panic(
+            at in prop_oneof![4..80usize, BLOCK_BYTES..BLOCK_BYTES + 500],
+            value: u8,
+            version in 1..=4u32,
+        ) {
+            let mut bytes = match version {
+                VERSION => encode(&checkpoint()),
+                _ => encode_as(version, &checkpoint()),
+            };
+            let at = if version == VERSION { at } else { at % (bytes.len() - 4) + 4 };
             bytes[at] = value;
-            let crc = wire::crc32c(&bytes[4..]);
+            if version == VERSION {
+                let length = u64::from_le_bytes(bytes[64..72].try_into().expect("8 bytes")) as usize;
+                if let Some(body) = bytes[BLOCK_BYTES..].get(..length) {
+                    let crc = wire::crc32c(body).to_le_bytes();
+                    bytes[72..76].copy_from_slice(&crc);
+                }
+            }
+            let covered = if version == VERSION { BLOCK_BYTES } else { bytes.len() };
+            let crc = wire::crc32c(&bytes[4..covered]);
             bytes[..4].copy_from_slice(&crc.to_le_bytes());
             let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn a_byte_that_rots_is_noticed_wherever_it_is(at in 0..2 * BLOCK_BYTES, flip in 1..=255u8) {
+            let mut bytes = encode(&checkpoint());
+            assert_eq!(bytes.len(), 2 * BLOCK_BYTES);
+            bytes[at] ^= flip;
+            assert_eq!(decode(&bytes), None);
         }
     }
 }
