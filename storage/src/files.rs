@@ -375,6 +375,33 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_by_all_files_has_no_more_of_them_open_and_finds_most_of_those_again() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 20);
+        let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
+            const OPEN_MAX: usize = 40;
+            let files = Files::default();
+            files.keep_open(OPEN_MAX);
+            let path = Path::new("/");
+            for _ in 0..2 {
+                files.opened.set(0);
+                for partition in 0..100 {
+                    let id = TopicPartition {
+                        partition,
+                        ..TopicPartition::default()
+                    };
+                    let name = SegmentName::first(partition.into());
+                    files.log(path, id, name, true).await.expect("opened");
+                }
+                assert_eq!(files.files.borrow().values.len(), OPEN_MAX);
+            }
+            files.opened.get()
+        });
+        let opened = ended.expect("it ends");
+        assert!((60..=80).contains(&opened), "{opened} of 100 were opened again");
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_is_not_taken_for_one_that_is_not_there() {
         let mut simulator = Simulator::new(1);
         let host = simulator.host(1 << 20);

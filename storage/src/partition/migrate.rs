@@ -540,7 +540,7 @@ impl PartitionLog {
     }
 
     /// The index of a segment from its batches.
-    async fn rebuilt_index(&self, segment_base: i64) -> Result<SegmentIndex, StorageError> {
+    pub(crate) async fn rebuilt_index(&self, segment_base: i64) -> Result<SegmentIndex, StorageError> {
         let interval = self.partition.config.get().index_interval_bytes;
         let mut index = SegmentIndex::new();
         self.walk_segment(segment_base, |header, position| {

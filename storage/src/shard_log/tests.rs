@@ -1,6 +1,8 @@
 //! A replay that memory is too short for: what was read so far is migrated, and it goes on. And what a checkpoint says
 //! while batches are on their way.
 
+mod indexes;
+
 use std::path::Path;
 
 use ring::simulator::{HostId, Simulator};

@@ -1,0 +1,120 @@
+//! The indexes of a log that is written over several lives: what no file has yet is in checkpoints.
+
+use super::*;
+use crate::index::{self, Entries};
+
+/// Two of them, and there is an entry.
+const SMALL_BYTES: usize = 3_000;
+
+/// Appends so many batches, each with a later time than the one before, and writes them to the segment.
+async fn append_small(shard: &ShardLog, batches: i64) {
+    let log = shard.partition(spec(KEPT).id).expect("it is there");
+    for _ in 0..batches {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord {
+            timestamp_ms: 1_000 + log.log_end_offset(),
+            value: Some(&[7; SMALL_BYTES]),
+            ..NewRecord::default()
+        });
+        let bytes = builder.build();
+        let (batch, _) = RecordBatch::parse(&bytes).expect("a batch");
+        let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
+        appended.ticket.committed().await.expect("durable");
+    }
+    shard.inner.migration.checkpoint().await.expect("a checkpoint");
+}
+
+/// Lives with so many batches each, of which none ends well but the last; `between` them something happens. The first
+/// segment's indexes then, from its files, and from its batches.
+fn after(lives: &'static [i64], between: fn(&mut Simulator, HostId)) -> (Entries, Entries) {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    for batches in lives {
+        let life = simulator.run(host, 256 << 20, LIMIT, || async {
+            let (_directory, shard) = open(vec![spec(KEPT)]).await;
+            append_small(&shard, *batches).await;
+        });
+        life.expect("it ends");
+        between(&mut simulator, host);
+    }
+    let last = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        let log = shard.partition(spec(KEPT).id).expect("it is there");
+        log.set_config(PartitionConfig {
+            segment_bytes: SMALL_BYTES as u32,
+            ..PartitionConfig::default()
+        });
+        append_small(&shard, 1).await; // it ends the segment
+        let read = async |extension: &str| {
+            let path = log_path(&log.directory(), 0).with_extension(extension);
+            let pool = &shard.inner.shared.staging;
+            crate::files::read_small(&path, pool).await.expect("it is there")
+        };
+        let in_files = Entries {
+            offsets: index::offset_entries(&read("index").await).collect(),
+            times: index::time_entries(&read("timeindex").await).collect(),
+        };
+        let of_batches = log.rebuilt_index(0).await.expect("it is read");
+        let last_time = of_batches.max_timestamp_ms;
+        assert_eq!(
+            in_files.times.last().map(|time| time.timestamp_ms),
+            Some(last_time)
+        );
+        let of_batches = Entries {
+            offsets: of_batches.offsets,
+            times: of_batches.times,
+        };
+        (in_files, of_batches)
+    });
+    last.expect("it ends")
+}
+
+/// The last time of a segment has an entry of its own, which its batches do not give.
+fn without_last_time(mut entries: Entries, of_batches: &Entries) -> Entries {
+    entries.times.truncate(of_batches.times.len());
+    entries
+}
+
+#[test]
+fn indexes_go_on_over_lives_as_if_there_had_been_one() {
+    for lives in [&[1, 20][..], &[40, 1, 60], &[150, 10], &[10, 150, 10]] {
+        let (in_files, of_batches) = after(lives, |_, _| {});
+        assert!(in_files.times.len() <= of_batches.times.len() + 1);
+        let in_files = without_last_time(in_files, &of_batches);
+        assert_eq!(in_files, of_batches, "{lives:?}");
+    }
+}
+
+#[test]
+fn an_index_that_is_not_whole_is_made_anew_before_it_is_gone_on_with() {
+    let lose = |simulator: &mut Simulator, host: HostId| {
+        let path = format!("/data/{}/00000000000000000000.index", "topic-5-0");
+        if simulator.read_file(host, &path).is_ok() {
+            assert!(simulator.flip_bit(host, &path, 12, 7).expect("a file"));
+        }
+    };
+    let (in_files, of_batches) = after(&[150, 10], lose);
+    assert!(of_batches.offsets.len() > 70);
+    let in_files = without_last_time(in_files, &of_batches);
+    assert_eq!(in_files, of_batches);
+}
+
+#[test]
+fn a_log_that_has_no_block_has_no_files() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let mut there = |batches: i64| {
+        let life = simulator.run(host, 256 << 20, LIMIT, move || async move {
+            let (_directory, shard) = open(vec![spec(KEPT)]).await;
+            append_small(&shard, batches).await;
+            let log = shard.partition(spec(KEPT).id).expect("it is there");
+            let is_there = directory::exists(&log.directory()).await.expect("looked at");
+            (is_there, log.log_end_offset())
+        });
+        life.expect("it ends")
+    };
+    assert_eq!(
+        [there(1), there(0), there(1)],
+        [(false, 1), (false, 1), (true, 2)]
+    );
+}
