@@ -533,6 +533,9 @@ impl PartitionLog {
             // What is in memory is right, and so is the rest of the log without the rest of the index.
             if let Ok(rebuilt) = rebuilt {
                 segment.index = rebuilt;
+                if segment.is_sealed {
+                    segment.index.add_time();
+                }
             }
             (segment.index_entries, segment.time_entries) = (0, 0);
             (segment.offsets_written, segment.times_written) = (0, 0);
