@@ -2,8 +2,9 @@
 """What an acknowledgement costs against the number of partitions.
 
 One shard, acks=all with a flush, batches of one record of 100 bytes, the same number in flight on one connection, spread over
-so many partitions; each run on a new directory, and for as many laps of the journal as are asked for, so that what is
-written to segments later is paid for. With --kafka 1, Apache Kafka with a flush on every message beside it.
+so many partitions; each run on a new directory, where a lap of the journal has been written before so that all partitions have
+their files, and for as many laps as are asked for, so that what is written to segments later is paid for. With --kafka 1, Apache
+Kafka with a flush on every message beside it.
 Needs: cargo build --release -p millstream -p millstream-bench, python3; for Kafka default-jre-headless and maven.
 """
 import shutil
@@ -12,13 +13,12 @@ import threading
 import scene
 from scene import MIB, bench, say
 
-JOURNAL_BYTES = 64 * MIB
 KAFKA_PARTITIONS_MAX = 1_000
 
 
 def main():
-    options = scene.arguments(__doc__, rounds=3, seconds=15, laps=5.0, in_flight=256, partitions="1,10,100,1000,10000", kafka=0,
-                              short={"rounds": 1, "seconds": 1, "laps": 0.0, "partitions": "1,100"})
+    options = scene.arguments(__doc__, rounds=3, seconds=40, laps=5.0, in_flight=256, journal_mib=512, partitions="1,10,100,1000,10000",
+                              kafka=0, short={"rounds": 1, "seconds": 1, "laps": 0.0, "journal_mib": 64, "partitions": "1,100"})
     counts = [int(count) for count in options.partitions.split(",")]
     figures = scene.Figures()
     for number in range(options.rounds):
@@ -30,7 +30,7 @@ def main():
     lines = [line for count in counts for line in (name(count), "Kafka, " + name(count))]
     figures.values = {line: figures.values[line] for line in lines if line in figures.values}
     print(f"Medians of {options.rounds} rounds (lowest-highest); one record of 100 bytes a batch, {options.in_flight} in flight, "
-          f"acks=all; {options.seconds} s each.\n")
+          f"acks=all; {options.seconds} s each; a journal of {options.journal_mib} MiB.\n")
     figures.table("partitions", ["acks/s", "p50 ms", "p99 ms", "CPU s/million", "laps", "lag MiB, then", "lag MiB, at last"])
     few, many = name(counts[0]), name(counts[-1])
     asked = scene.Asked()
@@ -48,17 +48,20 @@ def name(count):
 def ours(count, options, figures):
     directory = options.data / "millstream"
     shutil.rmtree(directory, ignore_errors=True)
-    broker = scene.Millstream(directory, **{"journal.bytes": JOURNAL_BYTES})
+    journal_bytes = options.journal_mib * MIB
+    broker = scene.Millstream(directory, **{"journal.bytes": journal_bytes})
     broker.start()
-    load(broker, count, options, seconds=1)  # the topic is created
-    before = broker.metrics()["millstream_journal_written_bytes_total"]
+    before = 0
+    while before < min(options.laps, 1) * journal_bytes:
+        load(broker, count, options, seconds=2)
+        before = broker.metrics()["millstream_journal_written_bytes_total"]
     lag, ended = [], threading.Event()
     watcher = threading.Thread(target=watch, args=(broker, lag, ended))
     watcher.start()
     report = load(broker, count, options, seconds=options.seconds)
     ended.set()
     watcher.join()
-    laps = (broker.metrics()["millstream_journal_written_bytes_total"] - before) / JOURNAL_BYTES
+    laps = (broker.metrics()["millstream_journal_written_bytes_total"] - before) / journal_bytes
     half = len(lag) // 2
     add(figures, name(count), report)
     figures.add(name(count), **{"laps": laps, "lag MiB, then": max(lag[:half] or [0]), "lag MiB, at last": max(lag[half:] or [0])})

@@ -8,6 +8,7 @@
 mod append;
 mod cached;
 mod direct;
+mod index_files;
 mod later;
 mod migrate;
 mod piece;
@@ -34,8 +35,9 @@ use wire::RecordBatch;
 pub use self::append::{Appended, ProducerCheck};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
 use self::direct::Direct;
+pub(crate) use self::index_files::index_batch;
 use self::later::Later;
-pub(crate) use self::migrate::{METADATA_FILE, RunTurns, index_batch, metadata_text, set_aside};
+pub(crate) use self::migrate::{METADATA_FILE, RunTurns, metadata_text, set_aside};
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
