@@ -194,6 +194,7 @@ impl Inner {
                     Err(error) if error.is_full_at_write() => {
                         // Nothing is lost: the journal has it. All of it is tried again, also what is to be removed.
                         self.shared.is_checkpoint_due.set(true);
+                        self.give_back().await;
                         drop(_one);
                         ring::timer::sleep(FULL_RETRY).await;
                     }
@@ -273,19 +274,29 @@ impl Inner {
     ) -> Result<(), StorageError> {
         let migrate = async move |log: PartitionLog| log.migrate(up_to_seq).await;
         match at_once::for_each(logs, migrate).await {
-            // What is reserved for direct writes is more than nothing, and nobody needs it.
+            // What is reserved is more than nothing, and nobody needs it.
             Err(error) if error.is_no_space() => {
-                for log in logs {
-                    log.give_back().await;
-                }
+                self.give_back().await;
                 at_once::for_each(logs, migrate).await?;
             }
-            migrated => migrated?,
+            migrated => {
+                migrated?;
+                self.shared.is_disk_short.set(false);
+            }
         }
         self.migrated_bytes.set(durable_bytes);
         self.committer.migrated(up_to_seq);
         self.settle_backlog();
         Ok(())
+    }
+
+    /// Gives back what is reserved on the disk, which is full. No other migration may run.
+    async fn give_back(&self) {
+        self.shared.is_disk_short.set(true);
+        let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
+        for log in logs {
+            log.give_back().await;
+        }
     }
 
     /// Forgets what is known of evicted batches, whoever has evicted them, and makes room for others.

@@ -145,6 +145,7 @@ pub(crate) async fn recover(
         // On the heap, beside the pools: batches are rarely so small that it is much.
         backlog: Backlog::new(memory.tail / 2),
         migrating: RunTurns::default(),
+        is_disk_short: std::cell::Cell::new(false),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),

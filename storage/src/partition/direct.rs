@@ -13,6 +13,7 @@ use ring::file::{Allocate, File, OpenOptions};
 use ring::local::{Permit, Semaphore};
 
 use super::PartitionLog;
+use super::migrate::RESERVED_BYTES_MAX;
 use crate::commit::Target;
 use crate::error::StorageError;
 use crate::files::log_path;
@@ -226,7 +227,7 @@ impl PartitionLog {
     /// Closes the segment that takes direct writes, if none came since the last call, and gives back what is reserved of it.
     pub(crate) async fn rest(&self) {
         if !self.partition.direct.is_used.replace(false) {
-            self.give_back().await;
+            self.close_ready().await;
         }
     }
 
@@ -244,32 +245,66 @@ impl PartitionLog {
         segment.take_if(|ready| ready.segment_base == base_offset);
     }
 
-    /// Gives back what is reserved for direct writes. No migration of the partition may run.
+    /// Gives back what is reserved behind the newest segment. No migration of the partition may run.
     pub(crate) async fn give_back(&self) {
+        self.close_ready().await;
+        let reserved = std::mem::take(&mut self.partition.state.borrow_mut().migrated.reserved);
+        let _one = self.pause_preparing().await;
+        if reserved > 0 && self.may_cut() {
+            // If it cannot be cut now, it will be when it is sealed.
+            let _ = self.cut_reserved().await;
+        }
+    }
+
+    /// Gives back what is reserved for direct writes. No migration of the partition may run.
+    async fn close_ready(&self) {
         let direct = &self.partition.direct;
         // Batches ride in the journal from here on, until a segment is ready again; those before have their place.
         let ready = direct.segment.borrow_mut().take();
         direct.ahead.set(0);
         let Some(ready) = ready else { return };
         let _one = direct.one.acquire(1).await;
-        let is_ready_again = direct.segment.borrow().is_some();
-        if direct.is_over.get() || self.partition.is_dropped.get() || is_ready_again {
-            return;
-        }
         if let Some((segment_base, end)) = self.end_of_newest()
             && segment_base == ready.segment_base
+            && self.may_cut()
         {
             // If it cannot be cut now, it will be when it is sealed.
             let _ = ready.target.file.set_len(end).await;
+            self.partition.state.borrow_mut().migrated.reserved = 0;
         }
+    }
+
+    /// Whether nobody else minds the file's length.
+    fn may_cut(&self) -> bool {
+        let direct = &self.partition.direct;
+        !direct.is_over.get() && !self.partition.is_dropped.get() && direct.segment.borrow().is_none()
     }
 
     /// Gives back what an earlier life has reserved. The journal must have been replayed to its end: what it says is
     /// there has to stay.
     pub(crate) async fn cut_reserved(&self) -> Result<(), StorageError> {
-        let Some((segment_base, end)) = self.end_of_newest() else {
-            return Ok(());
-        };
+        match self.end_of_newest() {
+            Some((segment_base, end)) => self.cut(segment_base, end).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same, if it is more than migrations reserve; the newest segment's file was found to have so many bytes.
+    pub(super) async fn cut_what_is_much(&self, found: u64) -> Result<(), StorageError> {
+        match self.end_of_newest() {
+            Some((segment_base, end)) if found > end + RESERVED_BYTES_MAX => {
+                self.cut(segment_base, end).await
+            }
+            Some(_) => {
+                self.partition.state.borrow_mut().migrated.reserved = found;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Cuts the file of a segment, if it is there and longer.
+    async fn cut(&self, segment_base: i64, end: u64) -> Result<(), StorageError> {
         let path = log_path(&self.directory(), segment_base);
         let options = OpenOptions {
             read: true,

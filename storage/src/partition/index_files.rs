@@ -92,6 +92,7 @@ impl PartitionLog {
         if let Some(active) = state.segments.all.iter_mut().find(|segment| !segment.is_sealed) {
             (active.index.offsets, active.index.times) = (Vec::new(), Vec::new());
             (active.index_entries, active.time_entries) = (0, 0);
+            (active.offsets_written, active.times_written) = (0, 0);
         }
     }
 

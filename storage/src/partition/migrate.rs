@@ -19,12 +19,13 @@ use crate::error::StorageError;
 use crate::files::{SegmentFiles, log_path, put_whole};
 use crate::id::{TopicPartition, to_base64};
 use crate::journal::take;
-use crate::segment::SegmentName;
+use crate::segment::{SegmentName, file_stem};
 
 /// Written at a time, in bytes; more only for a larger batch.
 const RUN_BYTES: usize = 512 << 10;
 /// Reserved behind what is written, in bytes.
-const RESERVED_BYTES: std::ops::RangeInclusive<u64> = 12 << 10..=1 << 20;
+pub(super) const RESERVED_BYTES_MAX: u64 = 1 << 20;
+const RESERVED_BYTES_MIN: u64 = 12 << 10;
 /// Of runs that are written at a time.
 const TURN_BYTES: usize = 16 << 10;
 /// Names the topic of a directory: Kafka's file.
@@ -234,7 +235,8 @@ impl PartitionLog {
         let copied = staging.freeze(0..bytes.max(whole));
         if whole > 0 {
             let to = u64::from(run.from) + whole as u64;
-            if !run.seals && to > self.partition.state.borrow().migrated.reserved {
+            let is_long_enough = to <= self.partition.state.borrow().migrated.reserved;
+            if !run.seals && !is_long_enough && !shared.is_disk_short.get() {
                 self.reserve(&file, run.from, to).await;
             }
             let blocks = vec![copied.slice(0..whole)];
@@ -257,7 +259,7 @@ impl PartitionLog {
     /// is written a block at a time is in few pieces. The kernel writes at once what neither makes a file longer nor allocates.
     async fn reserve(&self, file: &File, from: u32, to: u64) {
         let most = u64::from(self.partition.config.get().segment_bytes).max(to);
-        let end = to + to.clamp(*RESERVED_BYTES.start(), *RESERVED_BYTES.end());
+        let end = to + to.clamp(RESERVED_BYTES_MIN, RESERVED_BYTES_MAX);
         let end = end
             .min(most)
             .next_multiple_of(u64::from(self.partition.shared.block_bytes));
@@ -380,14 +382,14 @@ impl PartitionLog {
 
     /// Checks after a start that the segments' files hold what the checkpoint says.
     pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
-        self.check_files(i64::MIN).await?;
-        self.cut_reserved().await
+        let newest_bytes = self.check_files(i64::MIN).await?;
+        self.cut_what_is_much(newest_bytes).await
     }
 
     /// Checks that the segments' files hold what was written to them. A recovery that migrates must do so first: a file
     /// that is missing would be made anew, with a hole. What holds only records before `start` may be gone: an earlier
     /// life may have removed it, and not come to a checkpoint.
-    pub(crate) async fn check_files(&self, start: i64) -> Result<(), StorageError> {
+    pub(crate) async fn check_files(&self, start: i64) -> Result<u64, StorageError> {
         let shared = &self.partition.shared;
         let directory = self.directory();
         let names = match directory::list(&directory).await {
@@ -424,7 +426,14 @@ impl PartitionLog {
                 return Err(StorageError::corrupt(&path, found, what));
             }
         }
-        Ok(())
+        let newest =
+            (self.partition.state.borrow().segments.all.last()).map(|newest| file_stem(newest.base_offset));
+        let newest = newest.and_then(|stem| {
+            names
+                .iter()
+                .find(|entry| entry.name.strip_suffix(".log") == Some(&stem))
+        });
+        Ok(newest.map_or(0, |newest| newest.bytes))
     }
 
     /// Takes the partition's directory out of sight, to be removed later; durably with the next flush of the data

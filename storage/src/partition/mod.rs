@@ -184,6 +184,8 @@ pub(crate) struct LogShared {
     /// What waits for a migration, or is in memory after it.
     pub(crate) backlog: Backlog,
     pub(crate) migrating: RunTurns,
+    /// The disk was full when segments were written last: nothing is reserved on it.
+    pub(crate) is_disk_short: Cell<bool>,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
     /// Who reads or writes in the background has it: commits bear one such piece beside them, whoever's it is (storage

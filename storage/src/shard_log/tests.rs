@@ -2,6 +2,7 @@
 //! while batches are on their way.
 
 mod indexes;
+mod reserved;
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ const SMALL_BYTES: usize = 3_000;
 
 /// Appends so many batches, and writes them to the segment. The first half of them are older than all before; each of the others
 /// is newer.
-async fn append_small(shard: &ShardLog, batches: i64) {
+pub(super) async fn append_small(shard: &ShardLog, batches: i64) {
     let log = shard.partition(spec(KEPT).id).expect("it is there");
     for number in 0..batches {
         let is_old = number < batches / 2;
