@@ -51,6 +51,17 @@ impl SegmentIndex {
         }
     }
 
+    /// Whether what is in memory comes after all of these.
+    pub(crate) fn follows(&self, before: &Entries) -> bool {
+        let offsets =
+            [before.offsets.last(), self.offsets.first()].map(|entry| entry.map(|entry| entry.position));
+        let times =
+            [before.times.last(), self.times.first()].map(|entry| entry.map(|entry| entry.timestamp_ms));
+        let is_before =
+            |pair: [Option<i64>; 2]| !matches!(pair, [Some(before), Some(after)] if before >= after);
+        is_before(offsets.map(|position| position.map(i64::from))) && is_before(times)
+    }
+
     /// A batch was appended: an entry for it, if the last one is more than `interval_bytes` back.
     pub(crate) fn add(&mut self, batch: IndexEntry, max_timestamp_ms: i64, bytes: u32, interval_bytes: u32) {
         if max_timestamp_ms > self.max_timestamp_ms {

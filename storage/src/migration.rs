@@ -367,7 +367,9 @@ impl Inner {
         };
         // What is migrated changes only here, and the rest of it is in the journal again from the replay's start on.
         let partitions = logs.iter().map(PartitionLog::checkpoint);
-        checkpoint::write(&self.directory, &head, partitions, &self.shared.staging).await?;
+        let block_bytes = self.shared.block_bytes as usize;
+        let pool = &self.shared.staging;
+        checkpoint::write(&self.directory, &head, partitions, block_bytes, pool).await?;
         let tail = self.newest.get();
         self.committer.advance_tail(tail, generation).await?;
         self.newest.set(replay);

@@ -145,7 +145,8 @@ pub(crate) async fn recover(
         // On the heap, beside the pools: batches are rarely so small that it is much.
         backlog: Backlog::new(memory.tail / 2),
         migrating: RunTurns::default(),
-        is_disk_short: std::cell::Cell::new(false),
+        // A replay reserves nothing: who begins on a disk that is all but full should not fail for that.
+        is_disk_short: std::cell::Cell::new(true),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),

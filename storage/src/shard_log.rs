@@ -169,6 +169,7 @@ impl ShardLog {
         } = recovered;
         journal.begin_epoch(journal_tail).await?;
         shared.files.keep_open(options.open_files_max);
+        shared.is_disk_short.set(false);
         let (staging, clock) = (shared.staging.clone(), shared.clock.clone());
         let direct_bytes_min = options.direct_bytes_min;
         let committer = Committer::start(journal, end, resident, tail, staging, clock, direct_bytes_min);

@@ -103,11 +103,13 @@ pub(crate) fn path(directory: &Path, generation: u64) -> PathBuf {
 }
 
 /// Puts the checkpoint in the place of the one before the last. Durable when it returns; a crash in it leaves both as
-/// they were. Between two pieces others have their turn: `partitions` gives what holds for the head all the while.
+/// they were. Between two pieces others have their turn: `partitions` gives what holds for the head all the while. The disk has
+/// blocks of so many bytes.
 pub(crate) async fn write(
     directory: &Path,
     head: &Head,
     partitions: impl ExactSizeIterator<Item = PartitionCheckpoint>,
+    block_bytes: usize,
     pool: &Pool,
 ) -> Result<(), StorageError> {
     let path = path(directory, head.generation);
@@ -116,7 +118,7 @@ pub(crate) async fn write(
         write: true,
         create: true,
         truncate: true,
-        direct: true,
+        direct: block_bytes <= BLOCK_BYTES,
         ..OpenOptions::default()
     };
     let file = File::open(&new, options)
@@ -244,5 +246,53 @@ pub(crate) async fn read_file(path: &Path, pool: &Pool) -> Result<Option<Vec<u8>
             Err(error) if error.raw_os_error() == Some(5) => return Ok(None),
             Err(error) => return Err(StorageError::io("read", path)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ring::simulator::Simulator;
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_many_pieces_is_read_as_it_was_written() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(64 << 20);
+        let ended = simulator.run(host, 16 << 20, Duration::from_secs(60), || async {
+            let pool = Pool::new("checkpoint", 1 << 20).expect("memory");
+            for (generation, block_bytes) in [(1, 4_096), (2, 16_384), (3, 512)] {
+                let head = Head {
+                    generation,
+                    ..Head::default()
+                };
+                let partition = |number: i32| PartitionCheckpoint {
+                    id: TopicPartition {
+                        topic_id: 7,
+                        partition: number,
+                    },
+                    // One is larger than a piece.
+                    partial: vec![number as u8; if number == 50 { 3 * PIECE_BYTES } else { 4_000 }],
+                    ..PartitionCheckpoint::default()
+                };
+                let partitions: Vec<_> = (0..300).map(partition).collect();
+                let directory = Path::new("/");
+                let given = partitions.clone().into_iter();
+                write(directory, &head, given, block_bytes, &pool)
+                    .await
+                    .expect("written");
+                let bytes = read_file(&path(directory, generation), &pool)
+                    .await
+                    .expect("read");
+                let found = bytes.and_then(|bytes| decode(&bytes));
+                assert!(
+                    found == Some(Checkpoint { head, partitions }),
+                    "generation {generation}"
+                );
+            }
+        });
+        ended.expect("it ends");
     }
 }

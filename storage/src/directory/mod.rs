@@ -206,7 +206,7 @@ impl LogDirectory {
             for generation in [1, 2] {
                 first.generation = generation;
                 let partitions = partitions.iter().cloned();
-                checkpoint::write(&place.directory, &first, partitions, &self.pool).await?;
+                checkpoint::write(&place.directory, &first, partitions, block_bytes, &self.pool).await?;
             }
             let superblock = Journal::first_superblock(options, first.generation);
             Journal::create(&place.journal(), options, place.id, superblock, &self.pool).await?;

@@ -596,6 +596,11 @@ impl Dumping<'_> {
             ("next_offset", Value::Signed(partition.next_offset)),
             ("segments", Value::Unsigned(partition.segments.len() as u64)),
             ("partial_bytes", Value::Unsigned(partition.partial.len() as u64)),
+            (
+                "index_entries_here",
+                Value::Unsigned(partition.offsets.len() as u64),
+            ),
+            ("time_entries_here", Value::Unsigned(partition.times.len() as u64)),
             ("producers", Value::Unsigned(partition.producers.len() as u64)),
         ];
         self.say(2, "partition", fields);

@@ -22,6 +22,7 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
         .directory
         .join(directory_name(&saved.topic, saved.id.partition));
     checking.summary.partitions += 1;
+    let mut is_there = true;
     let names = match directory::list(&path).await {
         Ok(names) => names,
         // It is made with the first block of a segment.
@@ -29,11 +30,14 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
             if error.kind() == std::io::ErrorKind::NotFound
                 && (saved.segments.iter()).all(|segment| on_disk(segment, held.block_bytes) == 0) =>
         {
-            return Ok(());
+            is_there = false;
+            Vec::new()
         }
         Err(error) => return checking.unreadable(StorageError::io("list", &path)(error)),
     };
-    metadata(checking, &path, saved.id.topic_id).await?;
+    if is_there {
+        metadata(checking, &path, saved.id.topic_id).await?;
+    }
     // Those of compacted segments that are not at their place yet.
     let mut aside = BTreeSet::new();
     for (at, segment) in saved.segments.iter().enumerate() {
@@ -142,7 +146,7 @@ async fn check_segment(
     let on_disk = on_disk(segment, held.block_bytes);
     let mut source = match Source::open(path, &checking.pool).await {
         Ok(Some(source)) => source,
-        Ok(None) if on_disk == 0 => return Ok(()),
+        Ok(None) if on_disk == 0 => Source::without_file(path, &checking.pool),
         Ok(None) => {
             let what = format!("it is missing, and {on_disk} bytes were written to it");
             checking.find(Severity::Damage, path, None, what, RESTORE);

@@ -19,7 +19,8 @@ pub(super) const CRC_COVERS_FROM: usize = 21;
 
 /// Bytes of a file up to a length, and then those of `tail`: a segment's last bytes may be in a checkpoint alone.
 pub(super) struct Source {
-    file: File,
+    /// None if all is in `tail`.
+    file: Option<File>,
     path: PathBuf,
     pool: Pool,
     /// Taken from the file; what is behind them means nothing.
@@ -38,15 +39,24 @@ impl Source {
         };
         let file_bytes = file.len().await.map_err(StorageError::io("look at", path))?;
         Ok(Some(Source {
-            file,
+            file: Some(file),
+            file_bytes,
+            ..Source::without_file(path, pool)
+        }))
+    }
+
+    /// Of a file that is not there.
+    pub(super) fn without_file(path: &Path, pool: &Pool) -> Source {
+        Source {
+            file: None,
             path: path.to_path_buf(),
             pool: pool.clone(),
-            file_bytes,
+            file_bytes: 0,
             tail: Vec::new(),
             window: None,
             start: 0,
             filled: 0,
-        }))
+        }
     }
 
     /// Takes only so many bytes of the file, and `tail` after them.
@@ -86,9 +96,9 @@ impl Source {
         let Some(window) = window else { return Ok(()) };
         let wanted = (self.len() - at).min(window.capacity() as u64) as usize;
         let from_file = self.file_bytes.saturating_sub(at).min(wanted as u64) as usize;
-        let (result, mut window) = match from_file {
-            0 => (Ok(0), window),
-            _ => self.file.read_exact_at(window, 0..from_file, at).await,
+        let (result, mut window) = match &self.file {
+            Some(file) if from_file > 0 => file.read_exact_at(window, 0..from_file, at).await,
+            _ => (Ok(0), window),
         };
         let read = result.map_err(StorageError::io("read", &self.path))?;
         (self.start, self.filled) = (at, read);

@@ -238,6 +238,13 @@ impl PartitionLog {
         direct.segment.borrow().is_some() && !is_used
     }
 
+    /// Whether a segment is ready for direct writes: it has blocks, and what may be on its way there is not to wait for more of
+    /// them.
+    pub(super) fn takes_direct_writes(&self, segment_base: i64) -> bool {
+        let segment = self.partition.direct.segment.borrow();
+        (segment.as_ref()).is_some_and(|ready| ready.segment_base == segment_base)
+    }
+
     /// Lets go of the descriptor of a segment that is being removed: it would hold its space. Writes that are on their
     /// way have their own.
     pub(super) fn forget_direct(&self, base_offset: i64) {

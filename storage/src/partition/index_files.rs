@@ -9,11 +9,11 @@ use ring::buffer::Slice;
 use ring::file::{Durability, File, OpenOptions};
 use wire::BatchHeader;
 
-use super::PartitionLog;
+use super::{Partition, PartitionLog};
 use crate::error::StorageError;
 use crate::files::read_index;
 use crate::index::{self, EntryCounts, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
-use crate::segment::{Segment, file_stem};
+use crate::segment::{Segment, SegmentName, file_stem};
 
 /// So many entries are written to an index file at a time; fewer wait in memory and in checkpoints. Two files that are opened,
 /// written and cut for each block of a log cost more than the log.
@@ -27,7 +27,12 @@ impl PartitionLog {
         let Some(segment_base) = unindexed else {
             return Ok(());
         };
-        let due = |segment: &Segment| segment.is_sealed || segment.unwritten_offsets().len() >= entries_min;
+        let block = self.partition.shared.block_bytes;
+        // Before the first block there may be no directory.
+        let has_files = |segment: &Segment| segment.on_disk(block) > 0 || entries_min == 0;
+        let due = |segment: &Segment| {
+            segment.is_sealed || (has_files(segment) && segment.unwritten_offsets().len() >= entries_min)
+        };
         match self.with_unindexed(segment_base, |segment| (due(segment), segment.entries_in_files())) {
             None | Some((false, _)) => return Ok(()),
             Some((true, EntryCounts::NONE)) => {}
@@ -107,7 +112,8 @@ impl PartitionLog {
         let offsets = read_index(&stem.with_extension("index"), pool).await;
         let times = read_index(&stem.with_extension("timeindex"), pool).await;
         let is_whole = self.with_unindexed(segment_base, |segment| {
-            let Some(mut index) = index::decode(&offsets, &times, counts, segment.migrated) else {
+            let index = index::decode(&offsets, &times, counts, segment.migrated);
+            let Some(mut index) = index.filter(|index| segment.index.follows(index)) else {
                 return false;
             };
             (segment.offsets_written, segment.times_written) = (index.offsets.len(), index.times.len());
@@ -119,6 +125,8 @@ impl PartitionLog {
         if is_whole != Some(false) {
             return;
         }
+        let Partition { shared, id, .. } = &*self.partition;
+        shared.files.forget_index(*id, SegmentName::first(segment_base));
         let rebuilt = self.rebuilt_index(segment_base).await;
         self.with_unindexed(segment_base, |segment| {
             // What is in memory is right, and so is the rest of the log without the rest of the index.

@@ -235,7 +235,8 @@ impl PartitionLog {
         let copied = staging.freeze(0..bytes.max(whole));
         if whole > 0 {
             let to = u64::from(run.from) + whole as u64;
-            let is_long_enough = to <= self.partition.state.borrow().migrated.reserved;
+            let is_long_enough = to <= self.partition.state.borrow().migrated.reserved
+                || self.takes_direct_writes(run.segment_base);
             if !run.seals && !is_long_enough && !shared.is_disk_short.get() {
                 self.reserve(&file, run.from, to).await;
             }
@@ -350,6 +351,7 @@ impl PartitionLog {
             )
         };
         self.make_directory().await?;
+        self.partition.state.borrow_mut().migrated.unindexed = Some(segment_base);
         self.write_index(0).await?;
         let directory = self.directory();
         let path = log_path(&directory, segment_base);

@@ -9,12 +9,19 @@ const SMALL_BYTES: usize = 3_000;
 /// Appends so many batches, and writes them to the segment. The first half of them are older than all before; each of the others
 /// is newer.
 pub(super) async fn append_small(shard: &ShardLog, batches: i64) {
+    append_at(shard, batches, |number, offset| {
+        if number < batches / 2 { 500 } else { 1_000 + offset }
+    })
+    .await;
+}
+
+/// The same, with the times that are said for the number and the offset of each.
+async fn append_at(shard: &ShardLog, batches: i64, time_ms: impl Fn(i64, i64) -> i64) {
     let log = shard.partition(spec(KEPT).id).expect("it is there");
     for number in 0..batches {
-        let is_old = number < batches / 2;
         let mut builder = BatchBuilder::new(Compression::None);
         builder.push(&NewRecord {
-            timestamp_ms: if is_old { 500 } else { 1_000 + log.log_end_offset() },
+            timestamp_ms: time_ms(number, log.log_end_offset()),
             value: Some(&[7; SMALL_BYTES]),
             ..NewRecord::default()
         });
@@ -117,4 +124,45 @@ fn a_log_that_has_no_block_has_no_files() {
         [there(1), there(0), there(1)],
         [(false, 1), (false, 1), (true, 2)]
     );
+}
+
+#[test]
+fn after_a_clean_stop_both_indexes_are_there_whatever_is_in_them() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        append_at(&shard, 150, |_, _| -1).await;
+        shard.stop().await.expect("stopped");
+    });
+    life.expect("it ends");
+    let bytes = |extension: &str| {
+        let path = format!("/data/topic-5-0/00000000000000000000.{extension}");
+        simulator.read_file(host, &path).expect("it is there").len()
+    };
+    let (offsets, times) = (bytes("index"), bytes("timeindex"));
+    assert!(
+        offsets > 64 * index::INDEX_ENTRY_BYTES && times == 0,
+        "{offsets} {times}"
+    );
+}
+
+#[test]
+fn what_only_a_checkpoint_has_is_checked() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        append_small(&shard, 1).await;
+        shard.stop().await.expect("stopped");
+        let path = shard.partition(spec(KEPT).id).expect("it is there").directory();
+        directory::remove_all(&path).await.expect("removed");
+    });
+    life.expect("it ends");
+    let batches = simulator.run(host, 2 << 30, LIMIT, || async {
+        let checked = crate::inspect::check(Path::new(DATA), &[], &mut |_| {}).await;
+        let summary = checked.expect("it can run");
+        (summary.batches, summary.is_clean())
+    });
+    assert_eq!(batches.expect("it ends"), (1, true));
 }
