@@ -56,10 +56,10 @@ mod tests {
     use super::*;
 
     /// What comes of steps that end like this, and how many were begun.
-    fn after(steps: &'static [Option<io::ErrorKind>]) -> (Option<bool>, usize) {
+    fn after(steps: Vec<Option<io::ErrorKind>>) -> (Option<bool>, usize) {
         let mut simulator = Simulator::new(1);
         let host = simulator.host(1 << 20);
-        let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), || async {
+        let ended = simulator.run(host, 1 << 20, Duration::from_secs(60), move || async move {
             let begun = Rc::new(RefCell::new(0));
             let counted = begun.clone();
             let step = async move |how: Option<io::ErrorKind>| {
@@ -69,7 +69,7 @@ mod tests {
                     Err(StorageError::io("write", "/file".as_ref())(kind.into()))
                 })
             };
-            let ended = for_each(steps, step).await;
+            let ended = for_each(&steps, step).await;
             (ended.err().map(|error| error.is_no_space()), *begun.borrow())
         });
         ended.expect("it ends")
@@ -79,16 +79,18 @@ mod tests {
     fn all_are_done_and_the_error_that_must_not_be_tried_again_is_told() {
         const FULL: Option<io::ErrorKind> = Some(io::ErrorKind::StorageFull);
         const BROKEN: Option<io::ErrorKind> = Some(io::ErrorKind::Other);
-        assert_eq!(after(&[]), (None, 0));
-        assert_eq!(after(&[None; 100]), (None, 100));
-        assert_eq!(after(&[None, FULL, None]), (Some(true), 3));
-        assert_eq!(after(&[FULL, None, BROKEN, FULL]), (Some(false), 4));
-        static LONG: [Option<io::ErrorKind>; 100] = {
-            let mut steps = [None; 100];
-            steps[0] = BROKEN;
-            steps
-        };
-        let (error, begun) = after(&LONG);
+        assert_eq!(after(Vec::new()), (None, 0));
+        assert_eq!(after(vec![None; 100]), (None, 100));
+        assert_eq!(after(vec![None, FULL, None]), (Some(true), 3));
+        // Whichever ends first.
+        for at in 0..8 {
+            let mut steps = vec![FULL; 8];
+            steps[at] = BROKEN;
+            assert_eq!(after(steps), (Some(false), 8), "{at}");
+        }
+        let mut steps = vec![None; 100];
+        steps[0] = BROKEN;
+        let (error, begun) = after(steps);
         assert!(error == Some(false) && begun < 100, "{begun}");
     }
 }
