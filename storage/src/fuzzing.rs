@@ -75,13 +75,8 @@ pub fn journal_superblock(data: &[u8]) {
 
 /// A shard's checkpoint.
 pub fn shard_checkpoint(data: &[u8]) {
-    let [sealed, bytes @ ..] = data else { return };
-    let mut bytes = bytes.to_vec();
-    if sealed % 2 == 1 && bytes.len() >= 4 {
-        let crc = wire::crc32c(&bytes[4..]);
-        bytes[..4].copy_from_slice(&crc.to_le_bytes());
-    }
-    checkpoint::read_and_write_again(&bytes);
+    let [flags, bytes @ ..] = data else { return };
+    checkpoint::read_and_write_again(bytes, flags & 2 != 0, flags & 1 != 0);
 }
 
 /// The directory's manifest.
