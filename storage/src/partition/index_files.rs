@@ -17,21 +17,22 @@ use crate::segment::{Segment, SegmentName, file_stem};
 
 /// So many entries are written to an index file at a time; fewer wait in memory and in checkpoints. Two files that are opened,
 /// written and cut for each block of a log cost more than the log.
-pub(super) const INDEX_RUN_ENTRIES: usize = 64;
+const INDEX_RUN_ENTRIES: usize = 64;
 
 impl PartitionLog {
-    /// Appends what is new of a segment's indexes to their files, if it is so many entries or the segment is sealed: of
-    /// the one that was written to last.
-    pub(super) async fn write_index(&self, entries_min: usize) -> Result<(), StorageError> {
+    /// Appends what is new of a segment's indexes to their files, of the one that was written to last: if it is enough, or the
+    /// segment is sealed; or anyway if the log is finished. The files end there then, and both are made.
+    pub(super) async fn write_index(&self, is_finished: bool) -> Result<(), StorageError> {
         let unindexed = self.partition.state.borrow().migrated.unindexed;
         let Some(segment_base) = unindexed else {
             return Ok(());
         };
         let block = self.partition.shared.block_bytes;
-        // Before the first block there may be no directory.
-        let has_files = |segment: &Segment| segment.on_disk(block) > 0 || entries_min == 0;
         let due = |segment: &Segment| {
-            segment.is_sealed || (has_files(segment) && segment.unwritten_offsets().len() >= entries_min)
+            // Before the first block there may be no directory.
+            let is_enough =
+                segment.on_disk(block) > 0 && segment.unwritten_offsets().len() >= INDEX_RUN_ENTRIES;
+            is_finished || segment.is_sealed || is_enough
         };
         match self.with_unindexed(segment_base, |segment| (due(segment), segment.entries_in_files())) {
             None | Some((false, _)) => return Ok(()),
@@ -49,7 +50,7 @@ impl PartitionLog {
             return Ok(());
         };
         let (added, times_added) = (offsets.len() / INDEX_ENTRY_BYTES, times.len() / TIME_ENTRY_BYTES);
-        let is_last = is_sealed || entries_min == 0;
+        let is_last = is_sealed || is_finished;
         let stem = self.directory().join(file_stem(segment_base));
         if added > 0 || is_last {
             write_at(&stem.with_extension("index"), offsets, from * INDEX_ENTRY_BYTES).await?;

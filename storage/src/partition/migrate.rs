@@ -12,7 +12,7 @@ use ring::local::{Permit, Semaphore};
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
-use super::index_files::{INDEX_RUN_ENTRIES, index_batch};
+use super::index_files::index_batch;
 use super::{Partition, PartitionLog};
 use crate::directory::topic_id_of;
 use crate::error::StorageError;
@@ -96,16 +96,16 @@ impl PartitionLog {
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
         // The migration before may have found the disk full when it came to that.
-        self.write_index(INDEX_RUN_ENTRIES).await?;
+        self.write_index(false).await?;
         while let Some(run) = self.next_run(up_to_seq) {
             let seals = run.seals;
             self.write_run(run).await?;
             // Once for all runs of a segment: it costs as much as a run.
             if seals {
-                self.write_index(0).await?;
+                self.write_index(false).await?;
             }
         }
-        self.write_index(INDEX_RUN_ENTRIES).await
+        self.write_index(false).await
     }
 
     fn next_run(&self, up_to_seq: u64) -> Option<Run> {
@@ -352,7 +352,7 @@ impl PartitionLog {
         };
         self.make_directory().await?;
         self.partition.state.borrow_mut().migrated.unindexed = Some(segment_base);
-        self.write_index(0).await?;
+        self.write_index(true).await?;
         let directory = self.directory();
         let path = log_path(&directory, segment_base);
         let file = shared
