@@ -121,7 +121,11 @@ class Kafka:
         begun = time.monotonic()
         settings = [f"{key}={value}" for key, value in self.settings.items()]
         command = [TOOLS / "kafka.sh", "start", str(self.port), self.directory, *settings]
-        self.pid = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        # After a kill it looks at every log.
+        started = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KAFKA_START_SECONDS": "1800"})
+        if started.returncode != 0:
+            fail(f"Kafka did not start: {started.stderr}")
+        self.pid = int(started.stdout.split()[-1])
         return time.monotonic() - begun
 
     def stop(self, how=signal.SIGTERM):

@@ -13,6 +13,7 @@ use ring::buffer::Pool;
 use ring::count::Counter;
 use ring::directory;
 
+use crate::at_once;
 use crate::backlog::Backlog;
 use crate::checkpoint::{self, PartitionCheckpoint};
 use crate::commit::{Group, Place};
@@ -422,14 +423,19 @@ impl Recovery<'_> {
 
     /// Before the first migration: that finds the files as the checkpoint left them.
     async fn check_files(&self) -> Result<(), StorageError> {
-        for log in self.partitions.values() {
-            if self.specs.contains_key(&log.id()) {
+        let known = (self.partitions.values()).filter(|log| self.specs.contains_key(&log.id()));
+        let known: Vec<(PartitionLog, i64)> = known
+            .map(|log| {
                 let start = self.starts.get(&log.id()).copied().unwrap_or(i64::MIN);
-                log.check_files(start).await?;
-                log.forget_index(start);
-            }
-        }
-        Ok(())
+                (log.clone(), start)
+            })
+            .collect();
+        let check = async |(log, start): (PartitionLog, i64)| {
+            log.check_files(start).await?;
+            log.forget_index(start);
+            Ok(())
+        };
+        at_once::for_each(&known, check).await
     }
 
     /// Finds a place for what no metadata knows, before it is migrated. A deleted topic's directory is out of sight

@@ -16,6 +16,7 @@ use ring::directory;
 use ring::executor::{Class, spawn};
 use ring::local::Signal;
 
+use crate::at_once;
 use crate::checkpoint::PartitionCheckpoint;
 use crate::commit::{CommitTicket, Committer, ROOM_RETRY};
 use crate::compaction::{CleanerConfig, Compaction, CompactionReport, CompactionStatistics};
@@ -123,15 +124,15 @@ struct Inner {
 
 impl ShardLog {
     /// Recovers the shard's journal, and opens `specs`: the partitions that the metadata gives this shard. One that no
-    /// journal knows is new and empty. One that only the journal knows is dropped if its topic `is_deleted`, and set
-    /// aside otherwise.
+    /// journal knows is new and empty. One that only the journal knows is dropped if its topic is among the `deleted`,
+    /// and set aside otherwise.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read; nothing was changed then.
     pub async fn open(
         options: ShardOptions,
         specs: Vec<PartitionSpec>,
-        is_deleted: impl Fn(u128) -> bool,
+        deleted: &BTreeSet<u128>,
     ) -> Result<(ShardLog, RecoveryReport), StorageError> {
         const PLACE_BYTES: usize = 128 << 10;
         let pool = Pool::new("manifest", PLACE_BYTES).map_err(|_| StorageError::OutOfMemory {
@@ -149,10 +150,9 @@ impl ShardLog {
         )
         .await?;
         let end_seq = recovered.end.seq - 1;
-        let dropped = separate_unknown(&mut recovered, &specs, &is_deleted, end_seq).await?;
-        for log in recovered.partitions.values() {
-            log.open_files().await?;
-        }
+        let dropped = separate_unknown(&mut recovered, &specs, deleted, end_seq).await?;
+        let all: Vec<PartitionLog> = recovered.partitions.values().cloned().collect();
+        at_once::for_each(&all, async |log: PartitionLog| log.open_files().await).await?;
         let Recovered {
             journal,
             shared,
@@ -504,7 +504,7 @@ impl ShardLog {
 pub(crate) async fn separate_unknown(
     recovered: &mut Recovered,
     specs: &[PartitionSpec],
-    is_deleted: &impl Fn(u128) -> bool,
+    deleted: &BTreeSet<u128>,
     end_seq: u64,
 ) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
     let known: BTreeSet<TopicPartition> = specs.iter().map(|spec| spec.id).collect();
@@ -520,7 +520,7 @@ pub(crate) async fn separate_unknown(
             continue;
         };
         let path = log.directory();
-        let is_deleted = is_deleted(id.topic_id);
+        let is_deleted = deleted.contains(&id.topic_id);
         // Another incarnation may have the name by now.
         let is_there = topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id);
         let is_free = !directory::exists(&path)

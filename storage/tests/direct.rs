@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,7 +56,10 @@ async fn open(life: i32) -> (ShardLog, Vec<PartitionLog>) {
         })
         .collect();
     let mut opened = LogDirectory::open(directory, options).await.unwrap();
-    opened.prepare_shards(1, &specs, |_| false, |_| 0).await.unwrap();
+    opened
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await
+        .unwrap();
     let options = ShardOptions {
         directory: directory.to_owned(),
         shard: 0,
@@ -66,7 +70,9 @@ async fn open(life: i32) -> (ShardLog, Vec<PartitionLog>) {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (log, _) = ShardLog::open(options, specs.clone(), |_| false).await.unwrap();
+    let (log, _) = ShardLog::open(options, specs.clone(), &BTreeSet::new())
+        .await
+        .unwrap();
     let logs = specs.iter().map(|spec| log.partition(spec.id).unwrap()).collect();
     (log, logs)
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ async fn open() -> ShardLog {
         memory_bytes: MEMORY_BYTES,
     };
     let mut opened = LogDirectory::open(directory, options).await.unwrap();
-    opened.prepare_shards(1, &[], |_| false, |_| 0).await.unwrap();
+    opened
+        .prepare_shards(1, &[], &BTreeSet::new(), |_| 0)
+        .await
+        .unwrap();
     let options = ShardOptions {
         directory: directory.to_owned(),
         shard: 0,
@@ -52,7 +56,10 @@ async fn open() -> ShardLog {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    ShardLog::open(options, Vec::new(), |_| false).await.unwrap().0
+    ShardLog::open(options, Vec::new(), &BTreeSet::new())
+        .await
+        .unwrap()
+        .0
 }
 
 /// As a producer's request does: waits for room, but not for ever.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,7 +47,10 @@ async fn open(partitions: i32) -> ShardLog {
         })
         .collect();
     let mut opened = LogDirectory::open(directory, options).await.unwrap();
-    opened.prepare_shards(1, &specs, |_| false, |_| 0).await.unwrap();
+    opened
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await
+        .unwrap();
     let options = ShardOptions {
         directory: directory.to_owned(),
         shard: 0,
@@ -58,7 +62,7 @@ async fn open(partitions: i32) -> ShardLog {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    ShardLog::open(options, specs, |_| false).await.unwrap().0
+    ShardLog::open(options, specs, &BTreeSet::new()).await.unwrap().0
 }
 
 fn batch(producer_id: i64) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,7 +49,7 @@ async fn open() -> Result<ShardLog, StorageError> {
     };
     let specs: Vec<PartitionSpec> = (0..PARTITIONS).map(spec).collect();
     let mut opened = LogDirectory::open(directory, options).await?;
-    opened.prepare_shards(1, &specs, |_| false, |_| 0).await?;
+    opened.prepare_shards(1, &specs, &BTreeSet::new(), |_| 0).await?;
     let options = ShardOptions {
         directory: directory.to_owned(),
         shard: 0,
@@ -60,7 +61,7 @@ async fn open() -> Result<ShardLog, StorageError> {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    Ok(ShardLog::open(options, specs, |_| false).await?.0)
+    Ok(ShardLog::open(options, specs, &BTreeSet::new()).await?.0)
 }
 
 /// Every partition is written to for ever, with some `pause` after each batch.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,7 +38,9 @@ async fn open() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError> 
     };
     let specs = vec![spec];
     let mut directory = LogDirectory::open(Path::new("/data"), options).await?;
-    directory.prepare_shards(1, &specs, |_| false, |_| 0).await?;
+    directory
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await?;
     let options = ShardOptions {
         directory: "/data".into(),
         shard: 0,
@@ -48,7 +51,7 @@ async fn open() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError> 
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (log, _) = ShardLog::open(options, specs, |_| false).await?;
+    let (log, _) = ShardLog::open(options, specs, &BTreeSet::new()).await?;
     let partition = log.partition(ID).unwrap();
     Ok((directory, log, partition))
 }

@@ -1,6 +1,7 @@
 //! Offsets by time: exact, by reading a few index entries and one stretch of one segment.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,8 +43,10 @@ async fn open() -> (ShardLog, PartitionLog) {
     let mut directory = LogDirectory::open(Path::new("/data"), options)
         .await
         .expect("opened");
-    let prepared = directory.prepare_shards(1, &specs, |_| false, |_| 0);
-    prepared.await.expect("prepared");
+    directory
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await
+        .expect("prepared");
     let options = ShardOptions {
         directory: "/data".into(),
         shard: 0,
@@ -54,7 +57,9 @@ async fn open() -> (ShardLog, PartitionLog) {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let (shard, _) = ShardLog::open(options, specs, &BTreeSet::new())
+        .await
+        .expect("opened");
     let log = shard.partition(ID).expect("it is there");
     (shard, log)
 }

@@ -342,10 +342,9 @@ impl Host {
                 (state.leader - host_id * NODES_PER_HOST).unsigned_abs()
             })
         };
-        let is_deleted = |topic_id| image.deleted_topics.contains(&topic_id);
         let prepared = self
             .directory
-            .prepare_shards(self.options.shards(), &live, is_deleted, shard_of)
+            .prepare_shards(self.options.shards(), &live, &image.deleted_topics, shard_of)
             .await;
         prepared.map_err(|error| error.to_string())
     }

@@ -5,7 +5,7 @@
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
@@ -253,7 +253,7 @@ async fn open_with(
         .collect();
     let owner = |id: TopicPartition| id.partition.unsigned_abs() % shards;
     directory
-        .prepare_shards(shards, &specs, |_| false, owner)
+        .prepare_shards(shards, &specs, &BTreeSet::new(), owner)
         .await
         .expect("prepared");
     let mut logs = Vec::new();
@@ -276,7 +276,9 @@ async fn open_with(
             .cloned()
             .collect();
         let ids: Vec<TopicPartition> = own.iter().map(|spec| spec.id).collect();
-        let (log, _report) = ShardLog::open(options, own, |_| false).await.expect("opened");
+        let (log, _report) = ShardLog::open(options, own, &BTreeSet::new())
+            .await
+            .expect("opened");
         let memory = GroupMemory::new(memory_bytes);
         for id in &ids {
             let partition = log.partition(*id).expect("it is there");

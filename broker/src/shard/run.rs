@@ -233,8 +233,7 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         .topics_by_id
         .values()
         .flat_map(|topic| specs(topic, parts.node_id, &live.topics));
-    let deleted = image.deleted_topics.clone();
-    let (log, report) = ShardLog::open(storage, specs.collect(), move |id| deleted.contains(&id))
+    let (log, report) = ShardLog::open(storage, specs.collect(), &image.deleted_topics)
         .await
         .map_err(|error| error.to_string())?;
     for stray in report.strays {

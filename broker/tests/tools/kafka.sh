@@ -10,7 +10,8 @@
 #   kafka.sh class NAME                             the tool's main class
 #   kafka.sh main  FILE.java ARGS...                compiles a program that uses Kafka's jars, once, and runs it
 # DATADIR holds server.properties, server.out, kafka.pid and logs/ (Kafka's log.dirs).
-# The controller listens on PORT + 1 (or $KAFKA_CONTROLLER_PORT). The heap is 1 GiB.
+# The controller listens on PORT + 1 (or $KAFKA_CONTROLLER_PORT). The heap is 1 GiB. A start is waited for as long as
+# $KAFKA_START_SECONDS (90).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 version=4.4.0
@@ -97,7 +98,7 @@ start() {
   setsid "$here/kafka.sh" run "$port" "$data" "$@" >"$data/server.out" 2>&1 </dev/null &
   local pid=$!
   echo $pid >"$data/kafka.pid"
-  python3 "$here/rawkafka.py" --brokers "127.0.0.1:$port" ready --timeout 90 \
+  python3 "$here/rawkafka.py" --brokers "127.0.0.1:$port" ready --timeout "${KAFKA_START_SECONDS:-90}" \
     || { tail -20 "$data/server.out" >&2; kill -9 $pid 2>/dev/null; fail "Kafka did not start, see $data/server.out"; }
   kill -0 $pid 2>/dev/null || { tail -20 "$data/server.out" >&2; fail "something else serves port $port; Kafka has ended"; }
   echo $pid

@@ -1,6 +1,7 @@
 //! Names: directories, renames, removals, and the flushes that make names durable.
 //!
-//! All of it may block, so all of it runs on the thread's helper.
+//! All of it may block, so all of it runs elsewhere: on the thread's helper, one after the other; but many may look at
+//! once whether a name is there.
 
 use std::io;
 use std::path::Path;

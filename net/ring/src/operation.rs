@@ -98,6 +98,13 @@ pub(crate) enum Call {
     Volume { path: PathBuf },
 }
 
+impl Call {
+    /// Whether the kernel makes it on a worker of its own where it can: many of them wait for the disk together.
+    pub(crate) fn is_for_the_kernel(&self) -> bool {
+        matches!(self, Call::Exists { .. })
+    }
+}
+
 /// What a [`Call`] found.
 #[derive(Debug)]
 pub(crate) enum Answer {

@@ -33,6 +33,7 @@ use ring::file::{Durability, File, OpenOptions};
 pub(crate) use self::manifest::Manifest;
 pub use self::removal::Leftovers;
 pub(crate) use self::removal::remove_directory;
+use crate::at_once;
 use crate::checkpoint::{self, Head};
 use crate::error::StorageError;
 use crate::files::{read_if_there, read_small, replace};
@@ -147,8 +148,8 @@ impl LogDirectory {
     }
 
     /// Makes a journal for each of `shards`, or moves all partitions to as many new ones: `owner` says which shard has
-    /// a partition from now on. `live` are the partitions of the metadata; those that are neither live nor deleted are
-    /// set aside. A crash anywhere in it leaves either the old journals or the new ones.
+    /// a partition from now on. `live` are the partitions of the metadata, `deleted` the topics of which it still
+    /// knows that they were deleted; what is of neither is set aside. A crash anywhere in it leaves either the old journals or the new ones.
     ///
     /// # Errors
     /// What keeps a log from being recovered, or a file from being written.
@@ -156,7 +157,7 @@ impl LogDirectory {
         &mut self,
         shards: u32,
         live: &[PartitionSpec],
-        is_deleted: impl Fn(u128) -> bool,
+        deleted: &BTreeSet<u128>,
         owner: impl Fn(TopicPartition) -> u32,
     ) -> Result<(), StorageError> {
         assert!(shards > 0);
@@ -165,9 +166,9 @@ impl LogDirectory {
             self.create_journals(1, now_ms, vec![Vec::new(); shards as usize])
                 .await?;
         } else if self.shards() != shards {
-            self.reshard(shards, live, &is_deleted, owner).await?;
+            self.reshard(shards, live, deleted, owner).await?;
         }
-        self.set_unknown_aside(live, &is_deleted).await
+        self.set_deleted_aside(live, deleted).await
     }
 
     /// Makes one journal for each list of partitions, as of `time_ms`, and then names them all in the manifest.
@@ -223,32 +224,38 @@ impl LogDirectory {
         Ok(())
     }
 
-    /// Renames the directories of partitions that are not `live`.
-    async fn set_unknown_aside(
+    /// Renames the directories of partitions of `deleted` topics: no journal need know them any more. Without any, which is
+    /// nearly always, no directory is looked into.
+    async fn set_deleted_aside(
         &self,
         live: &[PartitionSpec],
-        is_deleted: &impl Fn(u128) -> bool,
+        deleted: &BTreeSet<u128>,
     ) -> Result<(), StorageError> {
+        if deleted.is_empty() {
+            return Ok(());
+        }
         let names = directory::list(&self.path)
             .await
             .map_err(StorageError::io("list", &self.path))?;
+        let places = names.iter().filter(|entry| entry.is_directory);
+        let places: Vec<(PathBuf, i32)> = places
+            .filter_map(|entry| Some((self.path.join(&entry.name), partition_of(&entry.name)?.1)))
+            .collect();
         let live: BTreeSet<TopicPartition> = live.iter().map(|spec| spec.id).collect();
-        for entry in names.iter().filter(|entry| entry.is_directory) {
-            let Some((_, partition)) = partition_of(&entry.name) else {
-                continue;
-            };
-            let path = self.path.join(&entry.name);
+        let (deleted, pool) = (deleted.clone(), self.pool.clone());
+        let look = async move |(path, partition): (PathBuf, i32)| {
             // What does not say whose it is is left alone.
-            let Ok(Some(topic_id)) = topic_id_of(&path, &self.pool).await else {
-                continue;
+            let Ok(Some(topic_id)) = topic_id_of(&path, &pool).await else {
+                return Ok(());
             };
             let id = TopicPartition { topic_id, partition };
             // A live one's journal, or a dropped one's DROP, is not this function's business.
-            if !live.contains(&id) && is_deleted(topic_id) {
+            if !live.contains(&id) && deleted.contains(&topic_id) {
                 set_aside(&path, id, "delete").await?;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        at_once::for_each(&places, look).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! The old journals rule until the manifest names the new ones. What is written before that are the same bytes that
 //! the old journals would write again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::directory;
 
@@ -21,7 +21,7 @@ impl LogDirectory {
         &mut self,
         shards: u32,
         live: &[PartitionSpec],
-        is_deleted: &impl Fn(u128) -> bool,
+        deleted: &BTreeSet<u128>,
         owner: impl Fn(TopicPartition) -> u32,
     ) -> Result<(), StorageError> {
         let old = self
@@ -31,7 +31,7 @@ impl LogDirectory {
         let mut drained = BTreeMap::new();
         let mut time_ms = 0;
         for shard in 0..old.journals.len() as u32 {
-            let (known_ms, partitions) = self.drain(shard, live, is_deleted).await?;
+            let (known_ms, partitions) = self.drain(shard, live, deleted).await?;
             time_ms = known_ms.max(time_ms);
             for partition in partitions {
                 let id = partition.id;
@@ -68,13 +68,13 @@ impl LogDirectory {
         &self,
         shard: u32,
         live: &[PartitionSpec],
-        is_deleted: &impl Fn(u128) -> bool,
+        deleted: &BTreeSet<u128>,
     ) -> Result<(i64, Vec<PartitionCheckpoint>), StorageError> {
         let place = journal_place(&self.path, shard, &self.pool).await?;
         let memory = Memory::of(self.options.memory_bytes);
         let mut recovered = recover(self.path.clone(), &place, live, memory, Access::ReadWrite).await?;
         let end_seq = recovered.end.seq - 1;
-        separate_unknown(&mut recovered, live, is_deleted, end_seq).await?;
+        separate_unknown(&mut recovered, live, deleted, end_seq).await?;
         for log in recovered.partitions.values() {
             log.open_files().await?;
             log.migrate(end_seq).await?;

@@ -1,5 +1,6 @@
 //! Directories as brokers leave them, whole and with a bit flipped anywhere, under the three commands.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ async fn open() -> (LogDirectory, ShardLog) {
         .await
         .expect("opened");
     directory
-        .prepare_shards(1, &[spec()], |_| false, |_| 0)
+        .prepare_shards(1, &[spec()], &BTreeSet::new(), |_| 0)
         .await
         .expect("prepared");
     let options = ShardOptions {
@@ -61,7 +62,7 @@ async fn open() -> (LogDirectory, ShardLog) {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let opened = ShardLog::open(options, vec![spec()], |_| false).await;
+    let opened = ShardLog::open(options, vec![spec()], &BTreeSet::new()).await;
     (directory, opened.expect("opened").0)
 }
 

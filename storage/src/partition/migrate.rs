@@ -394,6 +394,11 @@ impl PartitionLog {
     pub(crate) async fn check_files(&self, start: i64) -> Result<u64, StorageError> {
         let shared = &self.partition.shared;
         let directory = self.directory();
+        let newest = self.newest_segment();
+        if let Some(newest) = newest {
+            // The disk is asked for many partitions at once; they are listed one after the other, from memory then.
+            let _ = directory::exists(&log_path(&directory, newest)).await;
+        }
         let names = match directory::list(&directory).await {
             Ok(names) => names,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -428,14 +433,18 @@ impl PartitionLog {
                 return Err(StorageError::corrupt(&path, found, what));
             }
         }
-        let newest =
-            (self.partition.state.borrow().segments.all.last()).map(|newest| file_stem(newest.base_offset));
-        let newest = newest.and_then(|stem| {
+        let newest = newest.map(file_stem).and_then(|stem| {
             names
                 .iter()
                 .find(|entry| entry.name.strip_suffix(".log") == Some(&stem))
         });
         Ok(newest.map_or(0, |newest| newest.bytes))
+    }
+
+    /// Its base offset.
+    fn newest_segment(&self) -> Option<i64> {
+        let state = self.partition.state.borrow();
+        state.segments.all.last().map(|newest| newest.base_offset)
     }
 
     /// Takes the partition's directory out of sight, to be removed later; durably with the next flush of the data

@@ -1,5 +1,6 @@
 //! A partition's files while several would make them, or one that comes too late.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ring::directory;
@@ -39,7 +40,7 @@ async fn open() -> (LogDirectory, ShardLog, PartitionLog) {
         .await
         .expect("opened");
     directory
-        .prepare_shards(1, &specs, |_| false, |_| 0)
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
         .await
         .expect("prepared");
     let options = ShardOptions {
@@ -52,7 +53,9 @@ async fn open() -> (LogDirectory, ShardLog, PartitionLog) {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (shard, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let (shard, _report) = ShardLog::open(options, specs, &BTreeSet::new())
+        .await
+        .expect("opened");
     let log = shard.partition(ID).expect("it is there");
     (directory, shard, log)
 }

@@ -4,6 +4,7 @@
 mod indexes;
 mod reserved;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ring::simulator::{HostId, Simulator};
@@ -50,9 +51,8 @@ async fn prepare(specs: &[PartitionSpec]) -> LogDirectory {
     let mut directory = LogDirectory::open(Path::new(DATA), options)
         .await
         .expect("opened");
-    let is_deleted = |topic_id| topic_id == DELETED;
     directory
-        .prepare_shards(1, specs, is_deleted, |_| 0)
+        .prepare_shards(1, specs, &BTreeSet::from([DELETED]), |_| 0)
         .await
         .expect("prepared");
     directory
@@ -71,7 +71,9 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (log, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let (log, _report) = ShardLog::open(options, specs, &BTreeSet::new())
+        .await
+        .expect("opened");
     (directory, log)
 }
 
@@ -143,7 +145,7 @@ fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_to
         let mut recovered = recover_short(&live).await.expect("recovered");
         assert_eq!(recovered.report.batches, BATCHES as u64);
         let end_seq = recovered.end.seq - 1;
-        separate_unknown(&mut recovered, &live, &|topic_id| topic_id == DELETED, end_seq)
+        separate_unknown(&mut recovered, &live, &BTreeSet::from([DELETED]), end_seq)
             .await
             .expect("separated");
         let kept = &recovered.partitions[&spec(KEPT).id];
@@ -160,6 +162,41 @@ fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_to
         log.stop().await.expect("stopped");
     });
     fourth.expect("it ends");
+}
+
+#[test]
+fn a_start_puts_out_of_its_way_what_deleted_topics_have_left_and_nothing_else() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let ended = simulator.run(host, 8 << 20, LIMIT, || async {
+        let nobodys = DELETED + 1;
+        let live = [spec(KEPT)];
+        drop(prepare(&live).await);
+        for topic_id in [KEPT, DELETED, nobodys] {
+            let path = Path::new(DATA).join(directory_name(&spec(topic_id).topic, 0));
+            directory::create_all(&path).await.expect("created");
+            let text = format!("version: 0\ntopic_id: {}\n", to_base64(topic_id));
+            replace(&path.join(METADATA_FILE), text.into_bytes())
+                .await
+                .expect("written");
+        }
+        let silent = Path::new(DATA).join("silent-0");
+        directory::create_all(&silent).await.expect("created");
+        let _directory = prepare(&live).await;
+        let names = directory::list(DATA.as_ref()).await.expect("listed");
+        names.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
+    });
+    let names = ended.expect("it ends");
+    let left: Vec<&str> = (names.iter().filter(|name| name.contains("-0")))
+        .map(|name| name.split('.').next().unwrap_or(name))
+        .collect();
+    assert_eq!(left, ["silent-0", "topic-5-0", "topic-6-0", "topic-7-0"]);
+    let aside = names.iter().filter(|name| name.ends_with("-delete"));
+    let aside: Vec<&String> = aside.collect();
+    assert!(
+        aside.len() == 1 && aside[0].starts_with("topic-6-0."),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -200,10 +237,10 @@ fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnatio
         let end_seq = |recovered: &Recovered| recovered.end.seq - 1;
         let mut recovered = recover_short(&live).await.expect("recovered");
         let up_to = end_seq(&recovered);
-        let refused = separate_unknown(&mut recovered, &live, &|_| false, up_to).await;
+        let refused = separate_unknown(&mut recovered, &live, &BTreeSet::new(), up_to).await;
         assert!(refused.is_err(), "batches have no place, and are not deleted");
         let mut recovered = recover_short(&live).await.expect("recovered");
-        let dropped = separate_unknown(&mut recovered, &live, &|topic_id| topic_id == DELETED, up_to).await;
+        let dropped = separate_unknown(&mut recovered, &live, &BTreeSet::from([DELETED]), up_to).await;
         assert_eq!(dropped.expect("separated"), [(spec(DELETED).id, 0)]);
         let names = directory::list(&path).await.expect("its directory");
         let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();

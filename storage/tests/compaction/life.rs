@@ -1,6 +1,7 @@
 //! One life of a broker's storage: open, check everything, then write, read, delete and clean until the power goes.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::rc::Rc;
@@ -140,7 +141,7 @@ async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Vec<ShardLog>
     let specs: Vec<_> = specs.collect();
     let owner = |id: TopicPartition| owner(id, plan.shards);
     directory
-        .prepare_shards(plan.shards, &specs, |_| false, owner)
+        .prepare_shards(plan.shards, &specs, &BTreeSet::new(), owner)
         .await?;
     let mut shards = Vec::new();
     for shard in 0..plan.shards {
@@ -155,7 +156,7 @@ async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Vec<ShardLog>
             scrub: SCRUB,
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
-        let (log, _) = ShardLog::open(options, own.collect(), |_| false).await?;
+        let (log, _) = ShardLog::open(options, own.collect(), &BTreeSet::new()).await?;
         shards.push(log);
     }
     for log in logs(model, &shards) {

@@ -1,6 +1,6 @@
 //! One log, compacted step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,7 +66,9 @@ pub(crate) async fn open_with(
         })
         .collect();
     let mut directory = LogDirectory::open(Path::new("/data"), options).await?;
-    directory.prepare_shards(1, &specs, |_| false, |_| 0).await?;
+    directory
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await?;
     let options = ShardOptions {
         directory: "/data".into(),
         shard: 0,
@@ -77,7 +79,7 @@ pub(crate) async fn open_with(
         retention_check_interval: Duration::from_secs(300),
         scrub,
     };
-    Ok(ShardLog::open(options, specs, |_| false).await?.0)
+    Ok(ShardLog::open(options, specs, &BTreeSet::new()).await?.0)
 }
 
 pub(crate) async fn open_one(compaction: CompactionConfig) -> (ShardLog, PartitionLog) {

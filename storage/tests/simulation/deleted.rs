@@ -1,5 +1,6 @@
 //! Single steps: deleted records, dropped partitions, memory that others hold, directories that nobody claims.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,7 @@ async fn open_with(partitions: i32) -> ShardLog {
     });
     let specs: Vec<PartitionSpec> = specs.collect();
     directory
-        .prepare_shards(1, &specs, |_| false, |_| 0)
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
         .await
         .expect("prepared");
     let options = ShardOptions {
@@ -60,7 +61,9 @@ async fn open_with(partitions: i32) -> ShardLog {
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (shard, _report) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let (shard, _report) = ShardLog::open(options, specs, &BTreeSet::new())
+        .await
+        .expect("opened");
     shard
 }
 

@@ -143,11 +143,11 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             leader_epoch: plan.number as i32,
             config: config(model.kept, partition.flush_messages),
         });
-        (specs.collect::<Vec<_>>(), model.deleted.clone())
+        (specs.collect::<Vec<_>>(), model.deleted.iter().copied().collect())
     };
     let owner = |id: TopicPartition| owner(id, plan.shards);
     directory
-        .prepare_shards(plan.shards, &specs, |id| deleted.contains(&id), owner)
+        .prepare_shards(plan.shards, &specs, &deleted, owner)
         .await?;
     let mut shards = Vec::new();
     for shard in 0..plan.shards {
@@ -162,7 +162,7 @@ pub(crate) async fn open(model: &Shared, plan: Plan) -> Result<(LogDirectory, Ve
             scrub: if plan.scrubs { SCRUB } else { ScrubOptions::OFF },
         };
         let own = specs.iter().filter(|spec| owner(spec.id) == shard).cloned();
-        let (log, report) = ShardLog::open(options, own.collect(), |id| deleted.contains(&id)).await?;
+        let (log, report) = ShardLog::open(options, own.collect(), &deleted).await?;
         assert!(report.strays.is_empty(), "{:?} are no strays", report.strays);
         shards.push(log);
     }

@@ -71,9 +71,9 @@ pub(crate) async fn open(place: Place, specs: Vec<PartitionSpec>) -> Result<Open
         new_directory_id: 2,
         memory_bytes: place.memory_bytes,
     };
-    let is_deleted = |topic_id| Some(topic_id) == place.deleted;
+    let deleted = place.deleted.into_iter().collect();
     let mut directory = LogDirectory::open(Path::new(DATA), options).await?;
-    directory.prepare_shards(1, &specs, is_deleted, |_| 0).await?;
+    directory.prepare_shards(1, &specs, &deleted, |_| 0).await?;
     let options = ShardOptions {
         directory: DATA.into(),
         shard: 0,
@@ -84,7 +84,7 @@ pub(crate) async fn open(place: Place, specs: Vec<PartitionSpec>) -> Result<Open
         retention_check_interval: Duration::from_secs(300),
         scrub: ScrubOptions::OFF,
     };
-    let (shard, report) = ShardLog::open(options, specs, is_deleted).await?;
+    let (shard, report) = ShardLog::open(options, specs, &deleted).await?;
     let leftovers = directory.leftovers().await?;
     spawn(Class::Background, async move { leftovers.remove().await }).detach();
     Ok(Opened {

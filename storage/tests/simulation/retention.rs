@@ -1,5 +1,6 @@
 //! Old segments go by themselves: the active one too, by a clock that does not jump, and the disk stays bounded.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,8 +48,10 @@ pub(crate) async fn open_with(
         leader_epoch: 1,
         config,
     }];
-    let prepared = directory.prepare_shards(1, &specs, |_| false, |_| 0);
-    prepared.await.expect("prepared");
+    directory
+        .prepare_shards(1, &specs, &BTreeSet::new(), |_| 0)
+        .await
+        .expect("prepared");
     let options = ShardOptions {
         directory: DATA.into(),
         shard: 0,
@@ -59,7 +62,9 @@ pub(crate) async fn open_with(
         retention_check_interval: Duration::from_secs(1),
         scrub,
     };
-    let (shard, _) = ShardLog::open(options, specs, |_| false).await.expect("opened");
+    let (shard, _) = ShardLog::open(options, specs, &BTreeSet::new())
+        .await
+        .expect("opened");
     let log = shard.partition(ID).expect("it is there");
     (directory, shard, log)
 }

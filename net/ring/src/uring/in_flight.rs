@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
@@ -16,7 +17,7 @@ use crate::buffer::{Buffer, Slice};
 use crate::core::Core;
 use crate::driver::Handle;
 use crate::file::{Durability, OpenOptions};
-use crate::operation::{Connection, Operation, Outcome, SLICES_MAX};
+use crate::operation::{Answer, Call, Connection, Operation, Outcome, SLICES_MAX};
 
 /// The most bytes of one read, write or send: what the kernel cuts longer ones to (MAX_RW_COUNT).
 const BYTES_MAX: usize = 0x7fff_f000;
@@ -39,14 +40,16 @@ enum Kind {
     Sync,
     Accept(Box<SocketAddress>),
     Connect(OwnedFd, SocketAddr),
+    Exists,
     OnHelper,
 }
 
-/// What the kernel reads besides buffers and slices.
+/// What the kernel reads or writes besides buffers and slices.
 #[expect(dead_code, reason = "only kept")]
 enum Memory {
     None,
     Path(CString),
+    Status(CString, Box<MaybeUninit<libc::statx>>),
     Address(Box<SocketAddress>),
     Vectors(Box<[libc::iovec]>),
     Message(Box<libc::msghdr>, Box<[libc::iovec]>),
@@ -160,6 +163,18 @@ impl InFlight {
                     Memory::Address(encoded),
                 )
             }
+            Operation::Blocking {
+                call: Call::Exists { path },
+                ..
+            } => {
+                let path = CString::new(path.into_os_string().into_vec())
+                    .map_err(|error| Outcome::Answered(Err(error.into())))?;
+                let mut status = Box::new(MaybeUninit::<libc::statx>::uninit());
+                let directory = types::Fd(libc::AT_FDCWD);
+                // Nothing of what it tells is asked for.
+                let entry = opcode::Statx::new(directory, path.as_ptr(), status.as_mut_ptr().cast()).build();
+                (entry, Kind::Exists, None, Memory::Status(path, status))
+            }
             Operation::Blocking { .. } => unreachable!("the helper makes these calls"),
         };
         let in_flight = InFlight {
@@ -184,7 +199,7 @@ impl InFlight {
     pub(super) fn waits_for_a_peer(&self) -> bool {
         match &self.kind {
             Kind::Accept(_) | Kind::Connect(..) | Kind::Receive(_) | Kind::Send(_) => true,
-            Kind::Open | Kind::Read(_) | Kind::Write(_) | Kind::Sync | Kind::OnHelper => false,
+            Kind::Open | Kind::Read(_) | Kind::Write(_) | Kind::Sync | Kind::Exists | Kind::OnHelper => false,
         }
     }
 
@@ -199,6 +214,11 @@ impl InFlight {
                 Outcome::Written(result.map(|count| count as usize), slices)
             }
             Kind::Sync => Outcome::Done(result.map(drop)),
+            Kind::Exists => Outcome::Answered(match result {
+                Ok(_) => Ok(Answer::Exists(true)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Answer::Exists(false)),
+                Err(error) => Err(error),
+            }),
             Kind::Accept(address) => Outcome::Connected(result.and_then(|fd| {
                 // SAFETY: the kernel has just made this descriptor for us.
                 let socket = unsafe { OwnedFd::from_raw_fd(raw(fd)) };

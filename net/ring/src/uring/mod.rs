@@ -191,12 +191,15 @@ impl Uring {
 
 impl Driver for Uring {
     fn submit(&self, slot: Slot, operation: Operation) {
-        if let Operation::Blocking { file, call } = operation {
-            self.helper
-                .call(slot, file.as_ref().map(|file| descriptor(file.id())), call);
-            self.keep(slot, InFlight::on_helper(file));
-            return;
-        }
+        let operation = match operation {
+            Operation::Blocking { file, call } if !call.is_for_the_kernel() => {
+                self.helper
+                    .call(slot, file.as_ref().map(|file| descriptor(file.id())), call);
+                self.keep(slot, InFlight::on_helper(file));
+                return;
+            }
+            operation => operation,
+        };
         match InFlight::prepare(operation) {
             Ok((entry, in_flight)) => {
                 self.keep(slot, in_flight);

@@ -24,11 +24,12 @@ const CLOSED: u64 = u64::MAX - 1;
 const CANCELLED: u64 = u64::MAX - 2;
 
 /// Every operation that this driver uses, with the kernel that brought it.
-const NEEDED: [(u8, &str, &str); 12] = [
+const NEEDED: [(u8, &str, &str); 13] = [
     (opcode::OpenAt::CODE, "IORING_OP_OPENAT", "5.6"),
     (opcode::Read::CODE, "IORING_OP_READ", "5.6"),
     (opcode::Write::CODE, "IORING_OP_WRITE", "5.6"),
     (opcode::Writev::CODE, "IORING_OP_WRITEV", "5.1"),
+    (opcode::Statx::CODE, "IORING_OP_STATX", "5.6"),
     (opcode::Fsync::CODE, "IORING_OP_FSYNC", "5.1"),
     (opcode::Close::CODE, "IORING_OP_CLOSE", "5.6"),
     (opcode::Accept::CODE, "IORING_OP_ACCEPT", "5.5"),

@@ -181,6 +181,9 @@ fn names_and_sizes() {
         let deep = path.join("a/b");
         directory::create_all(&deep).await.unwrap();
         assert!(!directory::exists(&path.join("a/c")).await.unwrap());
+        assert!(directory::exists(&path.join("a/b")).await.unwrap());
+        assert!(directory::exists(Path::new("\0")).await.is_err());
+        assert!(directory::exists(&path.join("a".repeat(300))).await.is_err());
         let file = File::open(&deep.join("one"), READ_WRITE).await.unwrap();
         file.set_len(1234).await.unwrap();
         directory::rename(&deep.join("one"), &path.join("two"))
