@@ -16,28 +16,31 @@ from scene import MIB, begin, bench, say
 
 
 def main():
-    options = scene.arguments(__doc__, rounds=3, small_gb=2.0, large_gb=20.0, partitions=4000, seconds=4, kafka=0,
+    options = scene.arguments(__doc__, rounds=5, small_gb=2.0, large_gb=20.0, partitions=4000, seconds=4, kafka=0,
                               short={"rounds": 1, "small_gb": 0.05, "large_gb": 0.2, "partitions": 40, "seconds": 1})
     figures = scene.Figures()
     limits = []
     whole = options.data / "whole"  # for the disk's rate: a log's own files may be small
     whole.write_bytes(os.urandom(MIB) * (64 if options.short else 1024))
-    for gigabytes in (options.small_gb, options.large_gb):
-        line = f"Millstream, {gigabytes:g} GB"
-        broker = scene.Millstream(options.data / f"millstream-{gigabytes:g}")
-        logs = broker.directory / "data"
-        broker.start()
-        fill(broker, logs, gigabytes, options)
-        for number in range(options.rounds):
+    brokers = {f"Millstream, {gigabytes:g} GB": scene.Millstream(options.data / f"millstream-{gigabytes:g}")
+               for gigabytes in (options.small_gb, options.large_gb)}
+    small, large = brokers
+    for line, gigabytes in ((small, options.small_gb), (large, options.large_gb)):
+        brokers[line].start()
+        fill(brokers[line], brokers[line].directory / "data", gigabytes, options)
+        brokers[line].stop()
+    for number in range(options.rounds):
+        for line in (small, large) if number % 2 == 0 else (large, small):
             say(f"{line}, round {number + 1} of {options.rounds}")
+            broker = brokers[line]
+            broker.start()
             used = kill_under_load(broker, options)
             rate = scene.read_alone([whole], 1)
             cold()
             seconds = broker.start()
             limits.append(seconds / (1 + used / 1e6 / (rate / 2)))
             figures.add(line, **{"start s": seconds, "journal MB": used / 1e6, "disk MB/s": rate})
-        broker.stop()
-    small, large = (f"Millstream, {gigabytes:g} GB" for gigabytes in (options.small_gb, options.large_gb))
+            broker.stop()
     if options.kafka:
         kafka(options, figures)
     print(f"Medians of {options.rounds} starts (lowest-highest); {options.partitions} partitions, one shard.\n")

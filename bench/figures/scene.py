@@ -64,12 +64,13 @@ class Millstream:
         self.directory, self.port = directory, port
         self.settings = {"admin.listen": f"127.0.0.1:{port + 1}", **settings}
         self.process, self.shards = None, 1
+        self.under = []  # a program that runs it
         atexit.register(self.stop, signal.SIGKILL)
         self.address = f"127.0.0.1:{port}"
 
     def start(self):
         """Starts it, and waits until it serves. How many seconds that took."""
-        command = [TARGET / "millstream", "start", "--data-dir", self.directory / "data", "--port", str(self.port),
+        command = [*self.under, TARGET / "millstream", "start", "--data-dir", self.directory / "data", "--port", str(self.port),
                    "--shards", str(self.shards)]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]

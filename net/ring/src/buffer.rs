@@ -7,7 +7,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, DerefMut, Range, RangeInclusive};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -111,6 +111,17 @@ impl Pool {
         Ok(self.buffer(pages, permit))
     }
 
+    /// A buffer of at least `least` bytes: the largest that is kept, up to twice `wanted`, or else new memory for `wanted`. For whoever
+    /// fills what it gets, and would rather have it soon: memory that is kept is not new to the process.
+    pub fn try_take_about(&self, least: usize, wanted: usize) -> Result<Buffer, OutOfBudget> {
+        assert!(least <= wanted);
+        let sizes = self.pages_for(least)..=self.pages_for(wanted.saturating_mul(2));
+        match self.share.largest_kept(sizes) {
+            Some(pages) => self.try_take(pages * PAGE_SIZE),
+            None => self.try_take(wanted),
+        }
+    }
+
     /// A buffer of at least `capacity` bytes, rounded up as in [`Pool::try_take`]; waits, first come first served, until the pool has room.
     ///
     /// # Errors
@@ -185,6 +196,13 @@ fn size_class(capacity: usize) -> usize {
 }
 
 impl Share {
+    /// The largest of these sizes of which memory is kept, in pages.
+    fn largest_kept(&self, pages: RangeInclusive<usize>) -> Option<usize> {
+        let kept = self.kept.borrow();
+        let mut sizes = kept.range(pages).rev();
+        sizes.find_map(|(pages, memory)| (!memory.is_empty()).then_some(*pages))
+    }
+
     /// Memory for pages whose permit is held: kept memory of that size, or new; other kept memory goes first if both
     /// would be more than the share.
     fn memory(&self, pages: usize) -> Memory {
@@ -419,6 +437,28 @@ mod tests {
         drop(buffer);
         let again = pool.try_take(66 * PAGE_SIZE).unwrap();
         assert_eq!((again.capacity(), again[0]), (72 * PAGE_SIZE, 7));
+    }
+
+    #[test]
+    fn what_is_kept_serves_whoever_is_not_particular() {
+        let pool = Pool::of_budget(&Budget::new(1 << 20), "test", 1 << 20).unwrap();
+        let sizes = |least, wanted| {
+            let taken = pool.try_take_about(least * PAGE_SIZE, wanted * PAGE_SIZE);
+            taken.map(|buffer| (buffer.capacity() / PAGE_SIZE, buffer))
+        };
+        let (new, mut first) = sizes(8, 16).unwrap();
+        assert_eq!(new, 16);
+        first[0] = 7;
+        let (_, second) = sizes(9, 9).unwrap();
+        drop((first, second));
+        let (kept, first) = sizes(8, 12).unwrap();
+        assert_eq!((kept, first[0]), (16, 7), "the larger of two");
+        assert_eq!(sizes(8, 12).unwrap().0, 9, "and then the other");
+        drop(first);
+        assert_eq!(sizes(17, 20).unwrap().0, 20, "none is large enough");
+        assert_eq!(sizes(2, 4).unwrap().0, 4, "and none so small");
+        let _all = pool.try_take(pool.bytes_left()).unwrap();
+        assert!(sizes(8, 12).is_err());
     }
 
     #[test]

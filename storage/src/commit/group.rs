@@ -332,9 +332,9 @@ impl OpenGroup {
         self.shared.is_none_or(|shared| !self.chunks[shared].takes(bytes))
     }
 
-    /// Adds a chunk of at least `bytes` for the record's payload, if the pool has that.
-    pub(super) fn add_chunk(&mut self, pool: &Pool, bytes: usize) -> bool {
-        let Ok(mut buffer) = pool.try_take(bytes) else {
+    /// Adds a chunk of at least `least` bytes, and about `wanted`, for the record's payload, if the pool has that.
+    pub(super) fn add_chunk(&mut self, pool: &Pool, least: usize, wanted: usize) -> bool {
+        let Ok(mut buffer) = pool.try_take_about(least, wanted) else {
             return false;
         };
         let used = if self.shared.is_none() { HEAD_ROOM } else { 0 };
@@ -367,16 +367,14 @@ impl OpenGroup {
         self.chunks[chunk].buffer.capacity()
     }
 
-    /// Adds a chunk of at least `bytes` for a run that begins with the batch, if the pool has that. Its number.
+    /// Adds a chunk for a run that begins with the batch, for which it has room. Its number.
     pub(super) fn add_run(
         &mut self,
-        pool: &Pool,
-        bytes: usize,
+        buffer: Buffer,
         target: &Target,
         first: &Entry,
         block_bytes: usize,
-    ) -> Option<usize> {
-        let buffer = pool.try_take(bytes).ok()?;
+    ) -> usize {
         let stretch = Stretch::new(first, block_bytes);
         self.chunks.push(Chunk {
             buffer,
@@ -386,7 +384,7 @@ impl OpenGroup {
                 stretch,
             }),
         });
-        Some(self.chunks.len() - 1)
+        self.chunks.len() - 1
     }
 
     /// Copies a batch into a run, and lets `patch` change the copy.

@@ -310,11 +310,10 @@ impl Committer {
             return true;
         }
         let least = HEAD_ROOM + bytes;
-        // Few sizes, so that evicted memory fits.
         let wanted = least.max(largest_power_of_two(state.usual_bytes.min(limits.group)));
-        while !open.add_chunk(memory, wanted) && !open.add_chunk(memory, least) {
+        while !open.add_chunk(memory, least, wanted) {
             if !state.evict_oldest() {
-                return false;
+                return open.add_chunk(memory, least, least);
             }
         }
         true
@@ -337,16 +336,16 @@ impl Committer {
         let least = bytes + block_bytes;
         let usual = last.map_or(*RUN_BYTES.start(), |last| 2 * open.capacity_of(last));
         let wanted = least.max(usual.min(*RUN_BYTES.end()));
-        loop {
-            for capacity in [wanted, least] {
-                if let Some(run) = open.add_run(&self.shared.memory, capacity, target, entry, block_bytes) {
-                    return Some(run);
-                }
+        let memory = &self.shared.memory;
+        let buffer = loop {
+            if let Ok(buffer) = memory.try_take_about(least, wanted) {
+                break buffer;
             }
             if !state.evict_oldest() {
-                return None;
+                break memory.try_take_about(least, least).ok()?;
             }
-        }
+        };
+        Some(open.add_run(buffer, target, entry, block_bytes))
     }
 
     /// Commits an entry that is not a batch, with a few bytes at most.
@@ -367,7 +366,10 @@ impl Committer {
                 || open.record_bytes_max(1, limits.direct_min, block_bytes) + worst > limits.largest_record
         });
         let mut open = state.take_open();
-        while !bytes.is_empty() && open.needs_chunk(bytes.len()) && !open.add_chunk(memory, CHUNK_BYTES_MIN) {
+        while !bytes.is_empty()
+            && open.needs_chunk(bytes.len())
+            && !open.add_chunk(memory, CHUNK_BYTES_MIN, CHUNK_BYTES_MIN)
+        {
             if !state.evict_oldest() {
                 return Err(self.fall_short_of_memory(state, open));
             }

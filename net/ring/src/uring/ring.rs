@@ -15,8 +15,9 @@ use crate::operation::Slot;
 const SUBMISSION_ENTRIES: u32 = 512;
 /// Entries of the completion queue. What does not fit waits in the kernel (IORING_FEAT_NODROP), at a cost.
 const COMPLETION_ENTRIES: u32 = 8192;
-/// Kernel workers for file operations that had to block, and for the rest. Each may hold a core: few of them.
-const WORKERS_MAX: [u32; 2] = [4, 2];
+/// Kernel workers for file operations that had to block, and for the rest. As many as keep a disk busy with single blocks: a
+/// start asks about many files, and waits for their directories to be read. While a shard serves, hardly anything blocks.
+const WORKERS_MAX: [u32; 2] = [16, 2];
 
 /// What a completion's user data means when it is not a slot.
 const WOKEN: u64 = u64::MAX;

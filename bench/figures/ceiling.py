@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""What large batches reach, against what the same file system gives a bare writer.
+
+Each round has, one after the other: `bench disk` (four direct writes in flight, one flush at the end), and our broker flat out with
+batches of 64 KiB and of 1 MiB, acks=all with a flush, one shard. Batches of this size are written once, behind the end of their
+segment: so it is the bare writer's new file that they are held against. The CPU is the broker's, system calls included; what
+kernel threads do for it is not. Needs: cargo build --release -p millstream -p millstream-bench, python3.
+"""
+import json
+import shutil
+import subprocess
+
+import scene
+from scene import MIB, TARGET, bench, say
+
+SIZES = {"64 KiB": 64 << 10, "1 MiB": MIB}
+
+
+def main():
+    options = scene.arguments(__doc__, rounds=5, seconds=5, partitions=6, connections=2, in_flight=8,
+                              short={"rounds": 1, "seconds": 1})
+    figures = scene.Figures()
+    for number in range(options.rounds):
+        say(f"round {number + 1} of {options.rounds}")
+        disk(options, figures)
+        for size in SIZES if number % 2 == 0 else reversed(SIZES):
+            ours(size, options, figures)
+    print(f"Medians of {options.rounds} rounds (lowest-highest) of {options.seconds} s; one shard, {options.partitions} partitions, "
+          f"{options.connections} connections with {options.in_flight} in flight each.\n")
+    figures.values = dict(sorted(figures.values.items(), key=lambda line: "MiB" in line[0]))
+    figures.table("what", ["MB/s", "CPU s/GB", "cores of the broker", "cores of bench", "p50 ms", "p99 ms"])
+    asked = scene.Asked()
+    asked.at_least("MB/s of 1 MiB batches, against a bare writer's new file",
+                   figures.ratio("MB/s", "Millstream, 1 MiB", "a new file, 1 MiB"), 0.85)
+    asked.end(options)
+
+
+def disk(options, figures):
+    file_mib = 64 if options.short else 4096
+    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib), "--seconds",
+               str(options.seconds), "--json"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    places = {"fresh": "a new file", "overwrite": "over old blocks"}
+    for answer in report["answers"]:
+        size = [name for name, size in SIZES.items() if size == answer["block_bytes"]]
+        if answer["subject"] == "bandwidth" and size:
+            figures.add(f"{places[answer['place']]}, {size[0]}", **{"MB/s": answer["mb_per_s"]})
+
+
+def ours(size, options, figures):
+    directory = options.data / "millstream"
+    shutil.rmtree(directory, ignore_errors=True)
+    scene.settle(options.data)
+    broker = scene.Millstream(directory)
+    broker.start()
+    report = bench("produce", broker, "large", partitions=options.partitions, connections=options.connections,
+                   in_flight=options.in_flight, batch_size=SIZES[size], record_size=8192, seconds=options.seconds)
+    broker.stop()
+    cpu = report["server_cpu"]["seconds"]
+    figures.add(f"Millstream, {size}", **{
+        "MB/s": report["mb_per_s"], "CPU s/GB": report["server_cpu"]["seconds_per_gb"],
+        "cores of the broker": cpu / report["seconds"], "cores of bench": report["bench_cpu"]["seconds"] / report["seconds"],
+        "p50 ms": report["latency_us"]["p50"] / 1e3, "p99 ms": report["latency_us"]["p99"] / 1e3})
+
+
+if __name__ == "__main__":
+    main()
