@@ -39,6 +39,7 @@ mod segment;
 mod shard_log;
 mod shortage;
 mod steady_clock;
+mod takeover;
 mod unproven;
 
 pub use commit::{CommitTicket, ROOM_RETRY};
@@ -54,3 +55,4 @@ pub use partition::{
 pub use recovery::{RecoveryReport, log_memory_bytes_min};
 pub use scrubber::{ScrubFinding, ScrubOptions, ScrubStatistics};
 pub use shard_log::{ShardLog, ShardOptions, ShardStatistics};
+pub use takeover::{KafkaLog, Progress as TakeoverProgress};

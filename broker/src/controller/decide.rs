@@ -250,7 +250,7 @@ fn check_name(
     }
 }
 
-fn is_internal(name: &str) -> bool {
+pub(crate) fn is_internal(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 

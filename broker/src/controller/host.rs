@@ -31,7 +31,7 @@ use crate::controller::request::{
 use crate::controller::roster::{self, HostCondition, Roster, Stage};
 use crate::controller::state::Metadata;
 use crate::controller::unflushed::Unflushed;
-use crate::controller::{alter, alter_configs};
+use crate::controller::{alter, alter_configs, takeover};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
@@ -242,6 +242,8 @@ impl Host {
     async fn start(&mut self, requests: Sender<ControllerRequest>) -> Result<(), String> {
         let host_id = self.options.settings.i32(&table::NODE_ID);
         let shards = self.options.shards();
+        let settings = &self.options.settings;
+        takeover::take_over(&mut self.directory, &self.metadata, settings, host_id, shards).await?;
         let records = self
             .metadata
             .with(|metadata| decide::start(metadata, host_id, shards));

@@ -11,6 +11,7 @@
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
 //! | `unflushed` | pure: which topics an operator is warned of |
+//! | `takeover`, `kafka` | a start on a directory that Kafka wrote; pure: what its metadata says, and becomes here |
 //! | `roster` | how far it is, for those who look from outside |
 //! | `image`, `request` | what is told to shards, and asked by them |
 
@@ -21,10 +22,12 @@ pub mod decide;
 mod folded;
 pub mod host;
 pub mod image;
+mod kafka;
 mod placement;
 pub mod raft;
 pub mod record;
 pub mod request;
 pub mod roster;
 pub mod state;
+mod takeover;
 mod unflushed;

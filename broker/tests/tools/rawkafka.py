@@ -28,8 +28,8 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID = 18, 19, 20, 22
 EARLIEST, LATEST = -2, -1
-# Error codes a client retries after new metadata: leader moved, not yet known, not yet elected, timed out, storage.
-RETRIABLE = {3, 5, 6, 7, 8, 13, 56, 72, 75, 100}
+# Error codes a client retries after new metadata: leader moved, not yet known, not yet elected, timed out, loading, storage.
+RETRIABLE = {3, 5, 6, 7, 8, 13, 14, 56, 72, 75, 100}
 BATCH_HEADER_BYTES = 61
 
 
@@ -185,12 +185,13 @@ def parse_batches(data):
         at += 12 + length
 
 
-def encode_batch(values, codec="none", producer_id=-1, producer_epoch=-1, base_sequence=-1, timestamp_ms=None):
-    """An (uncompressed or gzip) batch as a producer sends it: base offset 0, leader epoch -1."""
+def encode_batch(values, codec="none", producer_id=-1, producer_epoch=-1, base_sequence=-1, timestamp_ms=None, keys=None):
+    """An (uncompressed or gzip) batch as a producer sends it: base offset 0, leader epoch -1. Without keys they are null."""
     now = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
     body = bytearray()
     for index, value in enumerate(values):
-        payload = b"\x00" + varint(0) + varint(index) + varint(-1)
+        payload = b"\x00" + varint(0) + varint(index)
+        payload += varint(-1) if keys is None else varint(len(keys[index])) + keys[index]
         payload += varint(-1) if value is None else varint(len(value)) + value
         payload += varint(0)
         body += varint(len(payload)) + payload

@@ -11,17 +11,18 @@ use super::{JOURNALS, LogDirectory, MANIFEST_FILE, partition_of};
 use crate::checkpoint;
 use crate::error::StorageError;
 use crate::journal::Journal;
+use crate::takeover;
 
 impl LogDirectory {
     /// Removes what earlier starts left behind, and refuses a directory whose journals are gone, or would be.
     pub(super) async fn clean(&self) -> Result<(), StorageError> {
+        if self.manifest.is_some() {
+            takeover::refuse_if_kafka_was_here(&self.path).await?;
+        }
+        let is_of_kafka = self.is_of_kafka().await?;
         for name in directories_in(&self.path).await? {
-            if self.manifest.is_none() && partition_of(&name).is_some() {
-                let what = format!(
-                    "it holds the partition {name} and no manifest, so it cannot be told where its logs end. Restore \
-                     the manifest and the journals from a copy, or choose another --data-dir"
-                );
-                return Err(StorageError::refused(&self.path, what));
+            if self.manifest.is_none() && !is_of_kafka && partition_of(&name).is_some() {
+                return Err(self.ends_nowhere(&name).await);
             }
         }
         let journals = self.path.join(JOURNALS);
@@ -49,7 +50,8 @@ impl LogDirectory {
                 continue;
             };
             let is_older = manifest.is_some_and(|manifest| generation < manifest.generation);
-            if !(is_whole && is_older) && self.may_hold_data(&path, is_whole).await? {
+            let others_are_there = is_whole || is_of_kafka;
+            if !(is_whole && is_older) && self.may_hold_data(&path, others_are_there).await? {
                 let what = format!(
                     "the journal {} holds what was acknowledged, and this file is missing or does not name it. Nothing \
                      was changed. Restore the newest {MANIFEST_FILE} from a copy, or write it anew: docs/formats.md says \
@@ -68,9 +70,24 @@ impl LogDirectory {
         Ok(())
     }
 
+    /// There is a partition, and nothing that says where its log ends.
+    async fn ends_nowhere(&self, name: &str) -> StorageError {
+        let of_kafka = self.path.join("recovery-point-offset-checkpoint");
+        let what = match directory::exists(&of_kafka).await {
+            Ok(true) => "it was Kafka's last, which was not stopped cleanly, or still runs. Start Kafka on it once more, stop it with \
+                         SIGTERM, and wait until it has ended"
+                .to_owned(),
+            _ => format!(
+                "it holds the partition {name} and no manifest, so it cannot be told where its logs end. Restore the manifest and the \
+                 journals from a copy, or choose another --data-dir"
+            ),
+        };
+        StorageError::refused(&self.path, what)
+    }
+
     /// Whether a journal that the manifest does not list may be the only one that knows of a batch. A first start that
     /// crashed has left one that was never begun and lists nothing; a change of the number of shards one that was never
-    /// begun, beside those of the manifest.
+    /// begun, beside those of the manifest; and one that took over what Kafka wrote, beside that.
     async fn may_hold_data(&self, path: &Path, others_are_there: bool) -> Result<bool, StorageError> {
         let Some(superblock) = Journal::look_at(&path.join("journal"), &self.pool).await? else {
             // It gets its name when it is whole: the start that made its directory went no further.

@@ -34,13 +34,14 @@ pub(crate) use self::manifest::Manifest;
 pub use self::removal::Leftovers;
 pub(crate) use self::removal::remove_directory;
 use crate::at_once;
-use crate::checkpoint::{self, Head};
+use crate::checkpoint::{self, Head, PartitionCheckpoint};
 use crate::error::StorageError;
 use crate::files::{read_if_there, read_small, replace};
 use crate::id::{TopicPartition, from_base64, to_base64};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
 use crate::partition::{METADATA_FILE, PartitionSpec, set_aside};
+use crate::takeover;
 
 pub(crate) const LOCK_FILE: &str = ".lock";
 pub(crate) const PROPERTIES_FILE: &str = "meta.properties";
@@ -78,6 +79,8 @@ pub struct LogDirectory {
     cluster_id: u128,
     directory_id: u128,
     manifest: Option<Manifest>,
+    /// What the first journals begin with.
+    found: Vec<PartitionCheckpoint>,
     _lock: File,
 }
 
@@ -124,10 +127,21 @@ impl LogDirectory {
             cluster_id,
             directory_id,
             manifest,
+            found: Vec::new(),
             _lock: lock,
         };
         directory.clean().await?;
         Ok(directory)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The journals that are made first begin with these partitions, which nobody of ours has written.
+    pub(crate) fn begin_with(&mut self, partitions: Vec<PartitionCheckpoint>) {
+        assert!(self.manifest.is_none());
+        self.found = partitions;
     }
 
     /// The id of the cluster that the directory belongs to.
@@ -163,8 +177,13 @@ impl LogDirectory {
         assert!(shards > 0);
         if self.shards() == 0 {
             let now_ms = ring::clock::wall_clock_ms();
-            self.create_journals(1, now_ms, vec![Vec::new(); shards as usize])
-                .await?;
+            let mut by_shard = vec![Vec::new(); shards as usize];
+            for partition in std::mem::take(&mut self.found) {
+                by_shard[owner(partition.id) as usize].push(partition);
+            }
+            takeover::claim(&self.path).await?;
+            self.create_journals(1, now_ms, by_shard).await?;
+            takeover::end_claim(&self.path).await?;
         } else if self.shards() != shards {
             self.reshard(shards, live, deleted, owner).await?;
         }
@@ -176,7 +195,7 @@ impl LogDirectory {
         &mut self,
         generation: u64,
         time_ms: i64,
-        partitions: Vec<Vec<checkpoint::PartitionCheckpoint>>,
+        partitions: Vec<Vec<PartitionCheckpoint>>,
     ) -> Result<(), StorageError> {
         let block_bytes = directory::alignment(&self.path)
             .await

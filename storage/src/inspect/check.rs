@@ -17,6 +17,7 @@ use crate::directory::{
 use crate::error::StorageError;
 use crate::files::read_small;
 use crate::partition::directory_name;
+use crate::takeover;
 
 /// Between two reports of progress, in bytes of the log.
 const PROGRESS_BYTES: u64 = 256 << 20;
@@ -434,6 +435,15 @@ impl Checking<'_> {
                 what,
                 "nothing: it is written over when its time comes",
             );
+        } else if takeover::is_kafkas(path) {
+            let what = "Kafka left it, from which the directory was taken over; nothing reads it";
+            self.find(
+                Severity::Note,
+                path,
+                None,
+                what,
+                "remove it when Kafka has no use for it",
+            );
         } else {
             let what = "nobody knows this file, and nothing reads it";
             self.find(
@@ -476,7 +486,7 @@ impl Checking<'_> {
                         "move it away when nobody needs it",
                     );
                 }
-                true if partition_of(name).is_some() => {
+                true if partition_of(name).is_some() && !takeover::is_kafkas(&path) => {
                     if shards.is_whole {
                         let what = "a partition's directory that no journal knows";
                         let next = "move it away, or restore the journals from the copy that it is of";

@@ -25,7 +25,8 @@ pub use self::dump::{Cut, DumpOptions, Fact, Go, Value, dump};
 pub use self::explain::{CopyState, Explained, ExplainedPartition, ExplainedShard, Replay, explain};
 #[cfg(fuzzing)]
 pub(crate) use self::segment::judge_anything;
-pub(crate) use self::segment::{Flaw, Judge, Part};
+pub(crate) use self::segment::{Flaw, Judge, Part, Step};
+pub(crate) use self::source::Source;
 pub(crate) use self::stream::BatchStream;
 use crate::error::StorageError;
 

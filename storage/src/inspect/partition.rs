@@ -83,6 +83,18 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
                 let what = "a segment before the log's start";
                 checking.find(Severity::Note, &file, None, what, "the next start removes it");
             }
+            Some(base_offset)
+                if base_offset == saved.next_offset && held.segments.len() == saved.segments.len() =>
+            {
+                let what = "a segment in which there is nothing yet";
+                checking.find(
+                    Severity::Note,
+                    &file,
+                    None,
+                    what,
+                    "nothing: the next batch begins it",
+                );
+            }
             Some(_) => {
                 let what = "a segment that neither the checkpoint nor the journal knows; nothing reads it";
                 checking.find(
@@ -107,7 +119,8 @@ async fn metadata(checking: &mut Checking<'_>, path: &Path, topic_id: u128) -> R
         Err(error) => return checking.unreadable(error),
     };
     let expected = metadata_text(topic_id);
-    if bytes != expected.as_bytes() {
+    // Kafka ends the last line with the file.
+    if bytes != expected.as_bytes() && bytes != expected.trim_end().as_bytes() {
         let same = bytes
             .iter()
             .zip(expected.as_bytes())

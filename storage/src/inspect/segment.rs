@@ -17,7 +17,7 @@ const REBUILD: &str =
     "remove the file while the broker is stopped: everything is found without it, only later";
 
 /// What is at a place where a batch should be.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A batch: its length can be believed, the rest is to be judged.
     Batch(SeenBatch),
     /// Why there is none, in words.
@@ -28,15 +28,15 @@ pub(super) enum Step {
 
 /// A batch as it is in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SeenBatch {
-    pub(super) position: u64,
-    pub(super) header: BatchHeader,
+pub(crate) struct SeenBatch {
+    pub(crate) position: u64,
+    pub(crate) header: BatchHeader,
     /// Of its bytes. Its header says what it should be.
-    pub(super) computed_crc: u32,
+    pub(crate) computed_crc: u32,
 }
 
 impl SeenBatch {
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.computed_crc == self.header.crc
     }
 }

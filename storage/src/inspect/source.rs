@@ -18,7 +18,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 pub(super) const CRC_COVERS_FROM: usize = 21;
 
 /// Bytes of a file up to a length, and then those of `tail`: a segment's last bytes may be in a checkpoint alone.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// None if all is in `tail`.
     file: Option<File>,
     path: PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Opens a file for reading; `None` if it is not there.
-    pub(super) async fn open(path: &Path, pool: &Pool) -> Result<Option<Source>, StorageError> {
+    pub(crate) async fn open(path: &Path, pool: &Pool) -> Result<Option<Source>, StorageError> {
         let Some(file) = open_if_there(path, false).await? else {
             return Ok(None);
         };
@@ -71,7 +71,7 @@ impl Source {
     }
 
     /// `count` bytes from `at`; `None` if there are fewer.
-    pub(super) async fn bytes(&mut self, at: u64, count: usize) -> Result<Option<&[u8]>, StorageError> {
+    pub(crate) async fn bytes(&mut self, at: u64, count: usize) -> Result<Option<&[u8]>, StorageError> {
         if at.checked_add(count as u64).is_none_or(|end| end > self.len()) {
             return Ok(None);
         }
@@ -114,7 +114,7 @@ impl Source {
     }
 
     /// The batch at `at`, if there is one. Its CRC is taken window by window: a length that a file claims costs no memory.
-    pub(super) async fn batch(&mut self, at: u64) -> Result<Step, StorageError> {
+    pub(crate) async fn batch(&mut self, at: u64) -> Result<Step, StorageError> {
         let left = self.len().saturating_sub(at);
         if left == 0 {
             return Ok(Step::End);

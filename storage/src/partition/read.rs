@@ -381,7 +381,7 @@ impl PartitionLog {
         let mut wanted = cold.max_bytes + INDEX_SLACK_BYTES;
         loop {
             if position >= view.migrated {
-                return match self.segment_after(view).filter(|_| is_compacted) {
+                return match self.end_of_segment(view).filter(|_| is_compacted) {
                     Some(next) => Ok(Loaded::Hole(next)),
                     None => Err(self.corrupt(view, position, "the batch that holds an offset is not there")),
                 };
@@ -523,11 +523,12 @@ impl PartitionLog {
         Batches { slices, end }
     }
 
-    /// Where the segment after this one begins.
-    fn segment_after(&self, view: &SegmentView) -> Option<i64> {
+    /// Where the segment after this one begins, or the next batch does.
+    fn end_of_segment(&self, view: &SegmentView) -> Option<i64> {
         let state = self.partition.state.borrow();
         let at = state.segments.index_of(view.name.base_offset)?;
-        Some(state.segments.all.get(at + 1)?.base_offset)
+        let next = state.segments.all.get(at + 1);
+        Some(next.map_or(state.next_offset, |next| next.base_offset))
     }
 
     /// What is wrong with a batch's leader epoch, if something is.
