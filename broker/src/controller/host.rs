@@ -30,8 +30,9 @@ use crate::controller::request::{
 };
 use crate::controller::roster::{self, HostCondition, Roster, Stage};
 use crate::controller::state::Metadata;
+use crate::controller::takeover::Found;
 use crate::controller::unflushed::Unflushed;
-use crate::controller::{alter, alter_configs, takeover};
+use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
     AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
 };
@@ -195,6 +196,8 @@ struct Host {
     metadata: MetadataLog,
     /// Removes what is left of deleted partitions.
     removing: Option<Task<()>>,
+    /// What is taken over from Kafka.
+    found: Option<Found>,
     /// Held for its lock.
     directory: LogDirectory,
     nodes: Vec<Node>,
@@ -209,7 +212,7 @@ impl Host {
     /// Takes the directory and reads the metadata log. There are no shards yet.
     async fn open(options: HostOptions, roster: Rc<Roster>) -> Result<Host, String> {
         let settings = &options.settings;
-        let directory = LogDirectory::open(
+        let mut directory = LogDirectory::open(
             &options.data_directory,
             DirectoryOptions {
                 journal_bytes: settings.integer(&table::JOURNAL_BYTES).unsigned_abs(),
@@ -220,6 +223,7 @@ impl Host {
         )
         .await
         .map_err(|error| error.to_string())?;
+        let found = Found::read(&mut directory, settings).await?;
         let member = settings.i32(&table::NODE_ID).unsigned_abs().into();
         let metadata = MetadataLog::open(&options.data_directory, member)
             .await
@@ -227,6 +231,7 @@ impl Host {
         Ok(Host {
             metadata,
             removing: None,
+            found,
             directory,
             nodes: Vec::new(),
             addresses: Vec::new(),
@@ -242,8 +247,10 @@ impl Host {
     async fn start(&mut self, requests: Sender<ControllerRequest>) -> Result<(), String> {
         let host_id = self.options.settings.i32(&table::NODE_ID);
         let shards = self.options.shards();
-        let settings = &self.options.settings;
-        takeover::take_over(&mut self.directory, &self.metadata, settings, host_id, shards).await?;
+        if let Some(found) = self.found.take() {
+            let settings = &self.options.settings;
+            found.propose(&self.metadata, settings, host_id, shards).await?;
+        }
         let records = self
             .metadata
             .with(|metadata| decide::start(metadata, host_id, shards));

@@ -9,8 +9,9 @@ use storage::{KafkaLog, TopicPartition};
 use wire::{DecodeError, Reader};
 
 use crate::config::Settings;
+use crate::config::table::find;
 use crate::config::topic as topic_config;
-use crate::controller::decide::is_internal;
+use crate::controller::decide::{PARTITIONS_MAX, is_internal};
 use crate::controller::image::{NODES_PER_HOST, PartitionState, Topic};
 use crate::controller::record::MetadataRecord;
 use crate::controller::state::Metadata;
@@ -23,36 +24,66 @@ const CONFIG: u32 = 4;
 const PARTITION_CHANGE: u32 = 5;
 const REMOVE_TOPIC: u32 = 9;
 const PRODUCER_IDS: u32 = 15;
+const ABORTED: u32 = 25;
 /// The newest version of each that is read.
-const VERSIONS: [(u32, u32); 6] = [
+const VERSIONS: [(u32, u32); 7] = [
     (TOPIC, 0),
     (PARTITION, 2),
     (CONFIG, 0),
     (PARTITION_CHANGE, 2),
     (REMOVE_TOPIC, 0),
     (PRODUCER_IDS, 0),
+    (ABORTED, 0),
 ];
 /// What a config is of (ConfigResource.Type).
 const OF_TOPIC: i8 = 2;
-/// The tagged field of a partition's change in which a new leader is.
+const OF_BROKER: i8 = 4;
+/// The tagged fields of a partition's change: those in sync, a new leader, and who may lead though not in sync (KIP-966).
+const IN_SYNC: u32 = 0;
 const NEW_LEADER: u32 = 1;
+const ELIGIBLE: u32 = 6;
+/// The last of them in a partition's record.
+const ELIGIBLE_AT_FIRST: u32 = 1;
+/// Configs of topics that decide what is deleted: without them, more would be, or less.
+const DELETING: [&str; 3] = ["cleanup.policy", "retention.bytes", "retention.ms"];
+/// The same of brokers.
+const DELETING_OF_BROKERS: [&str; 5] = [
+    "log.cleanup.policy",
+    "log.retention.bytes",
+    "log.retention.hours",
+    "log.retention.minutes",
+    "log.retention.ms",
+];
+/// A topic of which older data is elsewhere.
+const REMOTE: &str = "remote.storage.enable";
 /// Topics that go into one entry of our metadata log have so many partitions, or are one.
 const PARTITIONS_AT_ONCE: usize = 20_000;
 
-/// Kafka's topics.
+/// Kafka's topics, as one of its brokers knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct KafkaMetadata {
+    /// The broker's number.
+    node: i32,
     topics: BTreeMap<u128, KafkaTopic>,
     /// Of topics, by name.
     configs: BTreeMap<String, BTreeMap<String, String>>,
+    /// Of all brokers, and of this one.
+    broker_configs: [BTreeMap<String, String>; 2],
     next_producer_id: i64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct KafkaTopic {
     name: String,
-    /// The leader epoch of each.
-    partitions: BTreeMap<i32, i32>,
+    partitions: BTreeMap<i32, KafkaPartition>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct KafkaPartition {
+    leader_epoch: i32,
+    in_sync: Vec<i32>,
+    /// They have all that was committed: where a broker is stopped that was the last in sync, it is one.
+    eligible: Vec<i32>,
 }
 
 /// What is to be written to our metadata log, each list as one entry; and what is to be said.
@@ -63,6 +94,14 @@ pub(crate) struct Takeover {
 }
 
 impl KafkaMetadata {
+    /// Of broker `node`.
+    pub(crate) fn new(node: i32) -> KafkaMetadata {
+        KafkaMetadata {
+            node,
+            ..KafkaMetadata::default()
+        }
+    }
+
     /// Takes a record.
     ///
     /// # Errors
@@ -85,10 +124,14 @@ impl KafkaMetadata {
                  Millstream"
             ));
         }
-        self.take(kind, &mut reader).map_err(|error| error.to_string())
+        if kind == ABORTED {
+            return Err("changes before it were taken back, which is not known here. Start Kafka once more, until it has made a snapshot".to_owned());
+        }
+        self.take(kind, version, &mut reader)
+            .map_err(|error| error.to_string())
     }
 
-    fn take(&mut self, kind: u32, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    fn take(&mut self, kind: u32, version: u32, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         match kind {
             TOPIC => {
                 let name = string(reader)?;
@@ -96,37 +139,56 @@ impl KafkaMetadata {
                 topic.name = name;
             }
             PARTITION => {
-                let (partition, topic_id) = (reader.i32()?, id(reader)?);
-                for _ in ["replicas", "in sync", "removed", "added"] {
-                    let count = reader.nullable_array_count(true, 4)?.unwrap_or(0);
-                    reader.take(4 * count)?;
-                }
+                let (number, topic_id) = (reader.i32()?, id(reader)?);
+                let (_replicas, in_sync) = (nodes(reader)?, nodes(reader)?);
+                let (_removed, _added) = (nodes(reader)?, nodes(reader)?);
                 let _leader = reader.i32()?;
-                let leader_epoch = reader.i32()?;
+                let mut partition = KafkaPartition {
+                    leader_epoch: reader.i32()?,
+                    in_sync,
+                    eligible: Vec::new(),
+                };
+                let _partition_epoch = reader.i32()?;
+                if version > 0 {
+                    let directories = reader.nullable_array_count(true, 16)?.unwrap_or(0);
+                    reader.take(16 * directories)?;
+                }
+                for _ in 0..reader.tagged_field_count()? {
+                    let (tag, mut field) = reader.tagged_field()?;
+                    if tag == ELIGIBLE_AT_FIRST {
+                        partition.eligible = nodes(&mut field)?;
+                    }
+                }
                 let topic = self.topics.entry(topic_id).or_default();
-                topic.partitions.insert(partition, leader_epoch);
+                topic.partitions.insert(number, partition);
             }
             PARTITION_CHANGE => {
-                let (partition, topic_id) = (reader.i32()?, id(reader)?);
+                let (number, topic_id) = (reader.i32()?, id(reader)?);
+                let topic = self.topics.entry(topic_id).or_default();
+                let partition = topic.partitions.entry(number).or_default();
                 for _ in 0..reader.tagged_field_count()? {
-                    let (tag, _) = reader.tagged_field()?;
-                    let topic = self.topics.entry(topic_id).or_default();
-                    if tag == NEW_LEADER {
-                        let epoch = topic.partitions.entry(partition).or_default();
-                        *epoch = epoch.saturating_add(1);
+                    match reader.tagged_field()? {
+                        (IN_SYNC, mut field) => partition.in_sync = nodes(&mut field)?,
+                        (ELIGIBLE, mut field) => partition.eligible = nodes(&mut field)?,
+                        (NEW_LEADER, _) => partition.leader_epoch = partition.leader_epoch.saturating_add(1),
+                        _ => {}
                     }
                 }
             }
             CONFIG => {
                 let (of, resource, name) = (reader.i8()?, string(reader)?, string(reader)?);
                 let value = reader.nullable_string(true)?;
-                if of == OF_TOPIC {
-                    let configs = self.configs.entry(resource).or_default();
-                    match value {
-                        Some(value) => configs.insert(name, value.to_owned()),
-                        None => configs.remove(&name),
-                    };
-                }
+                let [all, own] = &mut self.broker_configs;
+                let configs = match of {
+                    OF_TOPIC => self.configs.entry(resource).or_default(),
+                    OF_BROKER if resource.is_empty() => all,
+                    OF_BROKER if resource == self.node.to_string() => own,
+                    _ => return Ok(()),
+                };
+                match value {
+                    Some(value) => configs.insert(name, value.to_owned()),
+                    None => configs.remove(&name),
+                };
             }
             REMOVE_TOPIC => {
                 if let Some(topic) = self.topics.remove(&id(reader)?) {
@@ -159,12 +221,20 @@ impl KafkaMetadata {
         host_id: i32,
         shards: u32,
     ) -> Result<Takeover, String> {
+        let partitions: usize = self.topics.values().map(|topic| topic.partitions.len()).sum();
+        if partitions > PARTITIONS_MAX {
+            return Err(format!(
+                "Kafka has {partitions} partitions, and {PARTITIONS_MAX} is the most that there may be"
+            ));
+        }
         let logs: BTreeMap<TopicPartition, &KafkaLog> = found.iter().map(|log| (log.id, log)).collect();
         let shards = i32::try_from(shards)
             .unwrap_or(NODES_PER_HOST)
             .clamp(1, NODES_PER_HOST);
         let mut nodes = (0..shards).map(|shard| host_id * NODES_PER_HOST + shard).cycle();
         let mut takeover = Takeover::default();
+        self.check_broker_configs(settings, &mut takeover.notes)?;
+        let mut configs_bytes = metadata.topic_configs_bytes();
         let mut entry = Vec::new();
         let mut partitions_in_entry = 0;
         for (&topic_id, topic) in &self.topics {
@@ -172,7 +242,10 @@ impl KafkaMetadata {
             if metadata.topics_by_id.contains_key(&topic_id) {
                 continue;
             }
-            let partitions = topic.of_logs(topic_id, &logs, &mut nodes)?;
+            let partitions = topic.of_logs(self.node, topic_id, &logs, &mut nodes)?;
+            let configs = self.configs_of(&topic.name, settings, &mut takeover.notes)?;
+            topic_config::check_bytes(&configs, configs_bytes)?;
+            configs_bytes += topic_config::bytes(&configs);
             if partitions_in_entry + partitions.len() > PARTITIONS_AT_ONCE && !entry.is_empty() {
                 takeover.entries.push(std::mem::take(&mut entry));
                 partitions_in_entry = 0;
@@ -183,7 +256,7 @@ impl KafkaMetadata {
                 id: topic_id,
                 is_internal: is_internal(&topic.name),
                 partitions,
-                configs: self.configs_of(&topic.name, settings, &mut takeover.notes)?,
+                configs,
             }));
         }
         let largest = found.iter().map(|log| log.producer_id.saturating_add(1)).max();
@@ -208,6 +281,17 @@ impl KafkaMetadata {
                 Ok(()) => {
                     configs.insert(name.clone(), topic_config::normal(name, value));
                 }
+                Err(why) if DELETING.contains(&name.as_str()) => {
+                    return Err(format!(
+                        "topic {topic}: {why}. Start Kafka once more, and give the topic another"
+                    ));
+                }
+                Err(_) if name == REMOTE && value == "true" => {
+                    return Err(format!(
+                        "topic {topic} has {REMOTE}=true, and what of it is in remote storage cannot be read here. Start Kafka once more, \
+                         and bring it back or delete it"
+                    ));
+                }
                 Err(why) => notes.push(format!("topic {topic} does not keep a config that it had: {why}")),
             }
         }
@@ -216,9 +300,33 @@ impl KafkaMetadata {
     }
 }
 
+impl KafkaMetadata {
+    /// Configs of brokers are not taken; what decides about records has to be the same, or they would be deleted, or kept.
+    fn check_broker_configs(&self, settings: &Settings, notes: &mut Vec<String>) -> Result<(), String> {
+        let [all, own] = &self.broker_configs;
+        let holds = all.iter().filter(|(name, _)| !own.contains_key(*name)).chain(own);
+        for (name, value) in holds {
+            let ours = find(name).map(|setting| settings.text(setting));
+            if ours == Some(value) {
+                continue;
+            }
+            if DELETING_OF_BROKERS.contains(&name.as_str()) {
+                return Err(format!(
+                    "Kafka's brokers had {name}={value}, which decides what is deleted: start with --set {name}={value}. It can be changed \
+                     afterwards"
+                ));
+            }
+            // Its value may be a secret.
+            notes.push(format!("{name} was set for Kafka's brokers, and is not taken"));
+        }
+        Ok(())
+    }
+}
+
 impl KafkaTopic {
     fn of_logs(
         &self,
+        node: i32,
         topic_id: u128,
         logs: &BTreeMap<TopicPartition, &KafkaLog>,
         nodes: &mut impl Iterator<Item = i32>,
@@ -231,7 +339,14 @@ impl KafkaTopic {
             ));
         }
         let mut partitions = Vec::with_capacity(numbers.len());
-        for (&partition, &leader_epoch) in &self.partitions {
+        for (&partition, state) in &self.partitions {
+            if !state.in_sync.contains(&node) && !state.eligible.contains(&node) {
+                return Err(format!(
+                    "broker {node}, whose directory this is, was not in sync for partition {partition} of topic {}: records of it are \
+                     elsewhere. Take over a directory whose broker was, {:?}",
+                    self.name, state.in_sync
+                ));
+            }
             let Some(log) = logs.get(&TopicPartition { topic_id, partition }) else {
                 return Err(format!(
                     "partition {partition} of topic {} is not in this directory: a directory is taken over only with all partitions of its \
@@ -242,7 +357,7 @@ impl KafkaTopic {
             let leader = nodes.next().unwrap_or_default();
             partitions.push(PartitionState {
                 leader,
-                leader_epoch: leader_epoch.max(log.leader_epoch).max(0),
+                leader_epoch: state.leader_epoch.max(log.leader_epoch).max(0),
                 replicas: vec![leader],
                 isr: vec![leader],
             });
@@ -253,6 +368,12 @@ impl KafkaTopic {
 
 fn string(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     Ok(reader.nullable_string(true)?.unwrap_or_default().to_owned())
+}
+
+/// Numbers of brokers; none of a list that is null.
+fn nodes(reader: &mut Reader<'_>) -> Result<Vec<i32>, DecodeError> {
+    let count = reader.nullable_array_count(true, 4)?.unwrap_or(0);
+    (0..count).map(|_| reader.i32()).collect()
 }
 
 fn id(reader: &mut Reader<'_>) -> Result<u128, DecodeError> {
@@ -323,7 +444,7 @@ mod tests {
     }
 
     fn of(values: &[Vec<u8>]) -> KafkaMetadata {
-        let mut metadata = KafkaMetadata::default();
+        let mut metadata = KafkaMetadata::new(1);
         for value in values {
             metadata.apply(value).expect("a record");
         }
@@ -353,12 +474,13 @@ mod tests {
             partition(1, TOPIC_ID, 4),
             partition(0, TOPIC_ID, 2),
             change(0, TOPIC_ID, NEW_LEADER),
-            change(0, TOPIC_ID, 0),
+            change(0, TOPIC_ID, 7),
             config(OF_TOPIC, "orders", "retention.ms", Some("5000")),
             config(OF_TOPIC, "orders", "segment.bytes", Some("4096")),
             config(OF_TOPIC, "orders", "segment.bytes", None),
-            config(OF_TOPIC, "orders", "remote.storage.enable", Some("true")),
-            config(4, "1", "retention.ms", Some("6000")),
+            config(OF_TOPIC, "orders", "of.a.newer.kafka", Some("false")),
+            config(OF_BROKER, "1", "log.cleaner.threads", Some("3")),
+            config(OF_BROKER, "2", "log.retention.ms", Some("6000")),
             topic("gone", 8),
             config(OF_TOPIC, "gone", "retention.ms", Some("1")),
             record(REMOVE_TOPIC, 0, |writer| {
@@ -375,10 +497,11 @@ mod tests {
         ]);
         assert!(metadata.knows(TOPIC_ID) && !metadata.knows(8));
         let takeover = taken(&metadata, &[log(0, 9, 2_999), log(1, 3, -1)]).expect("taken");
-        assert_eq!(takeover.notes.len(), 1);
+        let told = takeover.notes.join("; ");
+        assert_eq!(takeover.notes.len(), 2, "{told}");
         assert!(
-            takeover.notes[0].contains("remote.storage.enable"),
-            "{takeover:?}"
+            told.contains("of.a.newer.kafka") && told.contains("log.cleaner.threads"),
+            "{told}"
         );
         let state = |leader, leader_epoch| PartitionState {
             leader,
@@ -417,6 +540,58 @@ mod tests {
         assert!(said.contains("partition 1 of topic orders"), "{said}");
         let metadata = of(&[topic("orders", TOPIC_ID), partition(1, TOPIC_ID, 0)]);
         assert!(taken(&metadata, &[log(1, 0, -1)]).is_err());
+    }
+
+    #[test]
+    fn what_would_delete_other_records_or_lacks_some_is_refused() {
+        let begun = || vec![topic("orders", TOPIC_ID), partition(0, TOPIC_ID, 0)];
+        let in_list = |tag: u32, nodes: &[i32]| {
+            record(PARTITION_CHANGE, 2, |writer| {
+                writer.i32(0);
+                writer.uuid(Uuid(TOPIC_ID.to_be_bytes()));
+                writer.unsigned_varint(1);
+                writer.unsigned_varint(tag);
+                writer.unsigned_varint(1 + 4 * nodes.len() as u32);
+                writer.length(Some(nodes.len()), true);
+                nodes.iter().for_each(|node| writer.i32(*node));
+            })
+        };
+        for (and, why) in [
+            (in_list(IN_SYNC, &[2]), "not in sync"),
+            (
+                config(OF_TOPIC, "orders", "remote.storage.enable", Some("true")),
+                "remote storage",
+            ),
+            (
+                config(OF_TOPIC, "orders", "retention.ms", Some("soon")),
+                "retention.ms=soon",
+            ),
+            (
+                config(OF_BROKER, "", "log.retention.ms", Some("-1")),
+                "--set log.retention.ms=-1",
+            ),
+            (
+                config(OF_BROKER, "1", "log.cleanup.policy", Some("compact")),
+                "--set log.cleanup.policy",
+            ),
+        ] {
+            let mut values = begun();
+            values.push(and);
+            let said = taken(&of(&values), &[log(0, 0, -1)]).expect_err("refused");
+            assert!(said.contains(why), "{said}");
+        }
+        for and in [
+            vec![in_list(IN_SYNC, &[2, 1])],
+            vec![in_list(IN_SYNC, &[]), in_list(ELIGIBLE, &[1])],
+            vec![config(OF_BROKER, "", "log.retention.hours", Some("168"))],
+            vec![config(OF_BROKER, "2", "log.retention.ms", Some("-1"))],
+        ] {
+            let mut values = begun();
+            values.extend(and);
+            assert!(taken(&of(&values), &[log(0, 0, -1)]).is_ok());
+        }
+        let aborted = record(ABORTED, 0, |_| {});
+        assert!(KafkaMetadata::new(1).apply(&aborted).is_err());
     }
 
     #[test]

@@ -16,9 +16,7 @@ use crate::takeover;
 impl LogDirectory {
     /// Removes what earlier starts left behind, and refuses a directory whose journals are gone, or would be.
     pub(super) async fn clean(&self) -> Result<(), StorageError> {
-        if self.manifest.is_some() {
-            takeover::refuse_if_kafka_was_here(&self.path).await?;
-        }
+        takeover::refuse_if_kafka_was_here(&self.path, self.manifest.is_some()).await?;
         let is_of_kafka = self.is_of_kafka().await?;
         for name in directories_in(&self.path).await? {
             if self.manifest.is_none() && !is_of_kafka && partition_of(&name).is_some() {

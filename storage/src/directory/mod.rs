@@ -181,7 +181,6 @@ impl LogDirectory {
             for partition in std::mem::take(&mut self.found) {
                 by_shard[owner(partition.id) as usize].push(partition);
             }
-            takeover::claim(&self.path).await?;
             self.create_journals(1, now_ms, by_shard).await?;
             takeover::end_claim(&self.path).await?;
         } else if self.shards() != shards {

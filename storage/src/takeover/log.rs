@@ -1,6 +1,5 @@
 //! A log that Kafka wrote, read from its first byte to its last.
 
-use std::io;
 use std::path::Path;
 
 use ring::buffer::{Pool, Slice};
@@ -10,7 +9,7 @@ use ring::file::{Durability, File, OpenOptions};
 use super::walk::Walk;
 use crate::checkpoint::PartitionCheckpoint;
 use crate::error::StorageError;
-use crate::files::{log_path, put_whole};
+use crate::files::log_path;
 use crate::id::TopicPartition;
 use crate::index;
 use crate::inspect::{Source, Step};
@@ -62,8 +61,6 @@ impl ReadLog {
             // An empty one at the end is what comes next; another holds the place of what compaction has removed.
             if *bytes > 0 || at + 1 < segments.len() {
                 read_segment(directory, *base_offset, &mut walk, pool, &mut progress).await?;
-            } else {
-                make_anew(directory, *base_offset).await?;
             }
         }
         let ended = walk.end(end_offset, log_start);
@@ -141,25 +138,12 @@ async fn read_segment(
     .await
 }
 
-/// The files of a segment in which nothing is, and which will be written to. At any time there is one: it says where the log ends.
-async fn make_anew(directory: &Path, base_offset: i64) -> Result<(), StorageError> {
-    put_whole(&log_path(directory, base_offset), Vec::new()).await?;
-    let stem = directory.join(file_stem(base_offset));
-    write_anew(&stem.with_extension("index"), Vec::new()).await?;
-    write_anew(&stem.with_extension("timeindex"), Vec::new()).await
-}
-
-/// Writes a file that others of its name keep nothing of.
+/// Writes a file in the place of what was there.
 async fn write_anew(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
-    match directory::remove_file(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(StorageError::io("remove", path)(error));
-        }
-        _ => {}
-    }
     let options = OpenOptions {
         write: true,
         create: true,
+        truncate: true,
         ..OpenOptions::default()
     };
     let file = File::open(path, options)

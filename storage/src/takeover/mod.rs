@@ -1,9 +1,9 @@
 //! A data directory that Kafka wrote, on its way to be ours: its logs as they are, its metadata record by record.
 //!
 //! Owns what is believed of Kafka's files. Every byte of every log is read once, before anything begins: what a clean stop of
-//! Kafka leaves is whole, and what is not is refused. Must never write to a file of Kafka's: only index files are made anew,
-//! each as another file of the same name, so that a copy made of hard links stays what it was. The manifest decides: a start
-//! that is killed before there is one begins again.
+//! Kafka leaves is whole, and what is not is refused. Must never write to what Kafka has written, but for index files, and
+//! nothing that Kafka minds before the directory is claimed: until then Kafka can be started again. The manifest decides: a
+//! start that is killed before there is one begins again.
 
 mod log;
 mod metadata;
@@ -16,7 +16,7 @@ use ring::buffer::Pool;
 use ring::directory;
 
 use self::log::ReadLog;
-use crate::directory::{LogDirectory, partition_of, topic_id_of};
+use crate::directory::{LogDirectory, PROPERTIES_FILE, partition_of, topic_id_of};
 use crate::error::StorageError;
 use crate::files::read_small;
 use crate::id::TopicPartition;
@@ -24,7 +24,7 @@ use crate::id::TopicPartition;
 /// Kafka leaves it when it was stopped cleanly, and removes it when it starts.
 const CLEAN_STOP_FILE: &str = ".kafka_cleanshutdown";
 /// The same file, from when the directory is being taken over until there is a manifest.
-const TAKEN_FILE: &str = ".kafka_taken_over";
+const CLAIM_FILE: &str = ".kafka_taken_over";
 /// Where Kafka says which offset each log begins at, of those that do not begin with their first segment.
 const LOG_STARTS_FILE: &str = "log-start-offset-checkpoint";
 /// Memory for reading, in bytes: a batch of Kafka's metadata may have 8 MiB.
@@ -63,7 +63,45 @@ impl LogDirectory {
         if self.shards() > 0 {
             return Ok(false);
         }
-        was_left_by_kafka(self.path()).await
+        let [stopped, claimed] = marks(self.path()).await?;
+        Ok(stopped || claimed)
+    }
+
+    /// The number of the broker that it was (`node.id`).
+    ///
+    /// # Errors
+    /// If the directory does not say so.
+    pub async fn kafka_node(&self) -> Result<i32, StorageError> {
+        let file = self.path().join(PROPERTIES_FILE);
+        let text = read_small(&file, &pool()?).await?;
+        let text = String::from_utf8_lossy(&text);
+        let node = text
+            .lines()
+            .find_map(|line| line.strip_prefix("node.id=")?.trim().parse().ok());
+        node.ok_or_else(|| StorageError::refused(&file, "it says no node.id, as Kafka's does"))
+    }
+
+    /// From here on the directory is not Kafka's any more: a start of Kafka would look at every log. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] if Kafka was started since it was looked at.
+    pub async fn claim_from_kafka(&self) -> Result<(), StorageError> {
+        let (file, claim) = (self.path().join(CLEAN_STOP_FILE), self.path().join(CLAIM_FILE));
+        let [stopped, claimed] = marks(self.path()).await?;
+        if claimed {
+            return Ok(());
+        }
+        if !stopped {
+            let what =
+                "it was there a moment ago: Kafka was started meanwhile. Stop it, and start this again";
+            return Err(StorageError::refused(&file, what));
+        }
+        directory::rename(&file, &claim)
+            .await
+            .map_err(StorageError::io("rename", &file))?;
+        directory::sync(self.path())
+            .await
+            .map_err(StorageError::io("flush", self.path()))
     }
 
     /// Shows the values of all records of Kafka's metadata (KRaft, KIP-631): those of the newest snapshot, and those since.
@@ -140,45 +178,40 @@ fn pool() -> Result<Pool, StorageError> {
     })
 }
 
-/// Whether Kafka was here last and was stopped cleanly; nobody has begun journals, or not come to an end with it.
-async fn was_left_by_kafka(path: &Path) -> Result<bool, StorageError> {
-    Ok(is_there(&path.join(CLEAN_STOP_FILE)).await? || is_there(&path.join(TAKEN_FILE)).await?)
+/// Whether Kafka says that it was stopped cleanly, and whether we say that the directory is being taken over.
+async fn marks(path: &Path) -> Result<[bool; 2], StorageError> {
+    Ok([
+        is_there(&path.join(CLEAN_STOP_FILE)).await?,
+        is_there(&path.join(CLAIM_FILE)).await?,
+    ])
 }
 
-/// Refuses a directory of ours in which Kafka was since: what it wrote, our journals do not know.
-pub(crate) async fn refuse_if_kafka_was_here(path: &Path) -> Result<(), StorageError> {
-    let file = path.join(CLEAN_STOP_FILE);
-    if !is_there(&file).await? {
-        return Ok(());
-    }
-    let what = "Kafka has run in this directory since it was taken over, and may have written to its logs. Restore the directory from a \
-                copy of before that; or remove this file, if Kafka has written nothing";
-    Err(StorageError::refused(&file, what))
-}
-
-/// From here on Kafka must not believe that it knows all that is in the directory. Durable when it returns.
-pub(crate) async fn claim(path: &Path) -> Result<(), StorageError> {
-    let (file, taken) = (path.join(CLEAN_STOP_FILE), path.join(TAKEN_FILE));
-    if !is_there(&file).await? {
-        return Ok(());
-    }
-    directory::rename(&file, &taken)
-        .await
-        .map_err(StorageError::io("rename", &file))?;
-    directory::sync(path)
-        .await
-        .map_err(StorageError::io("flush", path))
+/// Refuses a directory in which Kafka was since it was taken over, or claimed: what Kafka wrote, our files do not know.
+pub(crate) async fn refuse_if_kafka_was_here(path: &Path, has_journals: bool) -> Result<(), StorageError> {
+    let [stopped, claimed] = marks(path).await?;
+    let what = match (stopped, has_journals, claimed) {
+        (true, true, _) => {
+            "Kafka has run in this directory since it was taken over, and may have written to its logs. Restore the directory from a copy \
+             of before that; or remove this file, if Kafka has written nothing"
+        }
+        (true, false, true) => {
+            "Kafka has run in this directory since a start began to take it over. To begin anew, remove the directories metadata and \
+             journals and the file .kafka_taken_over"
+        }
+        _ => return Ok(()),
+    };
+    Err(StorageError::refused(&path.join(CLEAN_STOP_FILE), what))
 }
 
 /// There is a manifest: the directory is ours.
 pub(crate) async fn end_claim(path: &Path) -> Result<(), StorageError> {
-    let taken = path.join(TAKEN_FILE);
-    if !is_there(&taken).await? {
+    let claim = path.join(CLAIM_FILE);
+    if !is_there(&claim).await? {
         return Ok(());
     }
-    directory::remove_file(&taken)
+    directory::remove_file(&claim)
         .await
-        .map_err(StorageError::io("remove", &taken))
+        .map_err(StorageError::io("remove", &claim))
 }
 
 async fn is_there(path: &Path) -> Result<bool, StorageError> {
@@ -191,7 +224,7 @@ async fn is_there(path: &Path) -> Result<bool, StorageError> {
 pub(crate) fn is_kafkas(path: &Path) -> bool {
     const NAMES: [&str; 9] = [
         CLEAN_STOP_FILE,
-        TAKEN_FILE,
+        CLAIM_FILE,
         LOG_STARTS_FILE,
         "cleaner-offset-checkpoint",
         "recovery-point-offset-checkpoint",

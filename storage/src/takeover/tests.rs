@@ -144,6 +144,8 @@ async fn start() -> Result<(LogDirectory, ShardLog, PartitionLog), StorageError>
             producer_id: -1,
         };
         assert_eq!(found, [expected]);
+        assert_eq!(directory.kafka_node().await?, 1);
+        directory.claim_from_kafka().await?;
     }
     directory
         .prepare_shards(1, &[spec()], &BTreeSet::new(), |_| 0)
@@ -337,6 +339,33 @@ fn kafka_must_have_been_stopped_and_not_been_there_since() {
         ran.expect("it ends");
     };
     assert!(refused(back).contains("since it was taken over"));
+}
+
+#[test]
+fn kafka_must_not_come_while_it_is_taken_over() {
+    let (mut simulator, host) = left(1);
+    let ran = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let mut directory = open().await.expect("opened");
+        directory.read_kafka_logs(|_| true, |_| ()).await.expect("read");
+        let mark = Path::new(DATA).join(CLEAN_STOP_FILE);
+        directory::remove_file(&mark).await.expect("removed");
+        let said = directory
+            .claim_from_kafka()
+            .await
+            .expect_err("refused")
+            .to_string();
+        assert!(said.contains("started meanwhile"), "{said}");
+        write(CLEAN_STOP_FILE, b"{}".to_vec()).await;
+        for _ in 0..2 {
+            directory.claim_from_kafka().await.expect("claimed");
+        }
+        drop(directory);
+        assert!(open().await.expect("opened").is_of_kafka().await.expect("a look"));
+        write(CLEAN_STOP_FILE, b"{}".to_vec()).await;
+        open().await.err().map(|error| error.to_string())
+    });
+    let said = ran.expect("it ends").expect("it opens, and should not");
+    assert!(said.contains("since a start began"), "{said}");
 }
 
 #[test]

@@ -195,7 +195,12 @@ impl Walk {
             self.next_offset = end_offset;
         }
         let first = (self.segments.first()).map_or(self.next_offset, |segment| segment.base_offset);
-        let log_start = log_start.unwrap_or(first).clamp(first, self.next_offset);
+        let log_start = log_start.unwrap_or(first).min(self.next_offset);
+        if log_start < first {
+            return Err(format!(
+                "its log begins at offset {log_start}, and its first segment at {first}: what is between is in remote storage, or gone"
+            ));
+        }
         self.epochs.begin_at(log_start);
         let mut producers = self.producers.save(self.next_offset);
         producers.retain(|producer| {
@@ -285,12 +290,13 @@ mod tests {
             (7, None, (5, 7)),
             (20, None, (5, 20)),
             (7, Some(6), (6, 7)),
-            (7, Some(3), (5, 7)),
             (7, Some(90), (7, 7)),
         ] {
             let (checkpoint, _) = log().end(end, start).expect("a log");
             assert_eq!((checkpoint.log_start_offset, checkpoint.next_offset), expected);
         }
+        let said = log().end(7, Some(3)).expect_err("refused");
+        assert!(said.contains("begins at offset 3"), "{said}");
         let (empty, producer_id) = walk(&[]).end(12, Some(12)).expect("a log");
         assert_eq!(
             (empty.log_start_offset, empty.next_offset, producer_id),
