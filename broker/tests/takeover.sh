@@ -36,13 +36,13 @@ look fill
 copy
 refuses "Start Kafka on it once more"
 "$kafka" stop "$dir/kafka"
-# Refused in place, whatever for: Kafka starts again.
+# Refused in place, when everything was read and indexes were written: Kafka starts again.
 mkdir -p "$dir/ours"
 rm -rf "$dir/ours/data"
 ln -s ../kafka/logs "$dir/ours/data"
-mv "$dir/kafka/logs/__cluster_metadata-0" "$dir/aside"
-refuses "metadata.log.dir"
-mv "$dir/aside" "$dir/kafka/logs/__cluster_metadata-0"
+mv "$dir/kafka/logs/plain-1" "$dir/aside"
+refuses "partition 1 of topic plain is not in this directory"
+mv "$dir/aside" "$dir/kafka/logs/plain-1"
 rm "$dir/ours/data"
 "$kafka" start "$port" "$dir/kafka" >/dev/null
 look compare

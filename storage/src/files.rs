@@ -270,22 +270,28 @@ pub(crate) async fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), StorageEr
 /// The same, but its name is durable only with the next flush of the directory.
 pub(crate) async fn put_whole(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
     let new = path.with_extension("new");
+    let file = write_whole(&new, bytes).await?;
+    file.sync_all().await.map_err(StorageError::io("flush", &new))?;
+    directory::rename(&new, path)
+        .await
+        .map_err(StorageError::io("rename", &new))
+}
+
+/// Makes a file of these bytes, whatever was there. Not durable by itself.
+pub(crate) async fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<File, StorageError> {
     let options = OpenOptions {
         write: true,
         create: true,
         truncate: true,
         ..OpenOptions::default()
     };
-    let file = File::open(&new, options)
+    let file = File::open(path, options)
         .await
-        .map_err(StorageError::io("create", &new))?;
+        .map_err(StorageError::io("create", path))?;
     file.write_all_at(vec![Slice::from(bytes)], 0, Durability::Completed)
         .await
-        .map_err(StorageError::io("write", &new))?;
-    file.sync_all().await.map_err(StorageError::io("flush", &new))?;
-    directory::rename(&new, path)
-        .await
-        .map_err(StorageError::io("rename", &new))
+        .map_err(StorageError::io("write", path))?;
+    Ok(file)
 }
 
 /// The most recently used values.

@@ -125,7 +125,9 @@ impl KafkaMetadata {
             ));
         }
         if kind == ABORTED {
-            return Err("changes before it were taken back, which is not known here. Start Kafka once more, until it has made a snapshot".to_owned());
+            let why = "changes before it were taken back, which is not known here. Start Kafka once more, until it has made a \
+                       snapshot";
+            return Err(why.to_owned());
         }
         self.take(kind, version, &mut reader)
             .map_err(|error| error.to_string())
@@ -298,9 +300,7 @@ impl KafkaMetadata {
         topic_config::check_together(&configs, settings).map_err(|why| format!("topic {topic}: {why}"))?;
         Ok(configs)
     }
-}
 
-impl KafkaMetadata {
     /// Configs of brokers are not taken; what decides about records has to be the same, or they would be deleted, or kept.
     fn check_broker_configs(&self, settings: &Settings, notes: &mut Vec<String>) -> Result<(), String> {
         let [all, own] = &self.broker_configs;

@@ -42,6 +42,7 @@ impl Found {
             .read_kafka_logs(|topic_id| kafka.knows(topic_id), |progress| say(&said, &progress))
             .await
             .map_err(|error| error.to_string())?;
+        // Whatever is refused is refused here: where the partitions go does not matter for that.
         let all = kafka.taken_over(&logs, &Metadata::default(), settings, 0, 1)?;
         directory
             .claim_from_kafka()

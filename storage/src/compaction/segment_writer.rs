@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ring::buffer::{Buffer, Pool, Slice};
+use ring::buffer::{Buffer, Pool};
 use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
 use ring::local::Semaphore;
@@ -13,7 +13,7 @@ use wire::BatchHeader;
 
 use super::IO_BYTES;
 use crate::error::StorageError;
-use crate::files::{EXTENSIONS, aside_path};
+use crate::files::{EXTENSIONS, aside_path, write_whole};
 use crate::index::{self, IndexCount, SegmentIndex};
 use crate::journal::take;
 use crate::partition::{CompactedSegment, LogShared, index_batch};
@@ -185,20 +185,4 @@ pub(crate) async fn discard(directory: &Path, name: SegmentName) {
     for extension in EXTENSIONS {
         let _ = directory::remove_file(&aside_path(directory, name, extension)).await;
     }
-}
-
-async fn write_whole(path: &Path, bytes: Vec<u8>) -> Result<File, StorageError> {
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        truncate: true,
-        ..OpenOptions::default()
-    };
-    let file = File::open(path, options)
-        .await
-        .map_err(StorageError::io("create", path))?;
-    file.write_all_at(vec![Slice::from(bytes)], 0, Durability::Completed)
-        .await
-        .map_err(StorageError::io("write", path))?;
-    Ok(file)
 }

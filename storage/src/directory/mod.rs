@@ -182,10 +182,10 @@ impl LogDirectory {
                 by_shard[owner(partition.id) as usize].push(partition);
             }
             self.create_journals(1, now_ms, by_shard).await?;
-            takeover::end_claim(&self.path).await?;
         } else if self.shards() != shards {
             self.reshard(shards, live, deleted, owner).await?;
         }
+        takeover::end_claim(&self.path).await?;
         self.set_deleted_aside(live, deleted).await
     }
 

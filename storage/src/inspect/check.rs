@@ -466,6 +466,12 @@ impl Checking<'_> {
             let name = entry.name.as_str();
             match entry.is_directory {
                 false if files.contains(&name) => {}
+                false if name == takeover::CLEAN_STOP_FILE => {
+                    let what =
+                        "Kafka has run in this directory since it was taken over: the next start is refused";
+                    let next = "restore the directory from a copy of before that; or remove this file, if Kafka has written nothing";
+                    self.find(Severity::Damage, &path, None, what, next);
+                }
                 true if [JOURNALS, METADATA].contains(&name) || held.contains(name) => {}
                 true if name.ends_with("-delete") => {
                     self.find(

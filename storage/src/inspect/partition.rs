@@ -84,7 +84,9 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
                 checking.find(Severity::Note, &file, None, what, "the next start removes it");
             }
             Some(base_offset)
-                if base_offset == saved.next_offset && held.segments.len() == saved.segments.len() =>
+                if base_offset == saved.next_offset
+                    && entry.bytes == 0
+                    && held.segments.len() == saved.segments.len() =>
             {
                 let what = "a segment in which there is nothing yet";
                 checking.find(

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use ring::buffer::{Pool, Slice};
+use ring::buffer::Pool;
 use ring::directory;
-use ring::file::{Durability, File, OpenOptions};
 
 use super::walk::Walk;
 use crate::checkpoint::PartitionCheckpoint;
 use crate::error::StorageError;
-use crate::files::log_path;
+use crate::files::{log_path, write_whole};
 use crate::id::TopicPartition;
 use crate::index;
 use crate::inspect::{Source, Step};
@@ -126,33 +125,11 @@ async fn read_segment(
     progress(at - told);
     let index = walk.end_segment();
     let stem = directory.join(file_stem(base_offset));
-    write_anew(
-        &stem.with_extension("index"),
+    let (offsets, times) = (
         index::encode_offsets(&index.offsets),
-    )
-    .await?;
-    write_anew(
-        &stem.with_extension("timeindex"),
         index::encode_times(&index.times),
-    )
-    .await
-}
-
-/// Writes a file in the place of what was there.
-async fn write_anew(path: &Path, bytes: Vec<u8>) -> Result<(), StorageError> {
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        truncate: true,
-        ..OpenOptions::default()
-    };
-    let file = File::open(path, options)
-        .await
-        .map_err(StorageError::io("create", path))?;
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    file.write_all_at(vec![Slice::from(bytes)], 0, Durability::Completed)
-        .await
-        .map_err(StorageError::io("write", path))
+    );
+    write_whole(&stem.with_extension("index"), offsets).await?;
+    write_whole(&stem.with_extension("timeindex"), times).await?;
+    Ok(())
 }

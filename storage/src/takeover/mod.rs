@@ -22,7 +22,7 @@ use crate::files::read_small;
 use crate::id::TopicPartition;
 
 /// Kafka leaves it when it was stopped cleanly, and removes it when it starts.
-const CLEAN_STOP_FILE: &str = ".kafka_cleanshutdown";
+pub(crate) const CLEAN_STOP_FILE: &str = ".kafka_cleanshutdown";
 /// The same file, from when the directory is being taken over until there is a manifest.
 const CLAIM_FILE: &str = ".kafka_taken_over";
 /// Where Kafka says which offset each log begins at, of those that do not begin with their first segment.
@@ -222,8 +222,7 @@ async fn is_there(path: &Path) -> Result<bool, StorageError> {
 
 /// Whether a file, or a directory, is one that Kafka leaves, and that nobody reads once the directory is taken over.
 pub(crate) fn is_kafkas(path: &Path) -> bool {
-    const NAMES: [&str; 9] = [
-        CLEAN_STOP_FILE,
+    const NAMES: [&str; 8] = [
         CLAIM_FILE,
         LOG_STARTS_FILE,
         "cleaner-offset-checkpoint",

@@ -339,6 +339,14 @@ fn kafka_must_have_been_stopped_and_not_been_there_since() {
         ran.expect("it ends");
     };
     assert!(refused(back).contains("since it was taken over"));
+    let (mut simulator, host) = left(1);
+    back(&mut simulator, host);
+    let said = findings(&mut simulator, host);
+    assert!(
+        said.iter()
+            .any(|one| one.severity == Severity::Damage && one.path == CLEAN_STOP_FILE),
+        "{said:?}"
+    );
 }
 
 #[test]
