@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     --lines) lines=$2; shift 2 ;;
     --port) port=$2; shift 2 ;;
     --no-build) build=; shift ;;
-    --clients | --codecs) options+=("$1" "$2"); shift 2 ;;
+    --clients | --codecs | --tools-codecs) options+=("$1" "$2"); shift 2 ;;
     *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
 done

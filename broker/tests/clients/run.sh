@@ -1,11 +1,13 @@
 #!/bin/bash
 # Real text through real clients: every client with every codec, byte-identical and in order for each partition.
 #
-#   run.sh --brokers HOST:PORT [--lines N] [--clients LIST] [--codecs LIST] [--restart-command CMD] [--keep]
+#   run.sh --brokers HOST:PORT [--lines N] [--clients LIST] [--codecs LIST] [--tools-codecs LIST]
+#          [--restart-command CMD] [--keep]
 #
 # --lines            1000000 by default; 20000 is the short form
 # --clients          any of kcat,java,java-tools,kafka-python,confluent
 # --codecs           any of none,gzip,snappy,lz4,zstd; "-" for none of them (with --restart-command only)
+# --tools-codecs     those of java-tools, which take four times as long as others; by default the same
 # --restart-command  also keeps a producer and a consumer of each client alive while CMD restarts the broker
 # --keep             leaves topics and files in place
 # Prints a table; ends with 0 only if every line of it says ok. Each failure's output is printed, and stays
@@ -17,16 +19,17 @@ cache=${MILLSTREAM_TEST_CACHE:-$here/../.cache}
 mkdir -p "$cache"; cache=$(cd "$cache" && pwd)
 export MILLSTREAM_TEST_CACHE=$cache
 brokers=${MILLSTREAM_BROKERS:-127.0.0.1:9092} lines=1000000 clients=kcat,java,java-tools,kafka-python,confluent
-codecs=none,gzip,snappy,lz4,zstd restart_command= keep=
+codecs=none,gzip,snappy,lz4,zstd tools_codecs= restart_command= keep=
 while [ $# -gt 0 ]; do
   case $1 in
     --brokers) brokers=$2; shift 2 ;;
     --lines) lines=$2; shift 2 ;;
     --clients) clients=$2; shift 2 ;;
     --codecs) codecs=$2; shift 2 ;;
+    --tools-codecs) tools_codecs=$2; shift 2 ;;
     --restart-command) restart_command=$2; shift 2 ;;
     --keep) keep=1; shift ;;
-    *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
 done
 
@@ -76,7 +79,9 @@ report() { # CLIENT WHAT LOG SECONDS STATUS
 }
 printf '%s lines of text to %s\n' "$lines" "$brokers"
 for client in ${clients//,/ }; do
-  for codec in $([ "$codecs" = - ] || echo "${codecs//,/ }"); do
+  its_codecs=$codecs
+  [ "$client" != java-tools ] || its_codecs=${tools_codecs:-$codecs}
+  for codec in $([ "$codecs" = - ] || echo "${its_codecs//,/ }"); do
     topic=$client-$codec-$run out=$work/$client-$codec; mkdir -p "$out"
     begin=$SECONDS
     roundtrip "$client" "$codec" "$topic" "$out" >"$out.log" 2>&1
