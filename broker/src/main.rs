@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -72,7 +73,13 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
             .take_assignment(assignment)
             .map_err(|error| error.to_string())?;
     }
+    let log_directories = log_directories(arguments, &settings)?;
+    let names: Vec<_> = log_directories
+        .iter()
+        .map(|directory| directory.to_string_lossy())
+        .collect();
     let flags = [
+        (&table::LOG_DIRS, Some(names.join(","))),
         (&table::HOST, arguments.host.clone()),
         (&table::PORT, arguments.port.map(|port| port.to_string())),
         (&table::SHARDS, arguments.shards.map(|shards| shards.to_string())),
@@ -87,16 +94,30 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
     settings.check().map_err(|error| error.to_string())?;
     // As many as it may use at once, of those that it was given: taskset and containers give some.
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let data_directory = arguments.data_dir.as_deref().unwrap_or("data".as_ref());
     Ok(HostOptions {
         settings,
-        // Clients are told of it, who do not know where this process was started.
-        data_directory: std::path::absolute(data_directory)
-            .map_err(|error| format!("cannot tell where {} is: {error}", data_directory.display()))?,
+        log_directories,
         cpus: ring::thread::allowed_cpus().into_iter().take(cpus).collect(),
         descriptors: ring::descriptors::raise_limit()
             .map_err(|error| format!("cannot raise the limit of open files: {error}"))?,
     })
+}
+
+/// The log directories, by the flag, or else `log.dirs`, or else ./data. Clients are told of them, who do not know where this
+/// process was started.
+fn log_directories(arguments: &StartArguments, settings: &Settings) -> Result<Vec<PathBuf>, String> {
+    let set = settings.log_directories().into_iter().map(PathBuf::from);
+    let mut given = match &arguments.data_dir[..] {
+        [] => set.collect(),
+        flags => flags.to_vec(),
+    };
+    if given.is_empty() {
+        given.push(PathBuf::from("data"));
+    }
+    let absolute = given.iter().map(|path| {
+        std::path::absolute(path).map_err(|error| format!("cannot tell where {} is: {error}", path.display()))
+    });
+    absolute.collect()
 }
 
 /// Starts the control thread, says when clients can connect, and waits for its end.

@@ -18,7 +18,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// Kafka's form of an id: URL-safe base64 without padding.
-pub(crate) fn to_base64(id: u128) -> String {
+pub fn to_base64(id: u128) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::with_capacity(22);
     for index in 0..22 {

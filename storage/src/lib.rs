@@ -46,7 +46,7 @@ pub use commit::{CommitTicket, ROOM_RETRY};
 pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
 pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
-pub use id::TopicPartition;
+pub use id::{TopicPartition, to_base64};
 pub use journal::LARGEST_RECORD_MAX;
 pub use opening::{OPENED_BYTES_MAX, OpenError, Opened, OpeningBudget, RewriteError};
 pub use partition::{

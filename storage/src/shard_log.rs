@@ -10,11 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::buffer::{Pool, PoolUsage};
-use ring::clock::Instant;
 use ring::count::DurationCounts;
 use ring::directory;
 use ring::executor::{Class, spawn};
-use ring::local::Signal;
 
 use crate::at_once;
 use crate::checkpoint::PartitionCheckpoint;
@@ -362,24 +360,6 @@ impl ShardLog {
     /// Waits until a log could not be compacted, and says why.
     pub async fn compaction_report(&self) -> CompactionReport {
         self.inner.compaction.report().await
-    }
-
-    /// Calls `attempt`, which appends, until it is not refused for want of room, or it is `deadline`. Whoever
-    /// came first is served first.
-    ///
-    /// # Errors
-    /// What `attempt` said last, or [`AppendError::JournalFull`] if its turn did not come.
-    pub async fn append_in_turn<T>(
-        &self,
-        deadline: Instant,
-        attempt: impl FnMut() -> Result<T, AppendError>,
-    ) -> Result<T, AppendError> {
-        self.inner.committer.append_in_turn(deadline, attempt).await
-    }
-
-    /// Notified when a batch that was refused with `JournalFull` or `BacklogFull` may fit.
-    pub fn room(&self) -> Signal {
-        self.inner.committer.room().clone()
     }
 
     /// Whether somebody wanted memory within the last seconds, for a batch or to read a segment, and got none: readers

@@ -120,7 +120,7 @@ async fn live(told: Told, life: i32) {
                 let bytes = batch(log.id().partition, next[index]);
                 let (parsed, _) = RecordBatch::parse(&bytes).unwrap();
                 let appended = loop {
-                    let room = shard.room().wait();
+                    let room = log.room().wait();
                     match log.append(parsed.bytes(), parsed.header()) {
                         Ok(appended) => break appended,
                         Err(AppendError::JournalFull | AppendError::BacklogFull) => {

@@ -63,9 +63,9 @@ async fn open() -> ShardLog {
 }
 
 /// As a producer's request does: waits for room, but not for ever.
-async fn append(log: &ShardLog, partition: &PartitionLog, batch: &RecordBatch<'_>) -> Appended {
+async fn append(partition: &PartitionLog, batch: &RecordBatch<'_>) -> Appended {
     loop {
-        let room = log.room().wait();
+        let room = partition.room().wait();
         match partition.append(batch.bytes(), batch.header()) {
             Ok(appended) => return appended,
             Err(AppendError::JournalFull | AppendError::BacklogFull) => {
@@ -110,7 +110,7 @@ fn fill(bytes: Vec<u8>) {
         let mut last = None;
         for _ in 0..appended {
             let partition = turn.next().unwrap();
-            last = Some(append(&log, partition, &batch).await);
+            last = Some(append(partition, &batch).await);
         }
         last.unwrap().ticket.committed().await.unwrap();
         log.stop().await.unwrap();

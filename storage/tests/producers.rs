@@ -74,11 +74,11 @@ fn batch(producer_id: i64) -> Vec<u8> {
     builder.build()
 }
 
-async fn append(log: &ShardLog, partition: &PartitionLog, producer_id: i64) {
+async fn append(partition: &PartitionLog, producer_id: i64) {
     let bytes = batch(producer_id);
     let header = *RecordBatch::parse(&bytes).unwrap().0.header();
     loop {
-        let room = log.room().wait();
+        let room = partition.room().wait();
         match partition.append(&bytes, &header) {
             Ok(_) => return,
             Err(AppendError::JournalFull | AppendError::BacklogFull) => room.await,
@@ -107,11 +107,11 @@ fn as_many_producers_as_clients_like_are_not_remembered() {
         let quiet = log.partition(id(QUIET)).unwrap();
         let flooded = log.partition(id(FLOODED)).unwrap();
         for producer in 0..FEW {
-            append(&log, &quiet, producer).await;
+            append(&quiet, producer).await;
         }
         let flood = 10 * PRODUCERS_MAX;
         for producer in 0..flood {
-            append(&log, &flooded, producer).await;
+            append(&flooded, producer).await;
             let newest = remembered(&flooded, producer..producer + 1);
             assert_eq!(newest, 1, "the newest is never the one that is forgotten");
         }
@@ -131,7 +131,7 @@ fn as_many_producers_as_clients_like_are_not_remembered() {
         let other = log.partition(id(2)).unwrap();
         let most = PRODUCERS_MAX * 9 / 10;
         for producer in 0..most {
-            append(&log, &other, producer).await;
+            append(&other, producer).await;
         }
         assert_eq!(remembered(&other, 0..most), most);
         log.stop().await.unwrap();

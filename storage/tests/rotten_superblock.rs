@@ -79,7 +79,7 @@ async fn fill(acknowledged: Acknowledged, pause: Duration) {
         let write = async move {
             let (batch, _) = RecordBatch::parse(&bytes).unwrap();
             loop {
-                let room = log.room().wait();
+                let room = partition.room().wait();
                 match partition.append(batch.bytes(), batch.header()) {
                     Ok(appended) => {
                         ring::timer::sleep(pause).await;

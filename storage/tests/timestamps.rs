@@ -65,7 +65,7 @@ async fn open() -> (ShardLog, PartitionLog) {
 }
 
 /// One batch with a record of each time.
-async fn append(shard: &ShardLog, log: &PartitionLog, times_ms: &[i64], value_bytes: usize) {
+async fn append(log: &PartitionLog, times_ms: &[i64], value_bytes: usize) {
     let mut builder = BatchBuilder::new(Compression::None);
     let value = vec![7; value_bytes];
     for &timestamp_ms in times_ms {
@@ -75,13 +75,13 @@ async fn append(shard: &ShardLog, log: &PartitionLog, times_ms: &[i64], value_by
             ..NewRecord::default()
         });
     }
-    append_bytes(shard, log, &builder.build()).await;
+    append_bytes(log, &builder.build()).await;
 }
 
-async fn append_bytes(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
+async fn append_bytes(log: &PartitionLog, bytes: &[u8]) {
     let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
     loop {
-        let room = shard.room().wait();
+        let room = log.room().wait();
         match log.append(bytes, &header) {
             Ok(appended) => return appended.ticket.committed().await.expect("durable"),
             Err(AppendError::JournalFull | AppendError::BacklogFull) => room.await,
@@ -128,7 +128,7 @@ fn the_first_record_of_a_time_is_found_in_memory_and_in_segments() {
             if life == 0 {
                 for first in (0..3_000).step_by(3) {
                     let times = [first, first + 1, first + 2].map(time_of);
-                    append(&shard, &log, &times, 2_000).await;
+                    append(&log, &times, 2_000).await;
                 }
             }
             let end = log.high_watermark();
@@ -156,8 +156,8 @@ fn deleted_records_are_not_found_by_their_time() {
         let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
             let (shard, log) = open().await;
             if life == 0 {
-                append(&shard, &log, &[10, 900, 20], 10).await;
-                append(&shard, &log, &[30, 40], 10).await;
+                append(&log, &[10, 900, 20], 10).await;
+                append(&log, &[30, 40], 10).await;
                 assert_eq!(largest(&log).await, Some((1, 900)));
                 assert_eq!(log.delete_records(2).await.expect("deleted"), 2);
             }
@@ -200,9 +200,9 @@ fn batches_that_lie_of_their_time_cost_others_no_more_than_a_step_and_a_request_
     let ended = simulator.run(host, 64 << 20, LIMIT, || async {
         let (shard, log) = open().await;
         for at in 0..LIES {
-            append_bytes(&shard, &log, &lie(LIE_MIB << 20, 1_000 + at)).await;
+            append_bytes(&log, &lie(LIE_MIB << 20, 1_000 + at)).await;
         }
-        append(&shard, &log, &[900, 1_500], 10).await;
+        append(&log, &[900, 1_500], 10).await;
 
         // Another task's turns while all lies are opened.
         let turns = Rc::new(Cell::new(0));
@@ -239,9 +239,9 @@ fn batches_that_lie_of_their_time_cost_others_no_more_than_a_step_and_a_request_
             let found = log.offset_for_timestamp(from, &small).await.expect("readable");
             found.map(|(offset, time_ms, _)| (offset, time_ms))
         };
-        append_bytes(&shard, &log, &compressed(200 << 10, 1_600)).await;
+        append_bytes(&log, &compressed(200 << 10, 1_600)).await;
         for _ in 0..20 {
-            append_bytes(&shard, &log, &lie(10, 2_000)).await;
+            append_bytes(&log, &lie(10, 2_000)).await;
         }
         assert_eq!(
             found(1_600).await,
@@ -266,7 +266,7 @@ fn a_time_is_found_without_reading_the_log() {
     let ended = simulator.run(host, 64 << 20, LIMIT, || async {
         let (shard, log) = open().await;
         for offset in 0..RECORDS {
-            append(&shard, &log, &[1_000 + offset], VALUE_BYTES).await;
+            append(&log, &[1_000 + offset], VALUE_BYTES).await;
         }
         shard.stop().await.expect("stopped");
     });

@@ -39,6 +39,11 @@ pub(super) struct Family {
     pub(super) help: &'static str,
 }
 
+/// A family.
+pub(super) const fn family(name: &'static str, kind: Kind, help: &'static str) -> Family {
+    Family { name, kind, help }
+}
+
 /// Names and values of a sample's labels.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 

@@ -3,15 +3,13 @@
 //! Names are Prometheus' own style: `millstream_` before, the unit behind, `_total` behind what only grows. Few series:
 //! a shard is a label, a partition is none, except for the lag of groups, which is bounded.
 
+use ring::buffer::PoolUsage;
 use ring::count::DurationCounts;
 
-use super::exposition::{Exposition, Family, Kind};
+use super::exposition::{Exposition, Family, Kind, family};
 use super::gather::Scrape;
+use super::log_metrics;
 use crate::shard::probe::ShardMeasures;
-
-const fn family(name: &'static str, kind: Kind, help: &'static str) -> Family {
-    Family { name, kind, help }
-}
 
 const BUILD_INFO: Family = family(
     "millstream_build_info",
@@ -198,198 +196,6 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
-            "millstream_partitions",
-            Kind::Gauge,
-            "Partitions that the shard leads.",
-        ),
-        |shard| shard.log.partitions as u64,
-    ),
-    (
-        family(
-            "millstream_idempotent_producers",
-            Kind::Gauge,
-            "Idempotent producers that the shard's partitions remember.",
-        ),
-        |shard| shard.log.producers as u64,
-    ),
-    (
-        family(
-            "millstream_idempotent_producers_limit",
-            Kind::Gauge,
-            "How many they may be. Beyond, some are forgotten, and their repetitions are not known as such.",
-        ),
-        |shard| shard.log.producers_max as u64,
-    ),
-    (
-        family(
-            "millstream_journal_records_total",
-            Kind::Counter,
-            "Journal records written: each is a commit of all that was pending, and one flush, unless its topics are flushed later.",
-        ),
-        |shard| shard.log.records,
-    ),
-    (
-        family(
-            "millstream_journal_written_bytes_total",
-            Kind::Counter,
-            "Bytes of the journal records written.",
-        ),
-        |shard| shard.log.journal_bytes,
-    ),
-    (
-        family(
-            "millstream_segment_direct_bytes_total",
-            Kind::Counter,
-            "Bytes of batches written to their segments with their commit, and not through the journal.",
-        ),
-        |shard| shard.log.direct_bytes,
-    ),
-    (
-        family(
-            "millstream_journal_size_bytes",
-            Kind::Gauge,
-            "The journal's size.",
-        ),
-        |shard| shard.log.ring_bytes,
-    ),
-    (
-        family(
-            "millstream_journal_used_bytes",
-            Kind::Gauge,
-            "What a recovery may still need of the journal. Producers wait when it is nine tenths.",
-        ),
-        |shard| shard.log.ring_bytes_used,
-    ),
-    (
-        family(
-            "millstream_journal_unmigrated_bytes",
-            Kind::Gauge,
-            "What of the journal no checkpoint covers: it is still to be copied to segments.",
-        ),
-        |shard| shard.log.unmigrated_bytes,
-    ),
-    (
-        family(
-            "millstream_checkpoints_total",
-            Kind::Counter,
-            "Checkpoints written: each frees a part of the journal.",
-        ),
-        |shard| shard.log.checkpoints,
-    ),
-    (
-        family(
-            "millstream_removed_segments_total",
-            Kind::Counter,
-            "Segments removed: by retention.ms, retention.bytes, or DeleteRecords.",
-        ),
-        |shard| shard.log.removed_segments,
-    ),
-    (
-        family(
-            "millstream_removed_bytes_total",
-            Kind::Counter,
-            "Bytes of the segments removed.",
-        ),
-        |shard| shard.log.removed_bytes,
-    ),
-    (
-        family(
-            "millstream_segment_read_bytes_total",
-            Kind::Counter,
-            "Bytes of segments read from the disk: for consumers, to find offsets, to load groups.",
-        ),
-        |shard| shard.log.read_bytes,
-    ),
-    (
-        family(
-            "millstream_read_cache_bytes_total",
-            Kind::Counter,
-            "Bytes of segments that consumers got without asking the disk: they had been read ahead, or for others.",
-        ),
-        |shard| shard.log.cached_bytes,
-    ),
-    (
-        family(
-            "millstream_cleanings_total",
-            Kind::Counter,
-            "Compactions of a log that came to their end.",
-        ),
-        |shard| shard.log.compaction.cleanings,
-    ),
-    (
-        family(
-            "millstream_cleaner_read_bytes_total",
-            Kind::Counter,
-            "Bytes that compaction has read.",
-        ),
-        |shard| shard.log.compaction.bytes_read,
-    ),
-    (
-        family(
-            "millstream_cleaner_written_bytes_total",
-            Kind::Counter,
-            "Bytes that compaction has written.",
-        ),
-        |shard| shard.log.compaction.bytes_written,
-    ),
-    (
-        family(
-            "millstream_uncleanable_partitions",
-            Kind::Gauge,
-            "Partitions that are not compacted until the next start, because of what was found in them.",
-        ),
-        |shard| shard.log.compaction.uncleanable_partitions as u64,
-    ),
-    (
-        family(
-            "millstream_scrubbed_bytes_total",
-            Kind::Counter,
-            "Bytes of closed segments and their indexes that were read again, to look for rot.",
-        ),
-        |shard| shard.log.scrub.bytes,
-    ),
-    (
-        family(
-            "millstream_scrub_rounds_total",
-            Kind::Counter,
-            "Rounds over all closed segments that came to their end.",
-        ),
-        |shard| shard.log.scrub.rounds,
-    ),
-    (
-        family(
-            "millstream_scrub_last_round_timestamp_seconds",
-            Kind::Gauge,
-            "When the last of these rounds came to its end, in seconds since 1970; 0 if none did since the start.",
-        ),
-        |shard| shard.log.scrub.last_round_ms.unsigned_abs() / 1_000,
-    ),
-    (
-        family(
-            "millstream_damaged_segments",
-            Kind::Gauge,
-            "Closed segments that the scrubber has found damaged, and that are still there: records in them cannot be read.",
-        ),
-        |shard| shard.log.scrub.damaged_segments,
-    ),
-    (
-        family(
-            "millstream_damaged_indexes",
-            Kind::Gauge,
-            "The same of segments whose indexes are damaged: nothing is lost by that.",
-        ),
-        |shard| shard.log.scrub.damaged_indexes,
-    ),
-    (
-        family(
-            "millstream_wall_clock_ahead_seconds",
-            Kind::Gauge,
-            "By how much the wall clock is ahead of the time that retention.ms goes by: 0 unless it has jumped, or the broker has started, within the last hour.",
-        ),
-        |shard| shard.log.wall_clock_ahead_ms.unsigned_abs() / 1_000,
-    ),
-    (
-        family(
             "millstream_group_members",
             Kind::Gauge,
             "Members of the consumer groups that the shard coordinates.",
@@ -425,14 +231,6 @@ const TIMES: &[Times] = &[
             "From the begin of a Fetch to its answer, with the time that it waits for records.",
         ),
         |shard| shard.fetch_time,
-    ),
-    (
-        family(
-            "millstream_journal_write_seconds",
-            Kind::Histogram,
-            "The write of a journal record, flushed to the disk; of what is flushed later, the flush.",
-        ),
-        |shard| shard.log.flushes,
     ),
 ];
 
@@ -491,26 +289,24 @@ fn render_shards(text: &mut Exposition, scrape: &Scrape) {
             text.durations(family, &[("shard", number)], &counts(shard));
         }
     }
-    text.begin(&MEMORY_LIMIT);
-    for (number, shard) in there() {
-        for pool in &shard.memory {
-            text.sample(
-                &MEMORY_LIMIT,
-                &[("shard", number), ("pool", pool.name)],
-                pool.bytes,
-            );
+    log_metrics::render(text, &there().collect::<Vec<_>>());
+    let mut pools = |family: &Family, value: fn(&PoolUsage) -> usize| {
+        text.begin(family);
+        for (number, shard) in there() {
+            for pool in &shard.memory {
+                let labels = [("shard", number), ("pool", pool.name)];
+                text.sample(family, &labels, value(pool));
+            }
+            for (directory, log) in log_metrics::online(shard) {
+                for pool in &log.memory {
+                    let labels = [("shard", number), ("pool", pool.name), ("directory", directory)];
+                    text.sample(family, &labels, value(pool));
+                }
+            }
         }
-    }
-    text.begin(&MEMORY_USED);
-    for (number, shard) in there() {
-        for pool in &shard.memory {
-            text.sample(
-                &MEMORY_USED,
-                &[("shard", number), ("pool", pool.name)],
-                pool.bytes_used,
-            );
-        }
-    }
+    };
+    pools(&MEMORY_LIMIT, |pool| pool.bytes);
+    pools(&MEMORY_USED, |pool| pool.bytes_used);
     text.begin(&GROUPS);
     for (number, shard) in there() {
         let groups = &shard.groups;
@@ -579,7 +375,13 @@ mod tests {
         ];
         let numbers = NUMBERS.iter().map(|(family, _)| *family);
         let times = TIMES.iter().map(|(family, _)| *family);
-        others.into_iter().chain(numbers).chain(times).collect()
+        let logs = log_metrics::families();
+        others
+            .into_iter()
+            .chain(numbers)
+            .chain(times)
+            .chain(logs)
+            .collect()
     }
 
     #[test]

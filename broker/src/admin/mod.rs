@@ -16,6 +16,7 @@
 mod exposition;
 mod gather;
 mod health;
+mod log_metrics;
 mod metrics;
 mod server;
 

@@ -10,7 +10,7 @@ use wire::messages::delete_records::{
 };
 
 use crate::api::{Call, Handled, bound_entries, later};
-use crate::shard::{LocalTopic, Place, Shard};
+use crate::shard::{LocalTopic, Shard};
 
 /// "Everything before the high watermark": what a request behind this one appends before its turn comes is not meant.
 const HIGH_WATERMARK: i64 = -1;
@@ -64,12 +64,11 @@ fn find(shard: &Shard, topic: Option<&LocalTopic>, partition: i32) -> Result<Par
     if topic.topic.is_internal {
         return Err(ErrorCode::InvalidTopicException);
     }
-    match topic.place(partition, shard.node_id) {
-        // A log that is only compacted has the newest records of their keys, not those of a time.
-        Place::Here(log) if topic.cleanup.is_deleting => Ok(log.clone()),
-        Place::Here(_) => Err(ErrorCode::PolicyViolation),
-        Place::Elsewhere(_) => Err(ErrorCode::NotLeaderOrFollower),
-        Place::Nowhere => Err(ErrorCode::UnknownTopicOrPartition),
+    let log = topic.place(partition, shard.node_id).log()?;
+    // A log that is only compacted has the newest records of their keys, not those of a time.
+    match topic.cleanup.is_deleting {
+        true => Ok(log.clone()),
+        false => Err(ErrorCode::PolicyViolation),
     }
 }
 

@@ -1,9 +1,10 @@
-//! DescribeLogDirs (key 35), versions 1-4: how large the logs are that this node leads, and the volume that they are on.
+//! DescribeLogDirs (key 35), versions 1-4: how large the logs are that this node leads, and the volumes that they are on.
 //!
-//! A shard has the one log directory of its host. All of the host's nodes name it, each with its own partitions; only the
-//! first tells how large the volume is, so that who adds nodes up counts it once.
+//! All nodes of a host name its log directories, each with its own partitions; only the first tells how large the volumes
+//! are, so that who adds nodes up counts them once. A directory that has failed is named with KAFKA_STORAGE_ERROR.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use storage::PartitionLog;
@@ -14,8 +15,8 @@ use wire::messages::describe_log_dirs::{
 };
 
 use crate::api::{ANSWER_BYTES_MAX, AnswerBudget, Call, Handled, Refused, bound_entries, later};
-use crate::controller::image::NODES_PER_HOST;
-use crate::shard::{LocalTopic, Shard, World};
+use crate::controller::image::{NODES_PER_HOST, PartitionState};
+use crate::shard::{Shard, World};
 
 /// What a partition takes in the answer, and what a topic takes beside its name, in bytes.
 const PARTITION_BYTES: usize = 22;
@@ -26,7 +27,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let asked = request.topics.iter().flatten();
     bound_entries(asked.map(|topic| topic.partitions.len() + 1))?;
     let wanted = request.topics.map(|asked| {
-        let mut wanted = BTreeMap::<String, BTreeSet<i32>>::new();
+        let mut wanted = Wanted::new();
         for topic in asked.iter() {
             let partitions = topic.partitions.iter();
             wanted
@@ -42,35 +43,66 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         shard.room_for_answer(ANSWER_BYTES_MAX).await;
         let names = || wanted.iter().flat_map(BTreeMap::keys).map(String::as_str);
         let world = shard.world_with(names).await;
-        let described = match &wanted {
-            None => topics(
-                &world,
-                world.topics().map(|topic| (topic.topic.name.as_str(), None)),
-            ),
-            Some(wanted) => topics(
-                &world,
-                wanted
-                    .iter()
-                    .map(|(name, partitions)| (name.as_str(), Some(partitions))),
-            ),
-        };
-        match described {
-            Ok(topics) => caller.reply(&describe(&shard, topics).await),
+        match describe(&shard, &world, wanted.as_ref()).await {
+            Ok(response) => caller.reply(&response),
             Err(refused) => refused.close(),
         }
     })
 }
 
-/// What of these topics is here: of each the partitions that are wanted, or all. One of which nothing is here is left out.
+/// The partitions of each topic that are wanted.
+type Wanted = BTreeMap<String, BTreeSet<i32>>;
+
+async fn describe(
+    shard: &Shard,
+    world: &World,
+    wanted: Option<&Wanted>,
+) -> Result<DescribeLogDirsResponse, Refused> {
+    let mut budget = AnswerBudget::new();
+    let mut results = Vec::new();
+    for (path, log) in shard.logs.all() {
+        let online = match log {
+            None => None,
+            Some((directory, _)) => {
+                let is_here = |state: &PartitionState| shard.logs.named(state.directory()) == directory;
+                let topics = match wanted {
+                    None => {
+                        let all = world.topics().map(|topic| (topic.topic.name.as_str(), None));
+                        topics(world, all, is_here, &mut budget)?
+                    }
+                    Some(wanted) => {
+                        let wanted = wanted.iter().map(|(name, some)| (name.as_str(), Some(some)));
+                        topics(world, wanted, is_here, &mut budget)?
+                    }
+                };
+                Some(topics)
+            }
+        };
+        results.push(described(shard, path, online).await);
+    }
+    Ok(DescribeLogDirsResponse {
+        results,
+        ..DescribeLogDirsResponse::default()
+    })
+}
+
+/// What of these topics is in a directory: of each the partitions that are wanted, or all. One of which nothing is there is
+/// left out.
 fn topics<'a>(
     world: &World,
     wanted: impl Iterator<Item = (&'a str, Option<&'a BTreeSet<i32>>)>,
+    is_here: impl Fn(&PartitionState) -> bool,
+    budget: &mut AnswerBudget,
 ) -> Result<Vec<DescribedLogDirTopic>, Refused> {
-    let mut budget = AnswerBudget::new();
     let mut described = Vec::new();
     for (name, wanted) in wanted {
-        let led = world.topic(name).into_iter().flat_map(LocalTopic::led);
-        let led = led.filter(|(partition, _)| wanted.is_none_or(|wanted| wanted.contains(partition)));
+        let Some(topic) = world.topic(name) else {
+            continue;
+        };
+        let led = topic.led().filter(|(partition, _)| {
+            wanted.is_none_or(|wanted| wanted.contains(partition))
+                && topic.state(*partition).is_some_and(&is_here)
+        });
         let partitions: Vec<_> = led.map(|(partition, log)| one(partition, log)).collect();
         if !partitions.is_empty() {
             budget.take(TOPIC_BYTES + name.len() + PARTITION_BYTES * partitions.len())?;
@@ -93,30 +125,26 @@ fn one(partition_index: i32, log: &PartitionLog) -> DescribedLogDirPartition {
     }
 }
 
-async fn describe(shard: &Shard, topics: Vec<DescribedLogDirTopic>) -> DescribeLogDirsResponse {
-    let path = shard.log_directory();
+/// A directory with what is in it; none if it has failed.
+async fn described(shard: &Shard, path: &Path, topics: Option<Vec<DescribedLogDirTopic>>) -> DescribedLogDir {
     let volume = match shard.node_id % NODES_PER_HOST {
         0 => ring::directory::volume(path).await.map(Some),
         _ => Ok(None),
     };
     let log_dir = path.display().to_string();
-    let result = match volume {
-        Ok(volume) => DescribedLogDir {
+    match (topics, volume) {
+        (Some(topics), Ok(volume)) => DescribedLogDir {
             log_dir,
             topics,
             total_bytes: volume.map_or(UNKNOWN_VOLUME_BYTES, |volume| bytes(volume.total_bytes)),
             usable_bytes: volume.map_or(UNKNOWN_VOLUME_BYTES, |volume| bytes(volume.usable_bytes)),
             ..DescribedLogDir::default()
         },
-        Err(_) => DescribedLogDir {
+        _ => DescribedLogDir {
             error_code: ErrorCode::KafkaStorageError,
             log_dir,
             ..DescribedLogDir::default()
         },
-    };
-    DescribeLogDirsResponse {
-        results: vec![result],
-        ..DescribeLogDirsResponse::default()
     }
 }
 

@@ -3,10 +3,9 @@
 //! The answer to a cursor never names a topic before it, so that a client which follows the cursors sees every topic
 //! that stays once, whatever is created and deleted between its pages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use net::Reply;
 use wire::ErrorCode;
@@ -18,7 +17,7 @@ use wire::schema::NullableStruct;
 
 use crate::api::metadata::{ALL_TOPIC_OPERATIONS, is_topic_name};
 use crate::api::{Call, Handled, Refused, bound_entries, in_turn, uuid};
-use crate::controller::image::{PartitionState, Topic};
+use crate::controller::image::{Image, PartitionState};
 use crate::shard::Shard;
 
 /// The most partitions of one page: the default of Kafka's `max.request.partition.size.limit`.
@@ -39,7 +38,7 @@ async fn reply(shard: Rc<Shard>, call: Call) -> Result<Reply, Refused> {
     let world = shard
         .world_with(|| request.topics.iter().map(|asked| asked.name))
         .await;
-    let page = page(&world.image.topics_by_name, &request);
+    let page = page(&world.image, &request);
     Ok(call.into_caller().reply(&page))
 }
 
@@ -61,10 +60,8 @@ fn refusal(request: &DescribeTopicPartitionsRequest<'_>) -> DescribeTopicPartiti
     }
 }
 
-fn page(
-    topics: &BTreeMap<String, Arc<Topic>>,
-    request: &DescribeTopicPartitionsRequest<'_>,
-) -> DescribeTopicPartitionsResponse {
+fn page(image: &Image, request: &DescribeTopicPartitionsRequest<'_>) -> DescribeTopicPartitionsResponse {
+    let topics = &image.topics_by_name;
     let cursor = request.cursor.0.unwrap_or_default();
     let mut left = at(request.response_partition_limit.clamp(1, PARTITIONS_MAX));
     let names: BTreeSet<&str> = if request.topics.is_empty() {
@@ -103,7 +100,10 @@ fn page(
             0
         };
         let numbered = (0..).zip(&topic.partitions);
-        let partitions: Vec<_> = numbered.skip(first).take(left).map(describe).collect();
+        let described = numbered.skip(first).take(left);
+        let partitions: Vec<_> = described
+            .map(|(number, state)| describe(image, number, state))
+            .collect();
         left -= partitions.len();
         let end = first + partitions.len();
         response.topics.push(DescribedTopic {
@@ -123,15 +123,17 @@ fn page(
     response
 }
 
-fn describe((partition_index, state): (i32, &PartitionState)) -> DescribedPartition {
+fn describe(image: &Image, partition_index: i32, state: &PartitionState) -> DescribedPartition {
+    let (leader_id, offline_replicas) = image.leader_and_offline(state);
     DescribedPartition {
         partition_index,
-        leader_id: state.leader,
+        leader_id,
         leader_epoch: state.leader_epoch,
         replica_nodes: state.replicas.clone(),
         isr_nodes: state.isr.clone(),
         eligible_leader_replicas: Some(Vec::new()),
         last_known_elr: Some(Vec::new()),
+        offline_replicas,
         ..DescribedPartition::default()
     }
 }
@@ -158,27 +160,31 @@ fn at(number: i32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use wire::Array;
     use wire::messages::describe_topic_partitions::{DescribeTopicPartitionsTopic, PartitionCursor};
 
     use super::*;
+    use crate::controller::image::Topic;
 
-    fn topics(counts: &[(&str, usize)]) -> BTreeMap<String, Arc<Topic>> {
+    fn image(counts: &[(&str, usize)]) -> Image {
         let state = PartitionState {
-            leader: 1_000,
             leader_epoch: 3,
-            replicas: vec![1_000],
-            isr: vec![1_000],
+            ..PartitionState::of(vec![1_000])
         };
         let topic = |name: &str, count| Topic {
             name: name.to_owned(),
             partitions: vec![state.clone(); count],
             ..Topic::default()
         };
-        counts
+        let topics = counts
             .iter()
-            .map(|&(name, count)| (name.to_owned(), Arc::new(topic(name, count))))
-            .collect()
+            .map(|&(name, count)| (name.to_owned(), Arc::new(topic(name, count))));
+        Image {
+            topics_by_name: topics.collect(),
+            ..Image::default()
+        }
     }
 
     /// Partitions of each topic of every page, and where the page after it begins.
@@ -205,7 +211,7 @@ mod tests {
         if !is_valid(&request) {
             return refusal(&request);
         }
-        page(&topics(known), &request)
+        page(&image(known), &request)
     }
 
     fn brief(response: DescribeTopicPartitionsResponse) -> Page {

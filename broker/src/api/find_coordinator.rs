@@ -54,7 +54,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
 fn coordinator(world: &World, key: String) -> Coordinator {
     let node = world.topic(OFFSETS_TOPIC).and_then(|offsets| {
         let state = offsets.state(partition_of(&key, offsets.topic.partitions.len())?)?;
-        world.node(state.leader)
+        world.node(world.image.leader_and_offline(state).0)
     });
     match node {
         Some(node) => Coordinator {
@@ -67,7 +67,7 @@ fn coordinator(world: &World, key: String) -> Coordinator {
         None => failed(
             key,
             ErrorCode::CoordinatorNotAvailable,
-            "the group's partition of __consumer_offsets has no leader yet",
+            "the group's partition of __consumer_offsets has no leader",
         ),
     }
 }

@@ -130,11 +130,10 @@ async fn find(
     version: i16,
     budget: &OpeningBudget,
 ) -> Result<Found, ErrorCode> {
-    let log = match topic.map(|topic| topic.place(asked.partition, shard.node_id)) {
-        None | Some(Place::Nowhere) => return Err(ErrorCode::UnknownTopicOrPartition),
-        Some(Place::Elsewhere(_)) => return Err(ErrorCode::NotLeaderOrFollower),
-        Some(Place::Here(log)) => log,
-    };
+    let place = topic.map_or(Place::Nowhere, |topic| {
+        topic.place(asked.partition, shard.node_id)
+    });
+    let log = place.log()?;
     check_leader_epoch(asked.current_leader_epoch, log.leader_epoch())?;
     match asked.timestamp {
         LATEST_TIMESTAMP => Ok(Found {

@@ -12,7 +12,7 @@ use wire::messages::metadata::{
 };
 
 use crate::api::{Call, Caller, Handled, bound_entries, later, topic_id, uuid};
-use crate::controller::image::{Image, PartitionState};
+use crate::controller::image::{Image, NO_LEADER, PartitionState};
 use crate::shard::{LocalTopic, Shard, World};
 
 /// The first version in which an empty list asks for no topic, and null for all.
@@ -129,18 +129,21 @@ fn answer(
     errors: &BTreeMap<String, ErrorCode>,
 ) -> net::Reply {
     let mut topics: Vec<MetadataTopic> = match &question.topics {
-        Topics::All => world.topics().map(describe).collect(),
+        Topics::All => world
+            .topics()
+            .map(|topic| describe(topic, &world.image))
+            .collect(),
         Topics::Named(names) => names
             .iter()
             .map(|name| match world.topic(name) {
-                Some(topic) => describe(topic),
+                Some(topic) => describe(topic, &world.image),
                 None => missing(name, errors.get(name).copied()),
             })
             .collect(),
         Topics::ById(ids) => ids
             .iter()
             .map(|id| match world.topic_by_id(*id) {
-                Some(topic) => describe(topic),
+                Some(topic) => describe(topic, &world.image),
                 None => MetadataTopic {
                     error_code: ErrorCode::UnknownTopicId,
                     topic_id: uuid(*id),
@@ -188,14 +191,21 @@ fn brokers(image: &Image) -> Vec<MetadataBroker> {
     image.nodes.iter().map(broker).collect()
 }
 
-fn describe(topic: &LocalTopic) -> MetadataTopic {
-    let partition = |(partition, state): (i32, &PartitionState)| MetadataPartition {
-        partition,
-        leader_id: state.leader,
-        leader_epoch: state.leader_epoch,
-        replica_nodes: state.replicas.clone(),
-        isr_nodes: state.isr.clone(),
-        ..MetadataPartition::default()
+fn describe(topic: &LocalTopic, image: &Image) -> MetadataTopic {
+    let partition = |(partition, state): (i32, &PartitionState)| {
+        let (leader_id, offline_replicas) = image.leader_and_offline(state);
+        MetadataPartition {
+            error_code: match leader_id {
+                NO_LEADER => ErrorCode::LeaderNotAvailable,
+                _ => ErrorCode::None,
+            },
+            partition,
+            leader_id,
+            leader_epoch: state.leader_epoch,
+            replica_nodes: state.replicas.clone(),
+            isr_nodes: state.isr.clone(),
+            offline_replicas,
+        }
     };
     MetadataTopic {
         name: Some(topic.topic.name.clone()),

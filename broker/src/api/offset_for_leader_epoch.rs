@@ -45,12 +45,13 @@ fn answer(
     topic: Option<&LocalTopic>,
     asked: &OffsetForLeaderPartition,
 ) -> OffsetForLeaderPartitionResponse {
-    let found = match topic.map(|topic| topic.place(asked.partition, shard.node_id)) {
-        None | Some(Place::Nowhere) => Err(ErrorCode::UnknownTopicOrPartition),
-        Some(Place::Elsewhere(_)) => Err(ErrorCode::NotLeaderOrFollower),
-        Some(Place::Here(log)) => check_leader_epoch(asked.current_leader_epoch, log.leader_epoch())
-            .map(|()| log.epoch_end_offset(asked.leader_epoch)),
-    };
+    let place = topic.map_or(Place::Nowhere, |topic| {
+        topic.place(asked.partition, shard.node_id)
+    });
+    let found = place.log().and_then(|log| {
+        check_leader_epoch(asked.current_leader_epoch, log.leader_epoch())?;
+        Ok(log.epoch_end_offset(asked.leader_epoch))
+    });
     let (error_code, (leader_epoch, end_offset)) = match found {
         Ok(end) => (ErrorCode::None, end),
         Err(error) => (error, (-1, -1)),

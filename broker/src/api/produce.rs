@@ -190,6 +190,10 @@ async fn append(
             }
             return part;
         }
+        Place::Offline => {
+            let cause = "the log directory of the partition has failed";
+            return Part::failed(partition, ErrorCode::KafkaStorageError, cause);
+        }
         Place::Nowhere => unreachable!("answered above"),
     };
     let judged = match checked {
@@ -348,8 +352,7 @@ async fn append_when_there_is_room(
         counters.produced_bytes.add(batch.bytes().len() as u64);
         Ok(Ok((base_offset, log_append_time_ms, ticket)))
     };
-    shard
-        .append_in_turn(deadline, attempt)
+    log.append_in_turn(deadline, attempt)
         .await
         .unwrap_or_else(|refused| {
             Err(match refused {

@@ -67,9 +67,10 @@ pub struct StartArguments {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of the log and everything else that must survive [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Directory of the log and everything else that must survive; several, one for each disk, separated by commas or
+    /// in flags of their own: the first has the metadata [default: ./data]
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    pub data_dir: Vec<PathBuf>,
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
@@ -110,10 +111,10 @@ mod tests {
 
     #[test]
     fn start_takes_settings_by_flag_and_by_name() {
-        let line = "millstream start --config c.toml --data-dir /d --host h --port 0 --shards 4 --set a=b --set c=d=e";
+        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --host h --port 0 --shards 4 --set a=b --set c=d=e";
         let expected = StartArguments {
             config: Some("c.toml".into()),
-            data_dir: Some("/d".into()),
+            data_dir: vec!["/d".into(), "/e".into(), "/f".into()],
             host: Some("h".to_owned()),
             port: Some(0),
             shards: Some(4),

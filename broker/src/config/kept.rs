@@ -261,11 +261,9 @@ kept! {
     "log.cleaner.threads", INT_FROM_1, ClusterWide, "1",
         "Threads that compact logs.";
     "log.dir", LIST, ReadOnly, "/tmp/kafka-logs",
-        "The directory of the data, if log.dirs is not set. Here --data-dir says it.";
+        "The directory of the data, if log.dirs is not set. Here --data-dir and log.dirs say it.";
     "log.dir.failure.timeout.ms", LONG_FROM_1, ReadOnly, "30000",
         "How long a failed log directory may be unknown to the controller, in milliseconds.";
-    "log.dirs", LIST, ReadOnly, none,
-        "The directories of the data. Here --data-dir says it.";
     "log.flush.offset.checkpoint.interval.ms", INT_FROM_0, ReadOnly, "60000",
         "How often it is noted up to where logs are flushed, in milliseconds.";
     "log.flush.start.offset.checkpoint.interval.ms", INT_FROM_0, ReadOnly, "60000",

@@ -207,11 +207,12 @@ impl Settings {
         let least = self.shard_memory_bytes_min();
         if per_shard < least {
             return Err(ConfigError::Conflict(format!(
-                "memory.bytes={} leaves {per_shard} bytes to each of {} shards, and one needs {least} with \
-                 journal.bytes={}: give memory.bytes={} or more, start fewer shards, or make the journals smaller \
+                "memory.bytes={} leaves {per_shard} bytes to each of {} shards, and one needs {least} with {} log \
+                 directories and journal.bytes={}: give memory.bytes={} or more, start fewer shards, or make the journals smaller \
                  before the first start",
                 self.memory_bytes(),
                 self.integer(&table::SHARDS),
+                self.log_directories_count(),
                 self.integer(&table::JOURNAL_BYTES),
                 least * self.integer(&table::SHARDS)
             )));
@@ -242,11 +243,21 @@ impl Settings {
         }
     }
 
-    /// What a shard needs, in bytes: its log, beside a listener that takes at most six sixteenths, groups that take one,
+    /// `log.dirs`; none, if nothing says where the log is.
+    pub fn log_directories(&self) -> Vec<&str> {
+        table::list(self.text(&table::LOG_DIRS)).collect()
+    }
+
+    fn log_directories_count(&self) -> i64 {
+        (self.log_directories().len() as i64).max(1)
+    }
+
+    /// What a shard needs, in bytes: its logs, beside a listener that takes at most six sixteenths, groups that take one,
     /// and some to spare.
     fn shard_memory_bytes_min(&self) -> i64 {
         let journal = self.integer(&table::JOURNAL_BYTES).unsigned_abs();
         let log = i64::try_from(storage::log_memory_bytes_min(journal)).unwrap_or(i64::MAX / 8);
+        let log = log.saturating_mul(self.log_directories_count()).min(i64::MAX / 8);
         let all = (log + (2 << 20)) / 9 * 16 + (1 << 20);
         all.max(table::SHARD_MEMORY_BYTES_MIN)
     }
@@ -554,12 +565,15 @@ mod tests {
             let least = storage::log_memory_bytes_min(settings.integer(&table::JOURNAL_BYTES).unsigned_abs());
             assert!(log > least as i64, "{shards} shards");
         }
-        let mut settings = Settings::default();
-        for assignment in ["shards=5", "memory.bytes=1073741824"] {
-            settings.take_assignment(assignment).expect("a good setting");
+        for too_much in ["shards=5", "log.dirs=/a,/b,/c"] {
+            let mut settings = Settings::default();
+            settings.take_assignment(too_much).expect("a good setting");
+            assert_eq!(settings.check(), Ok(()), "{too_much}");
+            let given = "memory.bytes=1073741824";
+            settings.take_assignment(given).expect("a good setting");
+            let error = settings.check().expect_err("too little").to_string();
+            assert!(error.contains("give memory.bytes="), "{error}");
         }
-        let error = settings.check().expect_err("too little").to_string();
-        assert!(error.contains("give memory.bytes="), "{error}");
     }
 
     #[test]

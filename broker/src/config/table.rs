@@ -248,6 +248,8 @@ settings! {
         "The host's id. Its shards are the nodes node.id * 1000, node.id * 1000 + 1, and so on.";
     BROKER_RACK: Kafka "broker.rack", Kind::Text, ReadOnly, none,
         "The rack that nodes are shown in. Empty: the host's name.";
+    LOG_DIRS: Kafka "log.dirs", Kind::List(&[]), ReadOnly, none,
+        "The directories of the data, one for each disk, separated by commas; the first has the metadata, too. As --data-dir.";
     NUM_PARTITIONS: Kafka "num.partitions", Kind::Integer(1..=10_000), ReadOnly, "1",
         "Partitions of a topic that is created without saying how many.";
     AUTO_CREATE_TOPICS_ENABLE: Kafka "auto.create.topics.enable", Kind::Boolean, ReadOnly, "true",
@@ -363,7 +365,7 @@ settings! {
     JOURNAL_DIRECT_MIN_BYTES: Millstream "journal.direct.min.bytes", Kind::Integer(4_096..=I32_MAX), ReadOnly, "65536",
         "From so many bytes on, what a partition has in a group commit goes to its segment at once, not through the journal.";
     JOURNAL_BYTES: Millstream "journal.bytes", Kind::Long(8_388_608..=1_099_511_627_776), ReadOnly, "67108864",
-        "The journal of each shard, in bytes, allocated at the first start.";
+        "The journal of each shard in each log directory, in bytes, allocated at the first start.";
     SCRUB_MAX_BYTES_PER_SECOND: Millstream "scrub.max.bytes.per.second", Kind::Long(0..=1_099_511_627_776), ReadOnly,
         "4194304",
         "How much of its closed segments a shard reads again in a second at most, looking for rot, in bytes. 0: nothing.";

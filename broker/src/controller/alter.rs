@@ -7,11 +7,9 @@ use std::collections::BTreeSet;
 
 use wire::ErrorCode;
 
-use crate::controller::decide::{
-    Cluster, OFFSETS_TOPIC, PARTITIONS_MAX, REQUEST_PARTITIONS_MAX, Refusal, partition,
-};
-use crate::controller::image::{Node, PartitionState, Topic};
-use crate::controller::placement::{Placement, host_of};
+use crate::controller::decide::{Cluster, OFFSETS_TOPIC, PARTITIONS_MAX, REQUEST_PARTITIONS_MAX, Refusal};
+use crate::controller::image::{Node, PartitionState, Topic, host_of};
+use crate::controller::placement::Placement;
 use crate::controller::record::MetadataRecord;
 use crate::controller::request::{Altered, MorePartitions};
 use crate::controller::state::Metadata;
@@ -81,8 +79,7 @@ fn more_partitions(
         return Err((ErrorCode::PolicyViolation, why));
     }
     let Some(assignments) = &wanted.assignments else {
-        let partitions = placement.take(more).map(|node| partition(vec![node]));
-        return Ok((topic.id, partitions.collect()));
+        return Ok((topic.id, placement.take(more)));
     };
     let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, why));
     if assignments.len() != more {
@@ -108,10 +105,11 @@ fn more_partitions(
             ));
         }
     }
-    assignments
-        .iter()
-        .for_each(|replicas| placement.count(replicas[0]));
-    Ok((topic.id, assignments.iter().cloned().map(partition).collect()))
+    let partitions = assignments.iter().cloned();
+    Ok((
+        topic.id,
+        partitions.map(|replicas| placement.place(replicas)).collect(),
+    ))
 }
 
 pub(crate) fn find<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Topic, Refusal> {
@@ -145,7 +143,7 @@ mod tests {
             let topic = Topic {
                 name: name.into(),
                 id,
-                partitions: vec![partition(vec![1000]), partition(vec![1001])],
+                partitions: vec![PartitionState::of(vec![1000]), PartitionState::of(vec![1001])],
                 configs: BTreeMap::from([("retention.ms".into(), "5".into())]),
                 ..Topic::default()
             };
@@ -201,7 +199,7 @@ mod tests {
         let before = Topic {
             id: 99,
             name: name.clone(),
-            partitions: vec![partition(vec![1000]); 99_999],
+            partitions: vec![PartitionState::of(vec![1000]); 99_999],
             ..Topic::default()
         };
         metadata.topics_by_name.insert(name.clone(), before.into());

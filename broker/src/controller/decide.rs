@@ -12,8 +12,8 @@ use wire::ErrorCode;
 use crate::config::Settings;
 use crate::config::topic as topic_config;
 use crate::controller::folded::FoldedNames;
-use crate::controller::image::{Node, PartitionState, Topic};
-use crate::controller::placement::{Placement, host_of};
+use crate::controller::image::{Node, PartitionState, Topic, host_of};
+use crate::controller::placement::Placement;
 use crate::controller::record::MetadataRecord;
 use crate::controller::request::{CreatedTopic, DeletedTopic, NewTopic, TopicReference};
 use crate::controller::state::Metadata;
@@ -182,10 +182,16 @@ pub fn lease_producer_ids(metadata: &Metadata) -> Option<(MetadataRecord, Range<
     Some((MetadataRecord::ProducerIdsLeased { next }, first..next))
 }
 
-/// What is written when the host starts with `shards` shards: its registration when that is new, moves when the
-/// shards are others, and always new leader epochs, by one record for all.
-pub fn start(metadata: &Metadata, host_id: i32, shards: u32) -> Vec<MetadataRecord> {
+/// What is written when the host starts with `shards` shards and these log directories: its registration when that is new,
+/// moves when the shards are others, the directories when they are, and always new leader epochs, by one record for all.
+pub fn start(metadata: &Metadata, host_id: i32, shards: u32, directories: &[u128]) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
+    if metadata.directories.get(&host_id).map(Vec::as_slice) != Some(directories) {
+        records.push(MetadataRecord::DirectoriesOnline {
+            host_id,
+            directories: directories.to_vec(),
+        });
+    }
     if metadata.host.is_none_or(|host| host.shards != shards) {
         records.push(MetadataRecord::HostRegistered { host_id, shards });
         let moves = crate::controller::placement::spread(metadata, host_id, shards);
@@ -301,8 +307,7 @@ fn partitions(
     if !wanted.assignments.is_empty() {
         let replicas = assigned(cluster.nodes, wanted)?;
         within(replicas.len())?;
-        replicas.iter().for_each(|nodes| placement.count(nodes[0]));
-        return Ok(replicas.into_iter().map(partition).collect());
+        return Ok(replicas.into_iter().map(|nodes| placement.place(nodes)).collect());
     }
     let count = match wanted.partitions {
         -1 => cluster.settings.num_partitions(),
@@ -341,7 +346,7 @@ fn partitions(
         ));
     }
     within(count)?;
-    Ok(placement.take(count).map(|node| partition(vec![node])).collect())
+    Ok(placement.take(count))
 }
 
 /// The nodes of each partition, as the client chose them.
@@ -384,16 +389,6 @@ fn assigned(nodes: &[Node], wanted: &NewTopic) -> Result<Vec<Vec<i32>>, Refusal>
         }
     }
     Ok(by_number.into_values().cloned().collect())
-}
-
-/// A new partition; the first of its replicas leads it.
-pub(crate) fn partition(replicas: Vec<i32>) -> PartitionState {
-    PartitionState {
-        leader: replicas[0],
-        leader_epoch: 0,
-        isr: replicas.clone(),
-        replicas,
-    }
 }
 
 fn default_topic(name: &str, settings: &Settings) -> NewTopic {
@@ -630,6 +625,59 @@ mod tests {
     }
 
     #[test]
+    fn partitions_go_to_the_directory_in_which_their_node_has_the_fewest() {
+        let mut metadata = Metadata::default();
+        // From before the host had several directories: they are where the metadata is.
+        let old = PartitionState::of(vec![1001]);
+        for record in [
+            MetadataRecord::TopicCreated(Topic {
+                name: "old".into(),
+                id: 1,
+                partitions: vec![old.clone(), old],
+                ..Topic::default()
+            }),
+            MetadataRecord::DirectoriesOnline {
+                host_id: 1,
+                directories: vec![11, 12],
+            },
+        ] {
+            metadata.apply(&record).expect("applied");
+        }
+        let assigned = NewTopic {
+            assignments: vec![(0, vec![1000]), (1, vec![1000]), (2, vec![1001])],
+            ..wanted("assigned", -1)
+        };
+        create(&mut metadata, &[wanted("a", 4), assigned]);
+        let places = |name: &str| -> Vec<(i32, u128)> {
+            let partitions = metadata.topics_by_name[name].partitions.iter();
+            partitions
+                .map(|partition| (partition.leader, partition.directory()))
+                .collect()
+        };
+        assert_eq!(places("a"), [(1000, 11), (1001, 12), (1000, 12), (1001, 12)]);
+        assert_eq!(places("assigned"), [(1000, 11), (1000, 12), (1001, 11)]);
+        assert_eq!(metadata.assigned_directories(1), BTreeSet::from([11, 12]));
+        let one = MetadataRecord::DirectoriesOnline {
+            host_id: 1,
+            directories: vec![11],
+        };
+        metadata.apply(&one).expect("applied");
+        create(&mut metadata, &[wanted("b", 2)]);
+        assert_eq!(
+            metadata.topics_by_name["b"].partitions[1].directory(),
+            11,
+            "the other has failed"
+        );
+        let image = metadata.image(9, 0, &[]);
+        let online = |name: &str| -> Vec<bool> {
+            let partitions = image.topics_by_name[name].partitions.iter();
+            partitions.map(|partition| image.is_online(partition)).collect()
+        };
+        assert_eq!(online("a"), [true, false, false, false]);
+        assert_eq!(online("old"), [true, true]);
+    }
+
+    #[test]
     fn assignments_are_checked() {
         let assigned = |assignments: &[(i32, &[i32])]| NewTopic {
             assignments: assignments
@@ -740,12 +788,12 @@ mod tests {
     #[test]
     fn another_number_of_shards_moves_partitions_and_every_start_raises_epochs() {
         let mut metadata = Metadata::default();
-        for record in start(&metadata.clone(), 1, 2) {
+        for record in start(&metadata.clone(), 1, 2, &[11]) {
             metadata.apply(&record).expect("applied");
         }
         create(&mut metadata, &[wanted("a", 8)]);
         for shards in [4, 1, 3] {
-            for record in start(&metadata.clone(), 1, shards) {
+            for record in start(&metadata.clone(), 1, shards, &[11]) {
                 metadata.apply(&record).expect("applied");
             }
             let mut loads = BTreeMap::new();
@@ -763,7 +811,12 @@ mod tests {
             );
         }
         assert_eq!(metadata.topics_by_name["a"].partitions[0].leader_epoch, 3);
-        let same = start(&metadata, 1, 3);
-        assert_eq!(same, [MetadataRecord::LeaderEpochsRaised { host_id: 1 }]);
+        let raised = MetadataRecord::LeaderEpochsRaised { host_id: 1 };
+        assert_eq!(start(&metadata, 1, 3, &[11]), std::slice::from_ref(&raised));
+        let others = MetadataRecord::DirectoriesOnline {
+            host_id: 1,
+            directories: vec![11, 12],
+        };
+        assert_eq!(start(&metadata, 1, 3, &[11, 12]), [others, raised]);
     }
 }

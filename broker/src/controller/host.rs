@@ -1,6 +1,6 @@
 //! The control thread: starts the host's shards, and gives them image after image.
 //!
-//! Owns the data directory's lock, the metadata log and the shards' threads. The order of a start: directory, metadata
+//! Owns the log directories' locks, the metadata log and the shards' threads. The order of a start: directories, metadata
 //! log, one record that raises every leader epoch, journals as many as shards, listeners, logs, clients. Promises that
 //! a request is answered only when what it did is durable and installed on every shard.
 
@@ -22,6 +22,7 @@ use wire::ErrorCode;
 
 use crate::config::{Settings, table};
 use crate::controller::decide::{self, Cluster};
+use crate::controller::directories::{self, Directories};
 use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
 use crate::controller::raft::{MetadataError, MetadataLog};
 use crate::controller::record::MetadataRecord;
@@ -34,7 +35,8 @@ use crate::controller::takeover::Found;
 use crate::controller::unflushed::Unflushed;
 use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
-    AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings,
+    AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardDirectory, ShardSettings,
+    TopicSettings,
 };
 use crate::shard::probe::PROBES_MAX;
 
@@ -55,8 +57,8 @@ const SHARD_SPARE_BYTES: usize = 2 << 20;
 pub struct HostOptions {
     /// All settings, checked.
     pub settings: Settings,
-    /// The data directory.
-    pub data_directory: PathBuf,
+    /// The log directories. The first has the metadata as well.
+    pub log_directories: Vec<PathBuf>,
     /// CPUs to pin shards to, one after the other; none are pinned when there are fewer than shards.
     pub cpus: Vec<usize>,
     /// Files and sockets that the process may have open.
@@ -66,7 +68,9 @@ pub struct HostOptions {
 impl HostOptions {
     /// Memory that the control thread needs, in bytes.
     pub fn control_memory_bytes(&self) -> usize {
-        CONTROL_MEMORY_BYTES + self.log_memory_bytes()
+        CONTROL_MEMORY_BYTES
+            + self.log_memory_bytes()
+            + self.log_directories.len() * LogDirectory::MEMORY_BYTES
     }
 
     fn shard_memory_bytes(&self) -> usize {
@@ -102,7 +106,8 @@ impl HostOptions {
     /// Of a quarter of the descriptors, and of no more than a directory of many partitions needs to be written to.
     fn open_files_max(&self) -> usize {
         let quarter = usize::try_from(self.descriptors / 4).unwrap_or(usize::MAX);
-        (quarter.min(OPEN_FILES_MAX) / self.shards() as usize).max(1)
+        let logs = self.shards() as usize * self.log_directories.len();
+        (quarter.min(OPEN_FILES_MAX) / logs).max(1)
     }
 
     fn group_memory_bytes(&self) -> usize {
@@ -113,10 +118,11 @@ impl HostOptions {
         self.shard_memory_bytes() / 32
     }
 
+    /// Of a shard's log in one directory.
     fn log_memory_bytes(&self) -> usize {
         let heap = self.group_memory_bytes() + self.fetch_memory_bytes();
         let others = self.limits().memory_bytes() + heap + SHARD_SPARE_BYTES;
-        self.shard_memory_bytes() - others
+        (self.shard_memory_bytes() - others) / self.log_directories.len()
     }
 
     fn shards(&self) -> u32 {
@@ -198,8 +204,7 @@ struct Host {
     removing: Option<Task<()>>,
     /// What is taken over from Kafka.
     found: Option<Found>,
-    /// Held for its lock.
-    directory: LogDirectory,
+    directories: Directories,
     nodes: Vec<Node>,
     addresses: Vec<SocketAddr>,
     shards: Vec<Sender<ShardCommand>>,
@@ -209,11 +214,13 @@ struct Host {
 }
 
 impl Host {
-    /// Takes the directory and reads the metadata log. There are no shards yet.
+    /// Takes the directories and reads the metadata log. There are no shards yet.
     async fn open(options: HostOptions, roster: Rc<Roster>) -> Result<Host, String> {
         let settings = &options.settings;
-        let mut directory = LogDirectory::open(
-            &options.data_directory,
+        directories::check_order(&options.log_directories).await?;
+        let (path, others) = options.log_directories.split_first().expect("there is one");
+        let mut first = LogDirectory::open(
+            path,
             DirectoryOptions {
                 journal_bytes: settings.integer(&table::JOURNAL_BYTES).unsigned_abs(),
                 new_cluster_id: ring::random::next_u128(),
@@ -223,16 +230,19 @@ impl Host {
         )
         .await
         .map_err(|error| error.to_string())?;
-        let found = Found::read(&mut directory, settings).await?;
-        let member = settings.i32(&table::NODE_ID).unsigned_abs().into();
-        let metadata = MetadataLog::open(&options.data_directory, member)
+        directories::check_first(&first).await?;
+        let found = Found::read(&mut first, settings).await?;
+        let host_id = settings.i32(&table::NODE_ID);
+        let metadata = MetadataLog::open(path, host_id.unsigned_abs().into())
             .await
             .map_err(|error| error.to_string())?;
+        let assigned = metadata.with(|metadata| metadata.assigned_directories(host_id));
+        let directories = Directories::open(first, others, &assigned).await?;
         Ok(Host {
             metadata,
             removing: None,
             found,
-            directory,
+            directories,
             nodes: Vec::new(),
             addresses: Vec::new(),
             shards: Vec::new(),
@@ -251,12 +261,16 @@ impl Host {
             let settings = &self.options.settings;
             found.propose(&self.metadata, settings, host_id, shards).await?;
         }
+        let online = self.directories.online();
         let records = self
             .metadata
-            .with(|metadata| decide::start(metadata, host_id, shards));
+            .with(|metadata| decide::start(metadata, host_id, shards, &online));
         self.propose(records).await?;
         self.roster.stage.set(Stage::Journals);
         self.prepare_journals(host_id).await?;
+        if self.directories.online() != online {
+            self.propose(vec![self.directories_online()]).await?;
+        }
         self.roster.stage.set(Stage::Recovering);
         self.start_shards(host_id, &requests).await?;
         self.open_shards().await?;
@@ -267,16 +281,14 @@ impl Host {
 
     /// Begins to remove what is left of deleted partitions, however much that is: nobody waits for it.
     async fn remove_leftovers(&mut self) -> Result<(), String> {
-        let leftovers = self
-            .directory
-            .leftovers()
-            .await
-            .map_err(|error| error.to_string())?;
+        let leftovers = self.directories.leftovers().await?;
         self.removing = Some(spawn(Class::Background, async move {
-            if let Err(error) = leftovers.remove().await {
-                eprintln!(
-                    "millstream: {error}; a deleted partition keeps its space until the next start tries again"
-                );
+            for leftovers in leftovers {
+                if let Err(error) = leftovers.remove().await {
+                    eprintln!(
+                        "millstream: {error}; a deleted partition keeps its space until the next start tries again"
+                    );
+                }
             }
         }));
         Ok(())
@@ -313,7 +325,7 @@ impl Host {
         self.stop().await
     }
 
-    /// As many journals as shards, each with the partitions that the metadata gives its shard.
+    /// As many journals as shards in each directory, each with the partitions that the metadata gives its shard.
     async fn prepare_journals(&mut self, host_id: i32) -> Result<(), String> {
         let image = self.image();
         let first = host_id * NODES_PER_HOST;
@@ -328,19 +340,22 @@ impl Host {
             let defaults = defaults.get(&leader).unwrap_or(&defaults[&first]);
             TopicSettings::of(topic, defaults).partition
         };
-        let live: Vec<PartitionSpec> = image
+        let live: Vec<(u128, PartitionSpec)> = image
             .topics_by_id
             .values()
             .flat_map(|topic| {
                 let partitions = (0..).zip(&topic.partitions);
-                partitions.map(|(partition, state)| PartitionSpec {
-                    id: TopicPartition {
-                        topic_id: topic.id,
-                        partition,
-                    },
-                    topic: topic.name.clone(),
-                    leader_epoch: state.leader_epoch,
-                    config: config(topic, state.leader),
+                partitions.map(|(partition, state)| {
+                    let spec = PartitionSpec {
+                        id: TopicPartition {
+                            topic_id: topic.id,
+                            partition,
+                        },
+                        topic: topic.name.clone(),
+                        leader_epoch: state.leader_epoch,
+                        config: config(topic, state.leader),
+                    };
+                    (state.directory(), spec)
                 })
             })
             .collect();
@@ -351,11 +366,39 @@ impl Host {
                 (state.leader - host_id * NODES_PER_HOST).unsigned_abs()
             })
         };
-        let prepared = self
-            .directory
-            .prepare_shards(self.options.shards(), &live, &image.deleted_topics, shard_of)
-            .await;
-        prepared.map_err(|error| error.to_string())
+        let shards = self.options.shards();
+        let preparing = self
+            .directories
+            .prepare_shards(shards, live, &image.deleted_topics, shard_of);
+        preparing.await
+    }
+
+    /// Which log directories are online now, for the metadata.
+    fn directories_online(&self) -> MetadataRecord {
+        MetadataRecord::DirectoriesOnline {
+            host_id: self.options.settings.i32(&table::NODE_ID),
+            directories: self.directories.online(),
+        }
+    }
+
+    /// How a shard opens its log in each directory that is online.
+    fn shard_directories(&self, shard: u32) -> Vec<ShardDirectory> {
+        let settings = &self.options.settings;
+        let online = self.directories.online_paths().into_iter();
+        let of = |(id, directory)| ShardDirectory {
+            id,
+            storage: ShardOptions {
+                directory,
+                shard,
+                memory_bytes: self.options.log_memory_bytes(),
+                direct_bytes_min: settings.direct_bytes_min(),
+                open_files_max: self.options.open_files_max(),
+                file_delete_delay: settings.file_delete_delay(),
+                retention_check_interval: settings.retention_check_interval(),
+                scrub: settings.scrub(),
+            },
+        };
+        online.map(of).collect()
     }
 
     /// Starts the shards' threads, and learns where they listen.
@@ -381,16 +424,8 @@ impl Host {
                 node_id: host_id * NODES_PER_HOST + shard as i32,
                 settings: shard_settings.clone(),
                 listen: SocketAddr::new(address, port),
-                storage: ShardOptions {
-                    directory: self.options.data_directory.clone(),
-                    shard,
-                    memory_bytes: self.options.log_memory_bytes(),
-                    direct_bytes_min: settings.direct_bytes_min(),
-                    open_files_max: self.options.open_files_max(),
-                    file_delete_delay: settings.file_delete_delay(),
-                    retention_check_interval: settings.retention_check_interval(),
-                    scrub: settings.scrub(),
-                },
+                directories: self.shard_directories(shard),
+                offline_directories: self.directories.offline_paths(),
                 bound: bind,
                 commands: receiver,
                 probes: probed,
@@ -434,10 +469,7 @@ impl Host {
         })
         .await?;
         // Every journal has dropped what was deleted.
-        let dropped = self.metadata.with(decide::forget_dropped);
-        if !dropped.is_empty() {
-            self.propose(dropped).await?;
-        }
+        self.forget_dropped().await?;
         let mut serving = Vec::new();
         for shard in &self.shards {
             let (done, awaited) = oneshot();
@@ -501,10 +533,10 @@ impl Host {
                 };
                 let _nobody_waits = answer.give(block);
             }
-            ControllerRequest::ShardFailed { shard, reason } => {
-                return Err(format!(
-                    "shard {shard} cannot go on: {reason}. What was acknowledged is on the disk: mend the cause and start again"
-                ));
+            ControllerRequest::DirectoryFailed { directory, reason } => {
+                if self.directories.fail(directory, &reason)? {
+                    self.change(vec![self.directories_online()]).await?;
+                }
             }
         }
         Ok(())
@@ -548,10 +580,7 @@ impl Host {
             .with(|metadata| decide::delete_topics(metadata, topics));
         if self.change(records).await? {
             // Every shard has dropped them, or the host has stopped.
-            let dropped = self.metadata.with(decide::forget_dropped);
-            if !dropped.is_empty() {
-                self.propose(dropped).await?;
-            }
+            self.forget_dropped().await?;
         } else {
             for result in results
                 .iter_mut()
@@ -562,6 +591,18 @@ impl Host {
             }
         }
         Ok(results)
+    }
+
+    /// Forgets the topics that every journal has dropped. One that is not there now has not: it is told after a start with it.
+    async fn forget_dropped(&self) -> Result<(), String> {
+        if !self.directories.are_whole() {
+            return Ok(());
+        }
+        let dropped = self.metadata.with(decide::forget_dropped);
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        self.propose(dropped).await
     }
 
     /// A decision on the metadata as it is, with the settings of the node that is called the controller.
@@ -662,7 +703,7 @@ impl Host {
 
     fn image(&self) -> Image {
         let version = self.metadata.version();
-        let cluster_id = self.directory.cluster_id();
+        let cluster_id = self.directories.cluster_id();
         self.metadata
             .with(|metadata| metadata.image(version, cluster_id, &self.nodes))
     }

@@ -11,6 +11,18 @@ use crate::config::broker::BrokerConfigs;
 /// Node ids of a host are `host_id * NODES_PER_HOST + shard`.
 pub const NODES_PER_HOST: i32 = 1_000;
 
+/// Stands for the log directory in which its host has the metadata: that of every partition from before a host could have
+/// several. Kafka's `DirectoryId.UNASSIGNED`.
+pub const UNASSIGNED_DIRECTORY: u128 = 0;
+
+/// Where a leader's node id is told and nobody leads.
+pub const NO_LEADER: i32 = -1;
+
+/// The host of a node.
+pub fn host_of(node_id: i32) -> i32 {
+    node_id / NODES_PER_HOST
+}
+
 /// The cluster's metadata as of one entry of the metadata log.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
@@ -32,6 +44,25 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Configs of brokers that were changed while they ran.
     pub broker_configs: Arc<BrokerConfigs>,
+    /// The ids of each host's log directories that are online, by host. The first of a host has its metadata.
+    pub directories: Arc<BTreeMap<i32, Vec<u128>>>,
+}
+
+impl Image {
+    /// Whether the partition's log on its leader is in a directory that has not failed.
+    pub fn is_online(&self, partition: &PartitionState) -> bool {
+        let directory = partition.directory();
+        let online = self.directories.get(&host_of(partition.leader));
+        directory == UNASSIGNED_DIRECTORY || online.is_some_and(|online| online.contains(&directory))
+    }
+
+    /// The partition's leader as clients are told it, and the replicas that are offline: its only one, and then nobody leads.
+    pub fn leader_and_offline(&self, partition: &PartitionState) -> (i32, Vec<i32>) {
+        match self.is_online(partition) {
+            true => (partition.leader, Vec::new()),
+            false => (NO_LEADER, vec![partition.leader]),
+        }
+    }
 }
 
 /// A shard, as clients see it.
@@ -73,4 +104,26 @@ pub struct PartitionState {
     pub replicas: Vec<i32>,
     /// Those of them that are in sync.
     pub isr: Vec<i32>,
+    /// The id of the log directory of each replica, in the order of `replicas` (KIP-858).
+    pub directories: Vec<u128>,
+}
+
+impl PartitionState {
+    /// A new partition on these nodes, which the first leads, on each where its host has the metadata.
+    pub fn of(replicas: Vec<i32>) -> PartitionState {
+        PartitionState {
+            leader: replicas[0],
+            leader_epoch: 0,
+            isr: replicas.clone(),
+            directories: vec![UNASSIGNED_DIRECTORY; replicas.len()],
+            replicas,
+        }
+    }
+
+    /// The log directory on its leader.
+    pub fn directory(&self) -> u128 {
+        let leader = self.replicas.iter().position(|replica| *replica == self.leader);
+        let directory = leader.and_then(|at| self.directories.get(at));
+        directory.copied().unwrap_or(UNASSIGNED_DIRECTORY)
+    }
 }

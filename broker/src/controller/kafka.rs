@@ -356,10 +356,8 @@ impl KafkaTopic {
             };
             let leader = nodes.next().unwrap_or_default();
             partitions.push(PartitionState {
-                leader,
                 leader_epoch: state.leader_epoch.max(log.leader_epoch).max(0),
-                replicas: vec![leader],
-                isr: vec![leader],
+                ..PartitionState::of(vec![leader])
             });
         }
         Ok(partitions)
@@ -504,10 +502,8 @@ mod tests {
             "{told}"
         );
         let state = |leader, leader_epoch| PartitionState {
-            leader,
             leader_epoch,
-            replicas: vec![leader],
-            isr: vec![leader],
+            ..PartitionState::of(vec![leader])
         };
         let expected = vec![vec![
             MetadataRecord::TopicCreated(Topic {

@@ -10,6 +10,7 @@
 //! | `state`, `decide`, `alter`, `alter_configs`, `placement`, `folded` | pure: records in, image out; requests in, records and answers out |
 //! | `raft` | the log itself |
 //! | `host` | the control thread: starts shards, carries decisions out |
+//! | `directories` | its log directories, and which of them are online |
 //! | `unflushed` | pure: which topics an operator is warned of |
 //! | `takeover`, `kafka` | a start on a directory that Kafka wrote; pure: what its metadata says, and becomes here |
 //! | `roster` | how far it is, for those who look from outside |
@@ -19,6 +20,7 @@ pub mod alter;
 pub mod alter_configs;
 mod bytes;
 pub mod decide;
+mod directories;
 mod folded;
 pub mod host;
 pub mod image;

@@ -1,49 +1,79 @@
-//! Which shard gets which partition. Pure.
+//! Which shard gets which partition, and which of its host's log directories. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::controller::image::{NODES_PER_HOST, Node};
+use crate::controller::image::{NODES_PER_HOST, Node, PartitionState, UNASSIGNED_DIRECTORY, host_of};
 use crate::controller::record::PartitionMove;
 use crate::controller::state::Metadata;
 
-/// The host of a node.
-pub(crate) fn host_of(node_id: i32) -> i32 {
-    node_id / NODES_PER_HOST
-}
-
-/// How many partitions each node leads, as new ones are handed out.
+/// How many partitions each node leads, and how many of them are in each directory, as new ones are handed out.
 pub(crate) struct Placement {
     led: BTreeMap<i32, usize>,
+    /// By node and directory.
+    held: BTreeMap<(i32, u128), usize>,
+    online: Arc<BTreeMap<i32, Vec<u128>>>,
 }
 
 impl Placement {
     /// The nodes, with what they lead now.
     pub(crate) fn of(metadata: &Metadata, nodes: &[Node]) -> Placement {
-        let led = nodes.iter().map(|node| (node.id, 0)).collect();
-        let mut placement = Placement { led };
+        let mut placement = Placement {
+            led: nodes.iter().map(|node| (node.id, 0)).collect(),
+            held: BTreeMap::new(),
+            online: metadata.directories.clone(),
+        };
         let topics = metadata.topics_by_id.values();
         topics
             .flat_map(|topic| &topic.partitions)
-            .for_each(|partition| placement.count(partition.leader));
+            .for_each(|partition| placement.count(partition));
         placement
     }
 
-    /// Counts a partition that `node` leads.
-    pub(crate) fn count(&mut self, node: i32) {
-        if let Some(led) = self.led.get_mut(&node) {
+    fn count(&mut self, partition: &PartitionState) {
+        if let Some(led) = self.led.get_mut(&partition.leader) {
             *led += 1;
+        }
+        for (&node, &directory) in partition.replicas.iter().zip(&partition.directories) {
+            let directory = match directory {
+                UNASSIGNED_DIRECTORY => self.online_on(node).first().copied().unwrap_or_default(),
+                directory => directory,
+            };
+            *self.held.entry((node, directory)).or_default() += 1;
         }
     }
 
-    /// Leaders for `count` partitions: round the nodes, beginning with the one that leads the fewest.
-    pub(crate) fn take(&mut self, count: usize) -> std::vec::IntoIter<i32> {
+    /// A new partition with these replicas, the leader first: each in the directory in which its node has the fewest, as in
+    /// Kafka.
+    pub(crate) fn place(&mut self, replicas: Vec<i32>) -> PartitionState {
+        let directory = |&node: &i32| {
+            let held = |directory: u128| self.held.get(&(node, directory)).copied().unwrap_or_default();
+            let online = self.online_on(node).iter().copied();
+            online
+                .min_by_key(|&directory| held(directory))
+                .unwrap_or(UNASSIGNED_DIRECTORY)
+        };
+        let partition = PartitionState {
+            directories: replicas.iter().map(directory).collect(),
+            ..PartitionState::of(replicas)
+        };
+        self.count(&partition);
+        partition
+    }
+
+    /// `count` new partitions: round the nodes, beginning with the one that leads the fewest.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<PartitionState> {
         let nodes: Vec<i32> = self.led.keys().copied().collect();
         let first = (0..nodes.len())
             .min_by_key(|&at| self.led[&nodes[at]])
             .unwrap_or(0);
-        let leaders: Vec<i32> = nodes.iter().copied().cycle().skip(first).take(count).collect();
-        leaders.iter().for_each(|&node| self.count(node));
-        leaders.into_iter()
+        let leaders = nodes.iter().copied().cycle().skip(first).take(count);
+        leaders.map(|node| self.place(vec![node])).collect()
+    }
+
+    /// The directories of a node's host that are online.
+    fn online_on(&self, node: i32) -> &[u128] {
+        self.online.get(&host_of(node)).map_or(&[], Vec::as_slice)
     }
 }
 

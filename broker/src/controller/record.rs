@@ -12,13 +12,13 @@
 use std::collections::BTreeMap;
 
 use crate::controller::bytes::{Malformed, Reader, put_count, put_string};
-use crate::controller::image::{PartitionState, Topic};
+use crate::controller::image::{PartitionState, Topic, UNASSIGNED_DIRECTORY};
 
 /// The largest batch, in bytes: a topic of the most partitions, or a move of all there may be, fits many times.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// The version of every kind that is written.
-const VERSION: u8 = 1;
+/// The first version in which partitions say in which log directories they are.
+const FIRST_VERSION_WITH_DIRECTORIES: u8 = 2;
 /// kind, version, length.
 const RECORD_HEADER_BYTES: usize = 6;
 
@@ -80,6 +80,13 @@ pub enum MetadataRecord {
         /// The first that is free.
         next: i64,
     },
+    /// The host has these log directories, and no others, online.
+    DirectoriesOnline {
+        /// `node.id`.
+        host_id: i32,
+        /// Their ids, that with the metadata first.
+        directories: Vec<u128>,
+    },
 }
 
 /// A partition whose single replica goes to another shard of its host.
@@ -101,7 +108,7 @@ pub fn encode(records: &[MetadataRecord]) -> Vec<u8> {
     put_count(&mut out, records.len());
     for record in records {
         let start = out.len();
-        out.extend_from_slice(&[record.kind(), VERSION, 0, 0, 0, 0]);
+        out.extend_from_slice(&[record.kind(), version_of(record.kind()), 0, 0, 0, 0]);
         record.put_fields(&mut out);
         let length = u32::try_from(out.len() - start - RECORD_HEADER_BYTES).expect("a bounded record");
         out[start + 2..start + RECORD_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -119,7 +126,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> {
     let mut records = Vec::with_capacity(count.min(1_024));
     for _ in 0..count {
         let kind = reader.u8("record kind")?;
-        if reader.u8("record version")? != VERSION {
+        let version = reader.u8("record version")?;
+        if !(1..=version_of(kind)).contains(&version) {
             return Err(Malformed {
                 what: "record version",
             });
@@ -129,11 +137,19 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> {
             what: "record length",
         })?;
         let mut fields = Reader::new(reader.bytes(length, "record length")?);
-        records.push(MetadataRecord::take_fields(kind, &mut fields)?);
+        records.push(MetadataRecord::take_fields(kind, version, &mut fields)?);
         fields.end("record length")?;
     }
     reader.end("end of the records")?;
     Ok(records)
+}
+
+/// The version in which records of the kind are written. Older ones are read.
+fn version_of(kind: u8) -> u8 {
+    match kind {
+        3 | 8 => FIRST_VERSION_WITH_DIRECTORIES,
+        _ => 1,
+    }
 }
 
 impl MetadataRecord {
@@ -149,6 +165,7 @@ impl MetadataRecord {
             MetadataRecord::PartitionsAdded { .. } => 8,
             MetadataRecord::TopicConfigsSet { .. } => 9,
             MetadataRecord::BrokerConfigsSet { .. } => 10,
+            MetadataRecord::DirectoriesOnline { .. } => 11,
         }
     }
 
@@ -187,10 +204,14 @@ impl MetadataRecord {
                 out.extend_from_slice(&node_id.unwrap_or(ALL_BROKERS).to_le_bytes());
                 put_configs(out, configs);
             }
+            MetadataRecord::DirectoriesOnline { host_id, directories } => {
+                out.extend_from_slice(&host_id.to_le_bytes());
+                put_directories(out, directories);
+            }
         }
     }
 
-    fn take_fields(kind: u8, reader: &mut Reader<'_>) -> Result<MetadataRecord, Malformed> {
+    fn take_fields(kind: u8, version: u8, reader: &mut Reader<'_>) -> Result<MetadataRecord, Malformed> {
         Ok(match kind {
             1 => MetadataRecord::HostRegistered {
                 host_id: reader.i32("host id")?,
@@ -199,7 +220,7 @@ impl MetadataRecord {
             2 => MetadataRecord::LeaderEpochsRaised {
                 host_id: reader.i32("host id")?,
             },
-            3 => MetadataRecord::TopicCreated(take_topic(reader)?),
+            3 => MetadataRecord::TopicCreated(take_topic(version, reader)?),
             4 => MetadataRecord::TopicDeleted {
                 id: reader.u128("topic id")?,
             },
@@ -223,7 +244,7 @@ impl MetadataRecord {
             },
             8 => MetadataRecord::PartitionsAdded {
                 topic_id: reader.u128("topic id")?,
-                partitions: take_partitions(reader)?,
+                partitions: take_partitions(version, reader)?,
             },
             9 => MetadataRecord::TopicConfigsSet {
                 topic_id: reader.u128("topic id")?,
@@ -236,6 +257,10 @@ impl MetadataRecord {
                     _ => return Err(Malformed { what: "node id" }),
                 },
                 configs: take_configs(reader)?,
+            },
+            11 => MetadataRecord::DirectoriesOnline {
+                host_id: reader.i32("host id")?,
+                directories: take_directories(reader)?,
             },
             _ => return Err(Malformed { what: "record kind" }),
         })
@@ -261,7 +286,15 @@ fn put_partitions(out: &mut Vec<u8>, partitions: &[PartitionState]) {
                 .iter()
                 .for_each(|node| out.extend_from_slice(&node.to_le_bytes()));
         }
+        put_directories(out, &partition.directories);
     }
+}
+
+fn put_directories(out: &mut Vec<u8>, directories: &[u128]) {
+    put_count(out, directories.len());
+    directories
+        .iter()
+        .for_each(|directory| out.extend_from_slice(&directory.to_le_bytes()));
 }
 
 fn put_configs(out: &mut Vec<u8>, configs: &BTreeMap<String, String>) {
@@ -272,28 +305,43 @@ fn put_configs(out: &mut Vec<u8>, configs: &BTreeMap<String, String>) {
     }
 }
 
-fn take_topic(reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
+fn take_topic(version: u8, reader: &mut Reader<'_>) -> Result<Topic, Malformed> {
     Ok(Topic {
         id: reader.u128("topic id")?,
         name: reader.string("topic name")?,
         is_internal: reader.bool("internal flag")?,
-        partitions: take_partitions(reader)?,
+        partitions: take_partitions(version, reader)?,
         configs: take_configs(reader)?,
     })
 }
 
-fn take_partitions(reader: &mut Reader<'_>) -> Result<Vec<PartitionState>, Malformed> {
+fn take_partitions(version: u8, reader: &mut Reader<'_>) -> Result<Vec<PartitionState>, Malformed> {
     let count = reader.count(16, "partitions")?;
     let mut partitions = Vec::with_capacity(count);
     for _ in 0..count {
-        partitions.push(PartitionState {
+        let mut state = PartitionState {
             leader: reader.i32("leader")?,
             leader_epoch: reader.i32("leader epoch")?,
             replicas: take_nodes(reader)?,
             isr: take_nodes(reader)?,
-        });
+            directories: Vec::new(),
+        };
+        state.directories = if version < FIRST_VERSION_WITH_DIRECTORIES {
+            vec![UNASSIGNED_DIRECTORY; state.replicas.len()]
+        } else {
+            take_directories(reader)?
+        };
+        if state.directories.len() != state.replicas.len() {
+            return Err(Malformed { what: "directories" });
+        }
+        partitions.push(state);
     }
     Ok(partitions)
+}
+
+fn take_directories(reader: &mut Reader<'_>) -> Result<Vec<u128>, Malformed> {
+    let count = reader.count(16, "directories")?;
+    (0..count).map(|_| reader.u128("directory id")).collect()
 }
 
 fn take_configs(reader: &mut Reader<'_>) -> Result<BTreeMap<String, String>, Malformed> {
@@ -336,6 +384,7 @@ pub(crate) mod tests {
                     leader_epoch: 3,
                     replicas: vec![1000],
                     isr: vec![1000],
+                    directories: vec![11],
                 }],
                 configs: BTreeMap::from([("segment.bytes".into(), "1048576".into())]),
             }),
@@ -355,6 +404,7 @@ pub(crate) mod tests {
                     leader_epoch: 0,
                     replicas: vec![1001],
                     isr: vec![1001],
+                    directories: vec![12],
                 }],
             },
             MetadataRecord::TopicConfigsSet {
@@ -368,6 +418,10 @@ pub(crate) mod tests {
             MetadataRecord::BrokerConfigsSet {
                 node_id: Some(1001),
                 configs: BTreeMap::new(),
+            },
+            MetadataRecord::DirectoriesOnline {
+                host_id: 1,
+                directories: vec![11, 12],
             },
         ]
     }
@@ -394,12 +448,42 @@ pub(crate) mod tests {
         bytes[4] = 99;
         assert_eq!(decode(&bytes), Err(Malformed { what: "record kind" }));
         bytes[4] = 4;
+        bytes[5] = 0;
+        assert!(decode(&bytes).is_err());
         bytes[5] = 2;
         assert_eq!(
             decode(&bytes),
             Err(Malformed {
                 what: "record version"
             })
+        );
+    }
+
+    #[test]
+    fn partitions_of_the_first_version_are_where_the_metadata_is() {
+        let record = |directories: &[u128]| MetadataRecord::PartitionsAdded {
+            topic_id: 7,
+            partitions: vec![PartitionState {
+                leader: 1001,
+                leader_epoch: 5,
+                replicas: vec![1001],
+                isr: vec![1001],
+                directories: directories.to_vec(),
+            }],
+        };
+        let now = encode(&[record(&[11])]);
+        // The same without the list at its end, which has a count and one id.
+        let mut then = now[..now.len() - 20].to_vec();
+        then[5] = 1;
+        then[6] -= 20;
+        assert_eq!(decode(&then), Ok(vec![record(&[UNASSIGNED_DIRECTORY])]));
+        then[5] = 2;
+        assert!(decode(&then).is_err());
+        let what = "directories";
+        assert_eq!(
+            decode(&encode(&[record(&[])])),
+            Err(Malformed { what }),
+            "one for each replica"
         );
     }
 

@@ -51,10 +51,10 @@ pub enum ControllerRequest {
         /// The results.
         answer: Answer<Vec<Altered>>,
     },
-    /// A shard's log takes no more writes.
-    ShardFailed {
-        /// Which shard.
-        shard: u32,
+    /// A shard's log in a log directory takes no more writes.
+    DirectoryFailed {
+        /// The directory's id.
+        directory: u128,
         /// Why.
         reason: String,
     },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::broker::BrokerConfigs;
 use crate::config::topic as topic_config;
 use crate::controller::folded::FoldedNames;
-use crate::controller::image::{Image, NODES_PER_HOST, Node, Topic};
+use crate::controller::image::{Image, Node, PartitionState, Topic, UNASSIGNED_DIRECTORY, host_of};
 use crate::controller::record::{MetadataRecord, PartitionMove};
 
 /// The metadata after some entry of the log.
@@ -24,6 +24,7 @@ pub struct Metadata {
     pub(crate) deleted_topics: BTreeSet<u128>,
     pub(crate) next_producer_id: i64,
     pub(crate) broker_configs: Arc<BrokerConfigs>,
+    pub(crate) directories: Arc<BTreeMap<i32, Vec<u128>>>,
 }
 
 /// A host, as registered.
@@ -99,6 +100,9 @@ impl Metadata {
                 }
                 self.next_producer_id = next;
             }
+            MetadataRecord::DirectoriesOnline { host_id, directories } => {
+                Arc::make_mut(&mut self.directories).insert(*host_id, directories.clone());
+            }
         }
         Ok(())
     }
@@ -111,7 +115,14 @@ impl Metadata {
         });
         let topics = self.topics_by_id.values();
         let deleted = self.deleted_topics.iter();
+        let directories = self.directories.iter();
         host.into_iter()
+            .chain(
+                directories.map(|(&host_id, directories)| MetadataRecord::DirectoriesOnline {
+                    host_id,
+                    directories: directories.clone(),
+                }),
+            )
             .chain(topics.map(|topic| MetadataRecord::TopicCreated(Topic::clone(topic))))
             .chain(deleted.map(|&id| MetadataRecord::TopicDeleted { id }))
             .chain([MetadataRecord::ProducerIdsLeased {
@@ -133,6 +144,7 @@ impl Metadata {
             deleted_topics: self.deleted_topics.clone(),
             next_producer_id: self.next_producer_id,
             broker_configs: self.broker_configs.clone(),
+            directories: self.directories.clone(),
         }
     }
 
@@ -145,6 +157,15 @@ impl Metadata {
             node_id,
             configs: configs.clone(),
         })
+    }
+
+    /// The log directories that a host's partitions are in, apart from that with its metadata.
+    pub(crate) fn assigned_directories(&self, host_id: i32) -> BTreeSet<u128> {
+        let partitions = self.topics_by_id.values().flat_map(|topic| &topic.partitions);
+        let here = partitions.filter(|partition| host_of(partition.leader) == host_id);
+        let mut assigned: BTreeSet<u128> = here.map(PartitionState::directory).collect();
+        assigned.remove(&UNASSIGNED_DIRECTORY);
+        assigned
     }
 
     /// How many partitions there are.
@@ -180,7 +201,7 @@ impl Metadata {
     }
 
     fn raise_leader_epochs(&mut self, host_id: i32) -> Result<(), Contradiction> {
-        let led_here = |leader: i32| leader / NODES_PER_HOST == host_id;
+        let led_here = |leader: i32| host_of(leader) == host_id;
         let topics: Vec<_> = self.topics_by_id.values().cloned().collect();
         for topic in topics {
             if !topic
@@ -242,7 +263,6 @@ fn contradiction(why: String) -> Result<(), Contradiction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::image::PartitionState;
 
     fn topic(id: u128, name: &str, leaders: &[i32]) -> Topic {
         Topic {
@@ -255,6 +275,7 @@ mod tests {
                     leader_epoch: 0,
                     replicas: vec![leader],
                     isr: vec![leader],
+                    directories: vec![11],
                 })
                 .collect(),
             ..Topic::default()
@@ -378,6 +399,10 @@ mod tests {
             MetadataRecord::ProducerIdsLeased { next: 3_000 },
             configs_set(None, "1"),
             configs_set(Some(1001), "2"),
+            MetadataRecord::DirectoriesOnline {
+                host_id: 1,
+                directories: vec![11, 12],
+            },
         ]);
         let metadata = after(&records);
         assert_eq!(after(&metadata.records()), metadata);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::buffer::PoolUsage;
-use ring::local::{Signal, Taker};
+use ring::local::Taker;
 use storage::TopicPartition;
 use wire::ErrorCode;
 
@@ -27,17 +27,15 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Coordinators {
     settings: GroupSettings,
     memory: GroupMemory,
-    room: Signal,
     led: RefCell<BTreeMap<TopicPartition, Rc<Coordinator>>>,
 }
 
 impl Coordinators {
     /// None yet.
-    pub(crate) fn new(settings: GroupSettings, room: Signal) -> Coordinators {
+    pub(crate) fn new(settings: GroupSettings) -> Coordinators {
         Coordinators {
             settings,
             memory: GroupMemory::new(settings.memory_bytes),
-            room,
             led: RefCell::default(),
         }
     }
@@ -72,13 +70,7 @@ impl Coordinators {
             coordinators.entry(id).or_insert_with(|| {
                 let image = world.image.clone();
                 let is_there = move |topic: &str| image.topics_by_name.contains_key(topic);
-                Coordinator::start(
-                    log,
-                    self.settings,
-                    self.memory.clone(),
-                    self.room.clone(),
-                    is_there,
-                )
+                Coordinator::start(log, self.settings, self.memory.clone(), is_there)
             });
         }
         if let Some(before) = before {

@@ -282,7 +282,7 @@ async fn open_with(
         let memory = GroupMemory::new(memory_bytes);
         for id in &ids {
             let partition = log.partition(*id).expect("it is there");
-            let coordinator = Coordinator::start(partition, settings, memory.clone(), log.room(), is_there);
+            let coordinator = Coordinator::start(partition, settings, memory.clone(), is_there);
             coordinators.insert(id.partition, coordinator);
         }
         memories.push((memory, ids.iter().map(|id| id.partition).collect()));

@@ -5,6 +5,7 @@
 //! [`ShardCommand::Serve`] to each. No client is accepted before.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +34,10 @@ pub struct ShardContext {
     pub settings: Arc<ShardSettings>,
     /// Where to listen. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where its log is.
-    pub storage: storage::ShardOptions,
+    /// Where its logs are: the host's log directories that are online, that with the metadata first.
+    pub directories: Vec<ShardDirectory>,
+    /// Those that are not.
+    pub offline_directories: Vec<PathBuf>,
     /// Told the address that it listens on, or why it cannot.
     pub bound: Answer<Result<SocketAddr, String>>,
     /// What the control thread tells it.
@@ -45,6 +48,15 @@ pub struct ShardContext {
     pub controller: Sender<ControllerRequest>,
     /// The version of the newest image that the host has.
     pub announced: AnnouncedVersion,
+}
+
+/// A log directory, for a shard.
+#[derive(Debug, Clone)]
+pub struct ShardDirectory {
+    /// Its id.
+    pub id: u128,
+    /// How the shard opens its log there.
+    pub storage: storage::ShardOptions,
 }
 
 /// What of the configuration a shard needs.

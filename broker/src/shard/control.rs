@@ -134,6 +134,16 @@ impl Control {
         Ok(next)
     }
 
+    /// Tells the control thread of something that it does not answer. It may wait for this shard at the moment.
+    pub(crate) fn tell(&self, news: ControllerRequest) {
+        let requests = self.requests.clone();
+        spawn(Class::Background, async move {
+            // Who is gone is stopping.
+            let _ = requests.send(news).await;
+        })
+        .detach();
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         timeout: Duration,

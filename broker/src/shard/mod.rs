@@ -8,26 +8,25 @@ pub mod context;
 mod control;
 mod counters;
 mod failures;
+mod logs;
 pub mod probe;
 mod run;
 mod world;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use net::{ConnectionLimits, Traffic};
-use ring::clock::Instant;
 use ring::local::{Semaphore, Signal};
-use storage::{AppendError, ShardLog};
 use wire::ErrorCode;
 
 pub(crate) use self::control::Control;
 pub(crate) use self::counters::Counters;
 use self::failures::ReadFailures;
+pub(crate) use self::logs::Logs;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
 use crate::api::fetch_room::FetchRoom;
@@ -67,7 +66,8 @@ pub(crate) struct Shard {
     connections: Rc<ConnectionLimits>,
     /// What its Fetches hold.
     pub(crate) fetch_room: FetchRoom,
-    log: ShardLog,
+    /// Its logs.
+    pub(crate) logs: Logs,
     world: RefCell<Rc<World>>,
     world_moved: Signal,
     announced: AnnouncedVersion,
@@ -89,27 +89,12 @@ impl Shard {
 
     /// Whether the log has wanted memory lately and got none, or a Fetch does.
     pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.log.is_short_of_memory() || self.fetch_room.is_short()
+        self.logs.is_short_of_memory() || self.fetch_room.is_short()
     }
 
     /// Waits until an answer of so many bytes may be made, for a request that may have waited behind others for long.
     pub(crate) async fn room_for_answer(&self, bytes: usize) {
         self.traffic.room_for(bytes).await;
-    }
-
-    /// The host's data directory, in which every shard of it has its partitions.
-    pub(crate) fn log_directory(&self) -> &Path {
-        self.log.directory()
-    }
-
-    /// Calls `attempt`, which appends, until it is not refused for want of room, or it is `deadline`: in the order in
-    /// which batches came.
-    pub(crate) async fn append_in_turn<T>(
-        &self,
-        deadline: Instant,
-        attempt: impl FnMut() -> Result<T, AppendError>,
-    ) -> Result<T, AppendError> {
-        self.log.append_in_turn(deadline, attempt).await
     }
 
     /// Notified when a newer image is installed, and when the shard stops.

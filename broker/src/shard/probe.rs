@@ -113,12 +113,21 @@ pub struct ShardMeasures {
     pub sent_bytes: u64,
     /// Fetch sessions kept.
     pub fetch_sessions: u64,
-    /// The log.
-    pub log: ShardStatistics,
-    /// The pools of the listener and of the log, and what groups take of the heap.
+    /// The log in each log directory.
+    pub logs: Vec<LogMeasures>,
+    /// The pools of the listener, and what groups take of the heap.
     pub memory: Vec<PoolUsage>,
     /// The groups that it coordinates.
     pub groups: Census,
+}
+
+/// What the log in a log directory has done since its start, and what it has now.
+#[derive(Debug, Clone)]
+pub struct LogMeasures {
+    /// The directory.
+    pub directory: String,
+    /// Nothing once the directory is offline.
+    pub statistics: Option<ShardStatistics>,
 }
 
 /// How many groups there are.
@@ -230,7 +239,7 @@ fn condition(life: &Life) -> ShardCondition {
     ShardCondition {
         is_recovered: shard.is_some(),
         is_serving: life.is_serving.get() && shard.is_some_and(|shard| !shard.is_stopping()),
-        failure: shard.and_then(|shard| Some(shard.log.failure()?.to_string())),
+        failure: shard.and_then(|shard| Some(shard.logs.first().failure()?.to_string())),
     }
 }
 
@@ -258,7 +267,10 @@ impl Shard {
         let errors = errors
             .into_iter()
             .flat_map(|(api, counts)| counts.into_iter().map(move |(code, count)| (api, code, count)));
-        let log = self.log.statistics();
+        let logs = self.logs.all().map(|(path, log)| LogMeasures {
+            directory: path.display().to_string(),
+            statistics: log.map(|(_, log)| log.statistics()),
+        });
         let traffic = &self.traffic;
         ShardMeasures {
             image: self.world().image.clone(),
@@ -284,10 +296,9 @@ impl Shard {
                 .memory()
                 .into_iter()
                 .flatten()
-                .chain(log.memory)
                 .chain(self.coordinators.memory())
                 .collect(),
-            log,
+            logs: logs.collect(),
             groups,
         }
     }
@@ -351,7 +362,7 @@ impl Shard {
             if ring::clock::now() >= deadline {
                 reads_left = 0;
             }
-            lags.push(match self.log.partition(id) {
+            lags.push(match self.logs.partition(id) {
                 Some(log) => Some(lag(&log, offset, times, &mut reads_left).await),
                 None => None,
             });

@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use net::ConnectionLimits;
-use ring::channel::{Answer, Sender};
+use ring::channel::Answer;
 use ring::executor::{Class, Task, spawn};
 use ring::local::{Semaphore, Signal};
 use ring::socket::TcpListener;
@@ -19,8 +20,11 @@ use crate::config::{Settings, table};
 use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
-use crate::shard::context::{LiveSettings, ShardCommand, ShardContext, ShardSettings, TopicSettings};
+use crate::shard::context::{
+    AnnouncedVersion, LiveSettings, ShardCommand, ShardContext, ShardDirectory, ShardSettings, TopicSettings,
+};
 use crate::shard::failures::ReadFailures;
+use crate::shard::logs::{Failure, Logs};
 use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, RECOMPRESSIONS_MAX, SessionCache, Shard, World};
@@ -60,10 +64,9 @@ pub async fn run(context: ShardContext) {
     let Some(ShardCommand::Open { image, done }) = commands.receive().await else {
         return; // stopped before it began
     };
-    let number = context.storage.shard;
-    let controller = context.controller.clone();
-    let shard = match open(parts, context.storage, image).await {
-        Ok(shard) => shard,
+    let (directories, offline) = (context.directories, context.offline_directories);
+    let (shard, failures) = match open(parts, directories, offline, image).await {
+        Ok(opened) => opened,
         Err(error) => {
             let _nobody_asks = done.give(Err(error));
             return;
@@ -71,15 +74,22 @@ pub async fn run(context: ShardContext) {
     };
     let _set_once = life.shard.set(shard.clone());
     let _nobody_asks = done.give(Ok(()));
-    spawn(
-        Class::Background,
-        report_failure(shard.log.clone(), number, controller),
-    )
-    .detach();
-    spawn(Class::Background, report_clock(shard.log.clone(), number)).detach();
-    spawn(Class::Background, report_compaction(shard.log.clone(), number)).detach();
-    spawn(Class::Background, report_full_disk(shard.log.clone(), number)).detach();
-    spawn(Class::Background, report_findings(shard.log.clone())).detach();
+    for failure in failures {
+        shard.tell_failed(failure);
+    }
+    let number = context.shard;
+    spawn(Class::Background, report_clock(shard.logs.first(), number)).detach();
+    for (directory, log) in shard.logs.online() {
+        let whose = format!("shard {number}, {}", log.directory().display());
+        spawn(
+            Class::Background,
+            report_failure(shard.clone(), directory, log.clone()),
+        )
+        .detach();
+        spawn(Class::Background, report_compaction(log.clone(), whose.clone())).detach();
+        spawn(Class::Background, report_full_disk(log.clone(), whose)).detach();
+        spawn(Class::Background, report_findings(log)).detach();
+    }
 
     let mut listener = Some(listener);
     let mut serving = None;
@@ -114,16 +124,14 @@ pub async fn run(context: ShardContext) {
     }
 }
 
-/// Tells the control thread when the log takes no more: nothing that this shard leads can be written then.
-async fn report_failure(log: ShardLog, shard: u32, controller: Sender<ControllerRequest>) {
+/// Tells the control thread when the log takes no more: nothing that is in its directory can be written then.
+async fn report_failure(shard: Rc<Shard>, directory: u128, log: ShardLog) {
     let reason = log.failed().await.to_string();
-    let _stopping = controller
-        .send(ControllerRequest::ShardFailed { shard, reason })
-        .await;
+    shard.tell_failed(Failure { directory, reason });
 }
 
 /// Tells the operator which logs cannot be compacted.
-async fn report_compaction(log: ShardLog, shard: u32) {
+async fn report_compaction(log: ShardLog, whose: String) {
     loop {
         let report = log.compaction_report().await;
         let again = if report.is_final {
@@ -132,25 +140,25 @@ async fn report_compaction(log: ShardLog, shard: u32) {
             "It is tried again"
         };
         eprintln!(
-            "millstream: shard {shard}: partition {} was not compacted: {}. {again}",
+            "millstream: {whose}: partition {} was not compacted: {}. {again}",
             report.partition, report.error
         );
     }
 }
 
 /// Tells the operator when the disk is full, and when it is not any more.
-async fn report_full_disk(log: ShardLog, shard: u32) {
+async fn report_full_disk(log: ShardLog, whose: String) {
     loop {
         let Some(error) = log.disk_full_turn(false).await else {
             continue;
         };
         eprintln!(
-            "millstream: shard {shard}: the disk is full: {error}. What is acknowledged is safe, and readers are served; when the \
+            "millstream: {whose}: the disk is full: {error}. What is acknowledged is safe, and readers are served; when the \
              journal is full too, producers are told to come again (REQUEST_TIMED_OUT). Delete records or topics, lower a \
              retention, or enlarge the volume: the shard goes on by itself"
         );
         log.disk_full_turn(true).await;
-        eprintln!("millstream: shard {shard}: the disk has room again");
+        eprintln!("millstream: {whose}: the disk has room again");
     }
 }
 
@@ -212,11 +220,17 @@ async fn stop(
     if let Some(serving) = serving {
         serving.await;
     }
-    let stopped = shard.log.stop().await;
-    let _nobody_asks = done.give(match stopped {
-        Ok(()) => Ok(shard.counters.to_string()),
-        Err(error) => Err(error.to_string()),
-    });
+    let stopping: Vec<_> = shard
+        .logs
+        .online()
+        .map(|(_, log)| {
+            spawn(Class::Latency, async move {
+                log.stop().await.map_err(|error| error.to_string())
+            })
+        })
+        .collect();
+    let stopped = all(stopping).await;
+    let _nobody_asks = done.give(stopped.map(|()| shard.counters.to_string()));
 }
 
 /// What a shard is made of, beside its log and its image.
@@ -224,29 +238,33 @@ struct Parts {
     node_id: i32,
     settings: Arc<ShardSettings>,
     control: Rc<Control>,
-    announced: crate::shard::context::AnnouncedVersion,
+    announced: AnnouncedVersion,
 }
 
-async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -> Result<Rc<Shard>, String> {
+/// The shard, and the log directories that it cannot use.
+async fn open(
+    parts: Parts,
+    directories: Vec<ShardDirectory>,
+    offline: Vec<PathBuf>,
+    image: Arc<Image>,
+) -> Result<(Rc<Shard>, Vec<Failure>), String> {
     let live = LiveSettings::new(&parts.settings.started, &image.broker_configs, parts.node_id);
     let specs = image
         .topics_by_id
         .values()
         .flat_map(|topic| specs(topic, parts.node_id, &live.topics));
-    let (log, report) = ShardLog::open(storage, specs.collect(), &image.deleted_topics)
-        .await
-        .map_err(|error| error.to_string())?;
-    for stray in report.strays {
+    let (logs, strays, failures) = Logs::open(directories, offline, specs.collect(), &image).await?;
+    for stray in strays {
         eprintln!(
             "millstream: no metadata knows the partition in {stray}: its directory was set aside as a stray"
         );
     }
     let connections = Rc::new(ConnectionLimits::default());
-    take_settings(&live.all, &connections, &log);
-    let world = World::new(image, Rc::new(live), parts.node_id, None, |id| log.partition(id));
-    let coordinators = Coordinators::new(parts.settings.groups, log.room());
+    take_settings(&live.all, &connections, &logs);
+    let world = World::new(image, Rc::new(live), parts.node_id, None, |id| logs.partition(id));
+    let coordinators = Coordinators::new(parts.settings.groups);
     drop(coordinators.follow(None, &world, parts.node_id));
-    Ok(Rc::new(Shard {
+    let shard = Rc::new(Shard {
         node_id: parts.node_id,
         sessions: RefCell::new(SessionCache::new(
             parts.settings.fetch_session_slots,
@@ -260,13 +278,14 @@ async fn open(parts: Parts, storage: storage::ShardOptions, image: Arc<Image>) -
         coordinators,
         traffic: Rc::default(),
         connections,
-        log,
+        logs,
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),
         announced: parts.announced,
         recompressions: Semaphore::new(RECOMPRESSIONS_MAX),
         stopping: Cell::new(false),
-    }))
+    });
+    Ok((shard, failures))
 }
 
 impl Shard {
@@ -282,10 +301,11 @@ impl Shard {
             let started = &self.settings.started;
             Rc::new(LiveSettings::new(started, &image.broker_configs, self.node_id))
         };
+        self.logs.follow(&image, self.node_id);
         self.open_partitions(&before, &image, &settings).await?;
-        take_settings(&settings.all, &self.connections, &self.log);
+        take_settings(&settings.all, &self.connections, &self.logs);
         let after = World::new(image.clone(), settings, self.node_id, Some(&before), |id| {
-            self.log.partition(id)
+            self.logs.partition(id)
         });
         let deleting = self.coordinators.follow(Some(&before), &after, self.node_id);
         *self.world.borrow_mut() = Rc::new(after);
@@ -312,26 +332,29 @@ impl Shard {
             if same_defaults && known.is_some_and(|known| Arc::ptr_eq(known, topic)) {
                 continue;
             }
-            for spec in specs(topic, self.node_id, &settings.topics) {
-                match self.log.partition(spec.id) {
+            for (directory, spec) in specs(topic, self.node_id, &settings.topics) {
+                let Some(log) = self.logs.in_directory(directory) else {
+                    continue;
+                };
+                match log.partition(spec.id) {
                     Some(partition) => {
                         partition.set_leader_epoch(spec.leader_epoch);
                         partition.set_config(spec.config);
                     }
                     None => {
-                        let log = self.log.clone();
-                        opening.push(spawn(Class::Latency, async move {
+                        let opened = spawn(Class::Latency, async move {
                             let name = format!("{}-{}", spec.topic, spec.id.partition);
                             let opened = log.create_partition(spec).await;
                             opened
                                 .map(drop)
                                 .map_err(|error| format!("cannot open {name}: {error}"))
-                        }));
+                        });
+                        opening.push((directory, opened));
                     }
                 }
             }
         }
-        all(opening).await
+        self.all_or_offline(opening).await
     }
 
     /// Drops the partitions of the topics that are gone from `image`.
@@ -341,16 +364,41 @@ impl Shard {
             if image.topics_by_id.contains_key(&topic_id) {
                 continue;
             }
-            for (partition, _) in led_partitions(topic, self.node_id) {
-                let log = self.log.clone();
+            for (partition, state) in led_partitions(topic, self.node_id) {
+                let directory = state.directory();
+                let Some(log) = self.logs.in_directory(directory) else {
+                    continue;
+                };
                 let name = format!("{}-{partition}", topic.name);
-                dropping.push(spawn(Class::Latency, async move {
+                let dropped = spawn(Class::Latency, async move {
                     let dropped = log.drop_partition(TopicPartition { topic_id, partition }).await;
                     dropped.map_err(|error| format!("cannot drop {name}: {error}"))
-                }));
+                });
+                dropping.push((directory, dropped));
             }
         }
-        all(dropping).await
+        self.all_or_offline(dropping).await
+    }
+
+    /// Waits for what is done in each directory. What fails in the first is the answer; where it fails in another, that
+    /// directory is reported, and the rest goes on.
+    async fn all_or_offline(&self, tasks: Vec<(u128, Task<Result<(), String>>)>) -> Result<(), String> {
+        let mut result = Ok(());
+        for (directory, task) in tasks {
+            match task.await {
+                Err(error) if self.logs.is_first(directory) => result = result.and(Err(error)),
+                Err(reason) => self.tell_failed(Failure { directory, reason }),
+                Ok(()) => {}
+            }
+        }
+        result
+    }
+
+    /// Tells the control thread that a log directory has failed. It may be waiting for this shard: nobody waits for it.
+    fn tell_failed(&self, Failure { directory, reason }: Failure) {
+        let directory = self.logs.named(directory);
+        self.control
+            .tell(ControllerRequest::DirectoryFailed { directory, reason });
     }
 }
 
@@ -365,25 +413,34 @@ async fn all(tasks: Vec<Task<Result<(), String>>>) -> Result<(), String> {
 }
 
 /// What of the settings holds for the shard as a whole, and not for a topic.
-fn take_settings(settings: &Settings, connections: &ConnectionLimits, log: &ShardLog) {
+fn take_settings(settings: &Settings, connections: &ConnectionLimits, logs: &Logs) {
     connections.set(
         settings.usize(&table::MAX_CONNECTIONS),
         settings.usize(&table::MAX_CONNECTIONS_PER_IP),
     );
-    log.set_file_delete_delay(settings.file_delete_delay());
-    log.set_cleaner(settings.cleaner());
+    for (_, log) in logs.online() {
+        log.set_file_delete_delay(settings.file_delete_delay());
+        log.set_cleaner(settings.cleaner());
+    }
 }
 
-/// The partitions of `topic` that the node leads, as the log opens them.
-fn specs(topic: &Topic, node_id: i32, defaults: &TopicSettings) -> impl Iterator<Item = PartitionSpec> {
+/// The partitions of `topic` that the node leads, as their logs open them, each with its directory.
+fn specs(
+    topic: &Topic,
+    node_id: i32,
+    defaults: &TopicSettings,
+) -> impl Iterator<Item = (u128, PartitionSpec)> {
     let config = TopicSettings::of(topic, defaults).partition;
-    led_partitions(topic, node_id).map(move |(partition, state)| PartitionSpec {
-        id: TopicPartition {
-            topic_id: topic.id,
-            partition,
-        },
-        topic: topic.name.clone(),
-        leader_epoch: state.leader_epoch,
-        config,
+    led_partitions(topic, node_id).map(move |(partition, state)| {
+        let spec = PartitionSpec {
+            id: TopicPartition {
+                topic_id: topic.id,
+                partition,
+            },
+            topic: topic.name.clone(),
+            leader_epoch: state.leader_epoch,
+            config,
+        };
+        (state.directory(), spec)
     })
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use storage::{PartitionLog, TopicPartition};
+use wire::ErrorCode;
 use wire::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 
 use crate::controller::image::{Image, Node, PartitionState, Topic};
@@ -40,12 +41,27 @@ pub(crate) enum Place<'a> {
     Here(&'a PartitionLog),
     /// On another node.
     Elsewhere(&'a PartitionState),
+    /// Here, in a log directory that has failed.
+    Offline,
     /// Nowhere: the topic has no such partition.
     Nowhere,
 }
 
+impl<'a> Place<'a> {
+    /// The log, or why a request for it is refused.
+    pub(crate) fn log(self) -> Result<&'a PartitionLog, ErrorCode> {
+        match self {
+            Place::Here(log) => Ok(log),
+            Place::Elsewhere(_) => Err(ErrorCode::NotLeaderOrFollower),
+            Place::Offline => Err(ErrorCode::KafkaStorageError),
+            Place::Nowhere => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+}
+
 impl World {
-    /// A world of `image`, with the logs that `led` finds of the partitions that `node_id` leads.
+    /// A world of `image`, with the logs that `led` finds of the partitions that `node_id` leads, in directories that have not
+    /// failed.
     pub(crate) fn new(
         image: Arc<Image>,
         settings: Rc<LiveSettings>,
@@ -53,8 +69,10 @@ impl World {
         before: Option<&World>,
         led: impl Fn(TopicPartition) -> Option<PartitionLog>,
     ) -> World {
-        // With other defaults there are other rules for topics that did not change.
-        let before = before.filter(|before| before.settings.topics == settings.topics);
+        // With other defaults there are other rules for topics that did not change, and other logs when a directory fails.
+        let before = before.filter(|before| {
+            before.settings.topics == settings.topics && before.image.directories == image.directories
+        });
         let mut by_name = BTreeMap::new();
         let mut by_id = BTreeMap::new();
         for (&id, topic) in &image.topics_by_id {
@@ -66,10 +84,8 @@ impl World {
                 None => {
                     let TopicSettings { append, cleanup, .. } = TopicSettings::of(topic, &settings.topics);
                     let led = led_partitions(topic, node_id).filter_map(|(partition, _)| {
-                        let log = led(TopicPartition {
-                            topic_id: id,
-                            partition,
-                        })?;
+                        let topic_id = id;
+                        let log = led(TopicPartition { topic_id, partition })?;
                         Some((partition, log))
                     });
                     Rc::new(LocalTopic {
@@ -136,6 +152,7 @@ impl LocalTopic {
         };
         match self.led.get(&partition) {
             Some(log) if state.leader == node_id => Place::Here(log),
+            None if state.leader == node_id => Place::Offline,
             _ => Place::Elsewhere(state),
         }
     }

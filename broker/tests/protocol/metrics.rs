@@ -265,7 +265,7 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
         (
             "millstream_journal_size_bytes",
             "",
-            2.0 * after.value("millstream_journal_size_bytes{shard=\"0\"}"),
+            2.0 * after.sum("millstream_journal_size_bytes", "shard=\"0\""),
         ),
     ] {
         assert_eq!(after.sum(name, label), expected, "{name} {label}");
@@ -291,7 +291,7 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
         "groups moving",
         "groups waiting",
     ] {
-        let of = |name: &str| after.value(&format!("{name}{{shard=\"0\",pool=\"{pool}\"}}"));
+        let of = |name: &str| after.sum(name, &format!("shard=\"0\",pool=\"{pool}\""));
         assert!(of("millstream_memory_limit_bytes") > 0.0);
         assert!(of("millstream_memory_used_bytes") <= of("millstream_memory_limit_bytes"));
     }
@@ -353,7 +353,7 @@ fn rot_that_nobody_reads_is_counted_and_said_once_and_the_broker_goes_on() {
     // All of it is in three segments now; two of them are closed.
     broker.restart("-TERM");
     let rounds = |samples: &Samples| {
-        let of = |shard| samples.value(&format!("millstream_scrub_rounds_total{{shard=\"{shard}\"}}"));
+        let of = |shard| samples.sum("millstream_scrub_rounds_total", &format!("shard=\"{shard}\""));
         of(0_u8).min(of(1))
     };
     let scrubbed = |broker: &Broker, more: f64| {

@@ -5,7 +5,7 @@
 #   millstream.sh start PORT DIR SHARDS [KEY=VALUE...]     waits until it serves
 #   millstream.sh stop DIR [SIGNAL]                        TERM by default; waits for its end
 #   millstream.sh restart DIR [SIGNAL [SHARDS]]            on the same port, with the same settings
-# DIR holds data/, the broker's output in out and err, and what it was started with.
+# DIR holds data/, the broker's output in out and err, and what it was started with. With MILLSTREAM_DATA_DIRS the log is there.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."
@@ -19,7 +19,7 @@ launch() { # DIR
   . "$dir/command"
   for setting in $configs; do settings+=(--set "$setting"); done
   : >"$dir/out"
-  setsid "$program" start --port "$port" --data-dir "$dir/data" --shards "$shards" "${settings[@]}" \
+  setsid "$program" start --port "$port" --data-dir "$directories" --shards "$shards" "${settings[@]}" \
     >"$dir/out" 2>>"$dir/err" </dev/null &
   pid=$!
   echo "$pid" >"$dir/pid"
@@ -42,7 +42,7 @@ case ${1:-} in
   build) exec cargo build --release --quiet --workspace ;;
   start)
     mkdir -p "$3"
-    printf 'port=%q shards=%q configs=%q\n' "$2" "$4" "${*:5}" >"$3/command"
+    printf 'port=%q shards=%q configs=%q directories=%q\n' "$2" "$4" "${*:5}" "${MILLSTREAM_DATA_DIRS:-$3/data}" >"$3/command"
     launch "$3" ;;
   stop) stop "$2" "${3:-TERM}" ;;
   restart)

@@ -55,8 +55,6 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// What to do without `meta.properties`.
 const RESTORE_PROPERTIES: &str = "Restore it from a copy, or write it anew with the cluster id that clients know \
                                   (docs/formats.md draws it), or choose another --data-dir";
-/// Memory for what is read and written here, apart from a change of the number of shards, in bytes.
-const MEMORY_BYTES: usize = 4 << 20;
 
 /// How a data directory is opened.
 #[derive(Debug, Clone, Copy)]
@@ -99,14 +97,49 @@ impl JournalPlace {
 }
 
 impl LogDirectory {
+    /// Memory that an open one takes, in bytes, apart from a change of the number of shards.
+    pub const MEMORY_BYTES: usize = 4 << 20;
+
+    /// Whether no start has ever made the directory one of ours, or what one made is not there now.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub async fn is_new(path: &Path) -> Result<bool, StorageError> {
+        let file = path.join(PROPERTIES_FILE);
+        let is_there = directory::exists(&file).await;
+        Ok(!is_there.map_err(StorageError::io("look at", &file))?)
+    }
+
     /// Takes the directory for this process, and makes it if it is missing.
     ///
     /// # Errors
     /// [`StorageError::InUse`] if another process has it; [`StorageError::Refused`] if it holds data and lacks a file that
     /// says whose it is or where; [`StorageError::Corrupt`] if what it says of itself is damaged. Nothing was changed.
     pub async fn open(path: &Path, options: DirectoryOptions) -> Result<LogDirectory, StorageError> {
-        let pool = Pool::new("directory", MEMORY_BYTES).map_err(|_| StorageError::OutOfMemory {
-            bytes: MEMORY_BYTES,
+        LogDirectory::open_of(path, options, None).await
+    }
+
+    /// Takes another directory for the same cluster, as [`Self::open`] does.
+    ///
+    /// # Errors
+    /// As there; and [`StorageError::Refused`] if it is of another cluster.
+    pub async fn open_beside(&self, path: &Path) -> Result<LogDirectory, StorageError> {
+        let options = DirectoryOptions {
+            new_cluster_id: self.cluster_id,
+            new_directory_id: ring::random::next_u128(),
+            ..self.options
+        };
+        LogDirectory::open_of(path, options, Some(self.cluster_id)).await
+    }
+
+    async fn open_of(
+        path: &Path,
+        options: DirectoryOptions,
+        cluster: Option<u128>,
+    ) -> Result<LogDirectory, StorageError> {
+        let bytes = LogDirectory::MEMORY_BYTES;
+        let pool = Pool::new("directory", bytes).map_err(|_| StorageError::OutOfMemory {
+            bytes,
             pool: "directory",
         })?;
         directory::create_all(path)
@@ -119,6 +152,14 @@ impl LogDirectory {
         }
         let lock = lock(path, &pool).await?;
         let (cluster_id, directory_id) = properties(path, &options, &pool).await?;
+        if let Some(wanted) = cluster.filter(|wanted| *wanted != cluster_id) {
+            let what = format!(
+                "it is of cluster {}, and the directory with the metadata is of {}. Nothing was changed. Give each cluster its own",
+                to_base64(cluster_id),
+                to_base64(wanted)
+            );
+            return Err(StorageError::refused(&path.join(PROPERTIES_FILE), what));
+        }
         let manifest = Manifest::read(&path.join(MANIFEST_FILE), &pool).await?;
         let directory = LogDirectory {
             path: path.to_path_buf(),
@@ -134,7 +175,8 @@ impl LogDirectory {
         Ok(directory)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use ring::clock::Instant;
+use ring::local::Signal;
 use wire::BatchHeader;
 use wire::record_batch::{self, BATCH_HEADER_BYTES};
 
@@ -45,6 +47,24 @@ pub enum ProducerCheck {
 }
 
 impl PartitionLog {
+    /// Calls `attempt`, which appends to this log, until it is not refused for want of room, or it is `deadline`. Of all
+    /// who append behind the same journal, whoever came first is served first.
+    ///
+    /// # Errors
+    /// What `attempt` said last, or [`AppendError::JournalFull`] if its turn did not come.
+    pub async fn append_in_turn<T>(
+        &self,
+        deadline: Instant,
+        attempt: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        self.partition.committer().append_in_turn(deadline, attempt).await
+    }
+
+    /// Notified when a batch that was refused with `JournalFull` or `BacklogFull` may fit.
+    pub fn room(&self) -> &Signal {
+        self.partition.committer().room()
+    }
+
     /// Judges a batch by its producer's state.
     pub fn check_producer(&self, header: &BatchHeader) -> ProducerCheck {
         if !header.has_producer_id() {

@@ -39,14 +39,14 @@ fn a_batch_that_inflates_to_much_is_compacted_as_others_are() {
                     ..NewRecord::default()
                 });
             }
-            append(&shard, &log, &builder.build()).await;
+            append(&log, &builder.build()).await;
             let newer = [
                 (codec as u32, None, time_of(4)),
                 (100 + codec as u32, Some(5), time_of(5)),
             ];
-            append(&shard, &log, &batch_of(Compression::None, &newer)).await;
+            append(&log, &batch_of(Compression::None, &newer)).await;
         }
-        fill(&shard, &log, 1_000..1_600, 1).await;
+        fill(&log, 1_000..1_600, 1).await;
         cleaned(&shard).await;
         assert_eq!(shard.statistics().compaction.uncleanable_partitions, 0);
         let large: BTreeMap<u32, i64> = contents(&log)
@@ -70,7 +70,7 @@ fn merged_segments_have_indexes_of_no_more_than_a_segments() {
     on_a_host(&mut simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
         // Of as many keys that nothing goes: copies are as large as what they are of, and have more entries.
-        fill(&shard, &log, 0..600, 600).await;
+        fill(&log, 0..600, 600).await;
         log.set_config(PartitionConfig {
             segment_bytes: 1 << 20,
             segment_index_bytes: INDEX_BYTES,
@@ -79,13 +79,8 @@ fn merged_segments_have_indexes_of_no_more_than_a_segments() {
             ..PartitionConfig::default()
         });
         // But for one record, so that the first segment is written anew.
-        append(
-            &shard,
-            &log,
-            &batch_of(Compression::None, &[(0, Some(1), time_of(600))]),
-        )
-        .await;
-        fill(&shard, &log, 601..1_300, 1_300).await;
+        append(&log, &batch_of(Compression::None, &[(0, Some(1), time_of(600))])).await;
+        fill(&log, 601..1_300, 1_300).await;
         cleaned(&shard).await;
         check_lookups(&log).await;
         shard.stop().await.expect("stopped");
@@ -110,7 +105,7 @@ fn a_flush_that_fails_ends_the_log_and_what_was_acknowledged_is_there() {
         let host = simulator.host(1 << 30);
         let before = on_a_host(&mut simulator, host, || async {
             let (shard, log) = open_one(ANY).await;
-            fill(&shard, &log, 0..600, 20).await;
+            fill(&log, 0..600, 20).await;
             shard.stop().await.expect("stopped");
             contents(&log).await
         });
@@ -173,14 +168,9 @@ fn a_log_that_finds_no_room_keeps_none_of_the_others_waiting() {
         // Of the first one's first segment something is left, and not all.
         for (partition, keys) in [(0, 1_000), (1, 20)] {
             let log = shard.partition(id(partition)).expect("it is there");
-            fill(&shard, &log, 0..600, keys).await;
-            append(
-                &shard,
-                &log,
-                &batch_of(Compression::None, &[(0, Some(1), time_of(600))]),
-            )
-            .await;
-            fill(&shard, &log, 601..1_000, keys).await;
+            fill(&log, 0..600, keys).await;
+            append(&log, &batch_of(Compression::None, &[(0, Some(1), time_of(600))])).await;
+            fill(&log, 601..1_000, keys).await;
         }
         shard.set_cleaner(CLEANER);
         for _ in 0..2 {

@@ -105,10 +105,10 @@ pub(crate) fn batch_of(codec: Compression, updates: &[Update]) -> Vec<u8> {
     builder.build()
 }
 
-pub(crate) async fn append(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
+pub(crate) async fn append(log: &PartitionLog, bytes: &[u8]) {
     let header = BatchHeader::decode(bytes.first_chunk::<BATCH_HEADER_BYTES>().expect("a header"));
     loop {
-        let room = shard.room().wait();
+        let room = log.room().wait();
         match log.append(bytes, &header) {
             Ok(appended) => return appended.ticket.committed().await.expect("durable"),
             Err(AppendError::JournalFull | AppendError::BacklogFull) => room.await,
@@ -118,11 +118,11 @@ pub(crate) async fn append(shard: &ShardLog, log: &PartitionLog, bytes: &[u8]) {
 }
 
 /// Update n is of key n % `keys`, with value n, at a time that goes on with n. Three in a batch.
-pub(crate) async fn fill(shard: &ShardLog, log: &PartitionLog, updates: std::ops::Range<u32>, keys: u32) {
+pub(crate) async fn fill(log: &PartitionLog, updates: std::ops::Range<u32>, keys: u32) {
     let all: Vec<Update> = updates.map(|n| (n % keys, Some(n), time_of(n))).collect();
     for (n, some) in all.chunks(3).enumerate() {
         let codec = Compression::ALL[n % 5];
-        append(shard, log, &batch_of(codec, some)).await;
+        append(log, &batch_of(codec, some)).await;
     }
 }
 
@@ -244,7 +244,7 @@ fn the_newest_of_each_key_stays_and_everything_is_found_around_the_holes() {
     let host = simulator.host(1 << 30);
     let before = on_a_host(&mut simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
-        fill(&shard, &log, 0..UPDATES, KEYS).await;
+        fill(&log, 0..UPDATES, KEYS).await;
         let bytes = log.size_bytes();
         cleaned(&shard).await;
         assert!(log.size_bytes() < bytes / 4, "{} of {bytes}", log.size_bytes());
@@ -259,7 +259,7 @@ fn the_newest_of_each_key_stays_and_everything_is_found_around_the_holes() {
         }
         check_lookups(&log).await;
         // Segments of which little is left become one with the next cleaning.
-        fill(&shard, &log, UPDATES..UPDATES + 600, KEYS).await;
+        fill(&log, UPDATES..UPDATES + 600, KEYS).await;
         cleaned(&shard).await;
         check_lookups(&log).await;
         shard.stop().await.expect("stopped");
@@ -285,14 +285,9 @@ fn a_tombstone_goes_when_its_time_has_come_and_what_it_deletes_stays_gone() {
     let host = simulator.host(1 << 30);
     on_a_host(&mut simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
-        fill(&shard, &log, 0..300, 10).await;
-        append(
-            &shard,
-            &log,
-            &batch_of(Compression::Lz4, &[(3, None, time_of(300))]),
-        )
-        .await;
-        fill(&shard, &log, 1_000..1_400, 1).await;
+        fill(&log, 0..300, 10).await;
+        append(&log, &batch_of(Compression::Lz4, &[(3, None, time_of(300))])).await;
+        fill(&log, 1_000..1_400, 1).await;
         cleaned(&shard).await;
         let of_key = async |log: &PartitionLog| {
             let all = contents(log).await.into_iter();
@@ -303,11 +298,11 @@ fn a_tombstone_goes_when_its_time_has_come_and_what_it_deletes_stays_gone() {
         };
         assert_eq!(of_key(&log).await, [(300, false)]);
         // Its time has not come.
-        fill(&shard, &log, 1_400..1_800, 1).await;
+        fill(&log, 1_400..1_800, 1).await;
         cleaned(&shard).await;
         assert_eq!(of_key(&log).await, [(300, false)]);
         ring::timer::sleep(Duration::from_millis(1_500)).await;
-        fill(&shard, &log, 1_800..2_200, 1).await;
+        fill(&log, 1_800..2_200, 1).await;
         cleaned(&shard).await;
         assert_eq!(of_key(&log).await, []);
         check_lookups(&log).await;
@@ -321,7 +316,7 @@ fn more_keys_than_memory_take_several_passes() {
     let host = simulator.host(1 << 30);
     on_a_host(&mut simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
-        fill(&shard, &log, 0..5 * KEYS, KEYS).await;
+        fill(&log, 0..5 * KEYS, KEYS).await;
         // 153 keys.
         let few = CleanerConfig {
             dedupe_buffer_bytes: 4_096,
@@ -366,7 +361,7 @@ fn a_young_segment_waits_and_an_old_one_does_not_wait_for_the_ratio() {
             some
         };
         for chunk in updates(0, 600).chunks(10) {
-            append(&shard, &log, &batch_of(Compression::None, chunk)).await;
+            append(&log, &batch_of(Compression::None, chunk)).await;
         }
         shard.set_cleaner(CLEANER);
         ring::timer::sleep(Duration::from_secs(2)).await;
@@ -386,7 +381,7 @@ fn a_young_segment_waits_and_an_old_one_does_not_wait_for_the_ratio() {
             ..PartitionConfig::default()
         });
         for chunk in updates(600, 300).chunks(10) {
-            append(&shard, &log, &batch_of(Compression::None, chunk)).await;
+            append(&log, &batch_of(Compression::None, chunk)).await;
         }
         ring::timer::sleep(Duration::from_secs(2)).await;
         assert_eq!(shard.statistics().compaction.cleanings, cleanings);
@@ -410,7 +405,7 @@ fn is_not_cleaned_with_rot_at(at: u64) {
         let shard = open(ANY).await.expect("opened");
         for partition in 0..2 {
             let log = shard.partition(id(partition)).expect("it is there");
-            fill(&shard, &log, 0..1_000, 20).await;
+            fill(&log, 0..1_000, 20).await;
         }
         shard.stop().await.expect("stopped");
     });
@@ -453,7 +448,7 @@ fn a_full_disk_ends_a_cleaning_and_the_next_one_goes_on() {
     let host = simulator.host(1 << 30);
     on_a_host(&mut simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
-        fill(&shard, &log, 0..1_000, 500).await;
+        fill(&log, 0..1_000, 500).await;
         shard.stop().await.expect("stopped");
     });
     // Room for a checkpoint beside the one that it replaces, and not for all segments twice.
@@ -506,11 +501,11 @@ fn a_disk_that_is_full_while_compacted_segments_get_their_names_delays_them() {
         );
         on_a_host(&mut simulator, host, || async {
             let (shard, log) = open_one(ANY).await;
-            fill(&shard, &log, 0..1_000, 500).await;
+            fill(&log, 0..1_000, 500).await;
             cleaned(&shard).await;
             // What is written makes checkpoints, which give them their names.
             let other = shard.partition(id(1)).expect("it is there");
-            fill(&shard, &other, 0..20_000, 500).await;
+            fill(&other, 0..20_000, 500).await;
             assert!(shard.failure().is_none());
             assert!(contents(&log).await.len() < 1_000);
             check_lookups(&log).await;
@@ -534,22 +529,12 @@ fn the_brokers_time_is_found_in_a_batch_with_holes() {
             &[(1, Some(0), 5), (2, Some(1), 6), (3, Some(2), 7)],
         );
         assign_log_append_time(&mut first, 9_000).expect("a batch");
-        append(&shard, &log, &first).await;
+        append(&log, &first).await;
         // Of keys 1 and 3; key 2's record is the first that is left of that batch.
-        fill(&shard, &log, 0..600, 1).await;
-        append(
-            &shard,
-            &log,
-            &batch_of(Compression::None, &[(1, Some(700), 1_700_000)]),
-        )
-        .await;
-        append(
-            &shard,
-            &log,
-            &batch_of(Compression::None, &[(3, Some(701), 1_700_000)]),
-        )
-        .await;
-        fill(&shard, &log, 800..1_200, 1).await;
+        fill(&log, 0..600, 1).await;
+        append(&log, &batch_of(Compression::None, &[(1, Some(700), 1_700_000)])).await;
+        append(&log, &batch_of(Compression::None, &[(3, Some(701), 1_700_000)])).await;
+        fill(&log, 800..1_200, 1).await;
         cleaned(&shard).await;
         assert_eq!(
             contents(&log).await.first_key_value(),
@@ -581,7 +566,7 @@ fn compacted_in_equal_batches(simulator: &mut Simulator, host: HostId) -> BTreeM
             });
             let bytes = builder.build();
             assert_eq!(bytes.len(), 128);
-            append(&shard, &log, &bytes).await;
+            append(&log, &bytes).await;
         }
         cleaned(&shard).await;
         let all = contents(&log).await;

@@ -20,8 +20,8 @@ const SINGLE: u32 = 600;
 fn written(simulator: &mut Simulator, host: HostId) -> Vec<(String, u64)> {
     on_a_host(simulator, host, || async {
         let (shard, log) = open_one(ANY).await;
-        fill(&shard, &log, 0..SINGLE, SINGLE).await;
-        fill(&shard, &log, SINGLE..3 * SINGLE, 3).await;
+        fill(&log, 0..SINGLE, SINGLE).await;
+        fill(&log, SINGLE..3 * SINGLE, 3).await;
         cleaned(&shard).await;
         shard.stop().await.expect("stopped");
     });
@@ -83,7 +83,7 @@ fn a_segment_that_is_compacted_while_it_is_read_is_no_damage() {
         };
         let shard = open_with(ANY, slow).await.expect("opened");
         let log = shard.partition(id(0)).expect("it is there");
-        fill(&shard, &log, 0..600, 20).await;
+        fill(&log, 0..600, 20).await;
         while shard.statistics().scrub.bytes == 0 {
             ring::timer::sleep(SCRUB.interval).await;
         }

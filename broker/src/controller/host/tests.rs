@@ -18,6 +18,7 @@ use wire::{Array, Request, Response, Uuid};
 
 use super::*;
 
+mod directories;
 mod probes;
 
 /// Of virtual time, for anything that must end.
@@ -31,15 +32,20 @@ const ADDRESS: &str = "10.0.0.1:9092";
 const PARTITIONS: i32 = 5;
 
 fn options(shards: u32) -> HostOptions {
+    options_with(shards, &["/data"])
+}
+
+fn options_with(shards: u32, log_directories: &[&str]) -> HostOptions {
     let mut settings = Settings::default();
     let shards = format!("shards={shards}");
-    for assignment in ["host=10.0.0.1", "journal.bytes=8388608", &shards] {
+    let directories = format!("log.dirs={}", log_directories.join(","));
+    for assignment in ["host=10.0.0.1", "journal.bytes=8388608", &shards, &directories] {
         settings.take_assignment(assignment).expect("a good setting");
     }
     settings.check().expect("settings that go together");
     HostOptions {
         settings,
-        data_directory: "/data".into(),
+        log_directories: log_directories.iter().map(PathBuf::from).collect(),
         cpus: Vec::new(),
         descriptors: 4_096,
     }
@@ -267,10 +273,13 @@ fn lock(promises: &Shared) -> MutexGuard<'_, Promises> {
 
 /// Starts a broker, and waits until it serves; none if `limit` of virtual time passed first.
 fn start_broker(simulator: &mut Simulator, shards: u32, limit: Duration) -> Option<Life> {
+    start_with(simulator, options(shards), limit)
+}
+
+fn start_with(simulator: &mut Simulator, options: HostOptions, limit: Duration) -> Option<Life> {
     let (stop, stopped) = bounded(1);
     let ended = Ended::default();
     let serves = Arc::new(Mutex::new(false));
-    let options = options(shards);
     let memory_bytes = options.control_memory_bytes();
     let (told, served) = (ended.clone(), serves.clone());
     simulator.start(BROKER, memory_bytes, move || async move {
@@ -298,6 +307,20 @@ fn start_broker(simulator: &mut Simulator, shards: u32, limit: Duration) -> Opti
 struct Life {
     stop: Sender<()>,
     ended: Ended,
+}
+
+impl Life {
+    fn has_ended(&self) -> bool {
+        self.ended.lock().expect("no panic").is_some()
+    }
+
+    /// A clean stop.
+    fn end(self, simulator: &mut Simulator) {
+        self.stop.try_send(()).expect("it runs");
+        assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(BROKER)));
+        let ended = self.ended.lock().expect("no panic").take();
+        ended.expect("it has ended").expect("a clean stop");
+    }
 }
 
 async fn connect() -> Result<Client, ClientError> {
@@ -708,22 +731,24 @@ fn what_is_left_of_deleted_partitions_goes_when_the_broker_serves_and_keeps_nobo
     }
 }
 
+/// Why a host does not start.
+fn refusal(simulator: &mut Simulator, options: HostOptions) -> String {
+    let memory_bytes = options.control_memory_bytes();
+    let ended = simulator.run(BROKER, memory_bytes, LIMIT, move || async move {
+        let (_stop, stopped) = bounded(1);
+        let (ready, _) = oneshot();
+        let (_probes, probed) = bounded(1);
+        run(options, stopped, ready, probed).await
+    });
+    ended.expect("it ends").expect_err("it is refused")
+}
+
 #[test]
 fn another_node_id_is_refused_and_so_is_damaged_metadata() {
     let mut simulator = simulator(3);
     let broker = start_broker(&mut simulator, 2, LIMIT).expect("a start");
     broker.stop.try_send(()).expect("it runs");
     assert!(simulator.run_until(LIMIT, |simulator| !simulator.is_running(BROKER)));
-    let refusal = |simulator: &mut Simulator, options: HostOptions| {
-        let memory_bytes = options.control_memory_bytes();
-        let ended = simulator.run(BROKER, memory_bytes, LIMIT, move || async move {
-            let (_stop, stopped) = bounded(1);
-            let (ready, _) = oneshot();
-            let (_probes, probed) = bounded(1);
-            run(options, stopped, ready, probed).await
-        });
-        ended.expect("it ends").expect_err("it is refused")
-    };
     let mut other = options(2);
     other
         .settings

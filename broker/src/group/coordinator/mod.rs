@@ -45,8 +45,6 @@ pub(crate) struct Coordinator {
     log: PartitionLog,
     settings: GroupSettings,
     rules: GroupRules,
-    /// Notified when a batch that did not fit the journal may fit.
-    room: Signal,
     /// Notified when something is to be written.
     work: Signal,
     /// Notified when the next deadline is earlier than it was.
@@ -106,7 +104,6 @@ impl Coordinator {
         log: PartitionLog,
         settings: GroupSettings,
         memory: GroupMemory,
-        room: Signal,
         is_there: impl Fn(&str) -> bool + 'static,
     ) -> Rc<Coordinator> {
         let coordinator = Rc::new(Coordinator {
@@ -116,7 +113,6 @@ impl Coordinator {
                 initial_rebalance_delay_ms: settings.initial_rebalance_delay_ms,
                 max_size: settings.max_size,
             },
-            room,
             work: Signal::new(),
             earlier: Signal::new(),
             is_snapshotting: Cell::new(false),

@@ -53,7 +53,7 @@ impl Coordinator {
         let mut last = None;
         let mut hold_until = None;
         loop {
-            let room = self.room.wait();
+            let room = self.log.room().wait();
             let appended = {
                 let mut inner = self.inner.borrow_mut();
                 inner.is_held = false;

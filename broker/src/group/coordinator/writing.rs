@@ -172,7 +172,7 @@ impl Coordinator {
     /// Tells of what is durable, in the order of the log.
     pub(super) async fn watch_writes(self: Rc<Self>) {
         loop {
-            let (work, room) = (self.work.wait(), self.room.wait());
+            let (work, room) = (self.work.wait(), self.log.room().wait());
             let front = {
                 let mut inner = self.inner.borrow_mut();
                 let is_gone = inner.phase == Phase::Gone;

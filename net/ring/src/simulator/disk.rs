@@ -8,6 +8,7 @@
 //! - Sizes and extents need a flush of their file, names a flush of their directory.
 //! - At a power cut every unflushed sector comes back old, new or unreadable, each on its own. "Old", in a block that
 //!   was new to the file, is what its last owner left in it, unless the file system had promised zeroes durably.
+//! - Each directory of the root is a file system of its own, on one disk with the others: syncfs covers no other's files.
 //! - A flush that failed is not made good by one that succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -290,7 +291,7 @@ impl Disk {
     /// fsync(2) of a directory.
     pub(super) fn sync_directory(&mut self, path: &Path, point: Point) -> io::Result<()> {
         let directory = self.names.directory(path)?;
-        self.names.settle(Some(directory), point.0);
+        self.names.settle(|number| number == directory, point.0);
         self.has_orphans = true;
         self.free_orphans();
         Ok(())
@@ -299,16 +300,19 @@ impl Disk {
     /// fsync(2) of a directory has failed.
     pub(super) fn fail_sync_directory(&mut self, path: &Path, point: Point) {
         if let Ok(directory) = self.names.directory(path) {
-            self.names.give_up(Some(directory), point.0);
+            self.names.give_up(|number| number == directory, point.0);
         }
     }
 
-    /// syncfs(2).
+    /// syncfs(2): of the directory in the root that `path` is in, as if another disk were mounted on each.
     pub(super) fn sync_file_system(&mut self, path: &Path, point: Point) -> io::Result<()> {
         self.names.resolve(path)?;
-        self.names.settle(None, point.0);
-        for inode in self.inodes.values_mut() {
-            inode.settle(point.0, &mut self.stale);
+        let elsewhere = self.names.elsewhere(path)?;
+        self.names.settle(|number| !elsewhere.contains(&number), point.0);
+        for (number, inode) in &mut self.inodes {
+            if !elsewhere.contains(number) {
+                inode.settle(point.0, &mut self.stale);
+            }
         }
         self.has_orphans = true;
         self.free_orphans();
@@ -316,10 +320,13 @@ impl Disk {
     }
 
     /// syncfs(2) has failed.
-    pub(super) fn fail_sync_file_system(&mut self, point: Point) {
-        self.names.give_up(None, point.0);
-        for inode in self.inodes.values_mut() {
-            inode.give_up(point.0);
+    pub(super) fn fail_sync_file_system(&mut self, path: &Path, point: Point) {
+        let elsewhere = self.names.elsewhere(path).unwrap_or_default();
+        self.names.give_up(|number| !elsewhere.contains(&number), point.0);
+        for (number, inode) in &mut self.inodes {
+            if !elsewhere.contains(number) {
+                inode.give_up(point.0);
+            }
         }
     }
 

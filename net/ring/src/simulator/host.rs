@@ -395,7 +395,7 @@ impl Host {
         let Some(point) = point else { return };
         match call {
             Call::SyncDirectory { path } => self.disk.fail_sync_directory(path, point),
-            Call::SyncFileSystem { .. } => self.disk.fail_sync_file_system(point),
+            Call::SyncFileSystem { path } => self.disk.fail_sync_file_system(path, point),
             _ => {}
         }
     }

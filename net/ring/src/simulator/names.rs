@@ -156,9 +156,9 @@ impl Names {
         Ok(files)
     }
 
-    /// A flush of `directory` that was submitted at `point` has completed. `None`: of every directory.
-    pub(super) fn settle(&mut self, directory: Option<Number>, point: u64) {
-        let is_meant = |change: &Change| directory.is_none_or(|number| number == change.directory);
+    /// A flush of the directories that are meant, submitted at `point`, has completed.
+    pub(super) fn settle(&mut self, is_meant: impl Fn(Number) -> bool, point: u64) {
+        let is_meant = |change: &Change| is_meant(change.directory);
         let is_covered = |change: &Change| is_meant(change) && change.sequence <= point;
         let Some(last) = self.pending.iter().rposition(is_covered) else {
             return;
@@ -176,10 +176,11 @@ impl Names {
         });
     }
 
-    /// A flush of `directory` that was submitted at `point` has failed: what it should have covered stays uncertain.
-    pub(super) fn give_up(&mut self, directory: Option<Number>, point: u64) {
+    /// A flush of the directories that are meant, submitted at `point`, has failed: what it should have covered stays
+    /// uncertain.
+    pub(super) fn give_up(&mut self, is_meant: impl Fn(Number) -> bool, point: u64) {
         for change in &mut self.pending {
-            if directory.is_none_or(|number| number == change.directory) && change.sequence <= point {
+            if is_meant(change.directory) && change.sequence <= point {
                 change.sequence = NEVER;
             }
         }
@@ -228,6 +229,26 @@ impl Names {
                 Node::Directory(_) => None,
             })
             .collect()
+    }
+
+    /// Files and directories of the file systems that `path` is not in: each directory of the root is one of its own.
+    pub(super) fn elsewhere(&self, path: &Path) -> io::Result<BTreeSet<Number>> {
+        let Some(top) = parts(path)?.first().copied() else {
+            return Ok(BTreeSet::new());
+        };
+        let others = self.list(ROOT).filter(|(name, _)| *name != top);
+        let mut left: Vec<Node> = others.map(|(_, node)| node).collect();
+        let mut elsewhere = BTreeSet::new();
+        while let Some(node) = left.pop() {
+            match node {
+                Node::File(number) => drop(elsewhere.insert(number)),
+                Node::Directory(number) => {
+                    elsewhere.insert(number);
+                    left.extend(self.list(number).map(|(_, node)| node));
+                }
+            }
+        }
+        Ok(elsewhere)
     }
 
     /// Every file that can be reached now, with its path.
@@ -342,7 +363,7 @@ mod tests {
         for seed in 0..50 {
             let mut names = Names::new();
             names.add(Path::new("/a"), Node::File(1), 1).unwrap();
-            names.settle(Some(ROOT), 1);
+            names.settle(|number| number == ROOT, 1);
             names.add(Path::new("/b"), Node::File(2), 2).unwrap();
             names.tear(&mut Chance::new(seed));
             assert!(found(&names, "/a"));
@@ -361,7 +382,7 @@ mod tests {
             let mut names = Names::new();
             names.add(Path::new("/old"), Node::File(1), 1).unwrap();
             names.add(Path::new("/new"), Node::File(2), 2).unwrap();
-            names.settle(None, 2);
+            names.settle(|_| true, 2);
             assert_eq!(
                 names.rename(Path::new("/new"), Path::new("/old"), 3).unwrap(),
                 Some(Node::File(1))
@@ -379,7 +400,7 @@ mod tests {
             let mut names = Names::new();
             names.add(Path::new("/d"), Node::Directory(1), 1).unwrap();
             names.add(Path::new("/d/f"), Node::File(2), 2).unwrap();
-            names.settle(Some(1), 2);
+            names.settle(|number| number == 1, 2);
             names.tear(&mut Chance::new(seed));
             assert_eq!(found(&names, "/d"), found(&names, "/d/f"));
             outcomes.insert(found(&names, "/d"));
@@ -393,7 +414,7 @@ mod tests {
         for seed in 0..50 {
             let mut names = Names::new();
             names.add(Path::new("/f"), Node::File(1), 1).unwrap();
-            names.settle(None, 1);
+            names.settle(|_| true, 1);
             assert_eq!(names.remove_file(Path::new("/f"), 2).unwrap(), 1);
             assert!(!found(&names, "/f"));
             assert!(names.files().contains(&1));
@@ -409,8 +430,8 @@ mod tests {
         for seed in 0..50 {
             let mut names = Names::new();
             names.add(Path::new("/f"), Node::File(1), 1).unwrap();
-            names.give_up(None, 1);
-            names.settle(None, 1);
+            names.give_up(|_| true, 1);
+            names.settle(|_| true, 1);
             names.tear(&mut Chance::new(seed));
             survived += u32::from(found(&names, "/f"));
         }

@@ -77,7 +77,7 @@ fn a_start_can_be_watched_from_its_first_moment_to_the_last() {
         );
         is_ready.await.expect("it serves");
         let shards = host_condition(&probes).await.shards;
-        assert_eq!(measures(&shards[1]).await.expect("it serves").log.partitions, 0);
+        assert_eq!(measures(&shards[1]).await.expect("it serves").logs.len(), 1);
         assert_eq!(
             ask(&shards[0], |answer| ShardProbe::Commits { most: 9, answer }).await,
             Some(Commits::default())

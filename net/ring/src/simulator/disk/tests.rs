@@ -197,6 +197,28 @@ fn syncfs_covers_everything_that_had_completed() {
 }
 
 #[test]
+fn syncfs_covers_no_other_file_system() {
+    for (synced, expected) in [("/one", 1), ("/other/deep", 2)] {
+        let mut disk = Disk::new(1 << 30);
+        disk.create_all(Path::new("/one")).unwrap();
+        disk.create_all(Path::new("/other/deep")).unwrap();
+        disk.open(1, Path::new("/other/f"), DIRECT).unwrap();
+        write(&mut disk, 1, 0, false);
+        let point = disk.submit_flush();
+        disk.sync_file_system(Path::new("/"), point).unwrap();
+        write(&mut disk, 2, 0, false);
+        let point = disk.submit_flush();
+        disk.sync_file_system(Path::new(synced), point).unwrap();
+        disk.tear(OLD, &mut Chance::new(3));
+        assert_eq!(
+            disk.contents(Path::new("/other/f")).unwrap()[0],
+            expected,
+            "{synced}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_flush_is_not_mended_by_one_that_succeeds() {
     let (mut disk, mut chance) = disk_with_file();
     write(&mut disk, 1, 0, true);
