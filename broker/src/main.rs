@@ -97,6 +97,7 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
     Ok(HostOptions {
         settings,
         log_directories,
+        given_up_directory: arguments.give_up_directory,
         cpus: ring::thread::allowed_cpus().into_iter().take(cpus).collect(),
         descriptors: ring::descriptors::raise_limit()
             .map_err(|error| format!("cannot raise the limit of open files: {error}"))?,

@@ -41,6 +41,16 @@ pub enum StorageError {
         /// The process id that the lock names, or words for an unknown one.
         holder: String,
     },
+    /// A directory of another cluster was given.
+    #[error("{} is of cluster {cluster_id}, and the directory with the metadata is of {wanted}. Nothing was changed. Give each cluster its own", path.display())]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// Its `cluster.id`.
+        cluster_id: String,
+        /// The one of the directories beside it.
+        wanted: String,
+    },
     /// The directory, or the settings, do not allow to go on.
     #[error("{}: {what}", path.display())]
     Refused {

@@ -31,7 +31,7 @@ pub fn to_base64(id: u128) -> String {
 }
 
 /// The id in Kafka's form.
-pub(crate) fn from_base64(text: &str) -> Option<u128> {
+pub fn from_base64(text: &str) -> Option<u128> {
     if text.len() != 22 {
         return None;
     }

@@ -26,6 +26,7 @@ mod index;
 pub mod inspect;
 mod journal;
 mod leader_epochs;
+mod metadata;
 mod migration;
 mod opening;
 mod partition;
@@ -46,8 +47,9 @@ pub use commit::{CommitTicket, ROOM_RETRY};
 pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
 pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
-pub use id::{TopicPartition, to_base64};
+pub use id::{TopicPartition, from_base64, to_base64};
 pub use journal::LARGEST_RECORD_MAX;
+pub use metadata::{KnownTopics, Layout};
 pub use opening::{OPENED_BYTES_MAX, OpenError, Opened, OpeningBudget, RewriteError};
 pub use partition::{
     Appended, CompactionConfig, Extent, PartitionConfig, PartitionLog, PartitionSpec, ProducerCheck,

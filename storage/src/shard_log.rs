@@ -24,6 +24,7 @@ use crate::housekeeping::Housekeeping;
 use crate::id::TopicPartition;
 use crate::journal::Access;
 use crate::journal::record::{Entry, Kind};
+use crate::metadata::KnownTopics;
 use crate::migration::Migration;
 use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
 use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
@@ -122,15 +123,16 @@ struct Inner {
 
 impl ShardLog {
     /// Recovers the shard's journal, and opens `specs`: the partitions that the metadata gives this shard. One that no
-    /// journal knows is new and empty. One that only the journal knows is dropped if its topic is among the `deleted`,
-    /// and set aside otherwise.
+    /// journal knows is new and empty. One that only the journal knows is dropped if its topic was deleted, and set aside if
+    /// there never was one.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read; nothing was changed then.
-    pub async fn open(
+    /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read, and [`StorageError::Refused`] if a
+    /// partition is here that the metadata has elsewhere; nothing was changed then.
+    pub async fn open<'a>(
         options: ShardOptions,
         specs: Vec<PartitionSpec>,
-        deleted: &BTreeSet<u128>,
+        topics: impl Into<KnownTopics<'a>>,
     ) -> Result<(ShardLog, RecoveryReport), StorageError> {
         const PLACE_BYTES: usize = 128 << 10;
         let pool = Pool::new("manifest", PLACE_BYTES).map_err(|_| StorageError::OutOfMemory {
@@ -148,7 +150,7 @@ impl ShardLog {
         )
         .await?;
         let end_seq = recovered.end.seq - 1;
-        let dropped = separate_unknown(&mut recovered, &specs, deleted, end_seq).await?;
+        let dropped = separate_unknown(&mut recovered, &specs, topics.into(), end_seq).await?;
         let all: Vec<PartitionLog> = recovered.partitions.values().cloned().collect();
         at_once::for_each(&all, async |log: PartitionLog| log.open_files().await).await?;
         let Recovered {
@@ -208,28 +210,36 @@ impl ShardLog {
                 file_delete_delay: Cell::new(options.file_delete_delay),
             }),
         };
-        for (id, owner_epoch) in dropped {
-            log.commit(drop_entry(id, owner_epoch), &[])
-                .await?
-                .committed()
-                .await?;
-        }
-        for spec in specs {
-            let known = log.partition(spec.id);
-            match known {
-                Some(known) => {
-                    known.set_leader_epoch(spec.leader_epoch);
-                    known.set_config(spec.config);
-                }
-                None => {
-                    log.create(spec, Unclaimed::Refuse).await?;
-                }
-            }
-        }
+        log.settle(dropped, specs).await.inspect_err(|error| {
+            // Whoever goes on without this log goes on without its tasks.
+            log.inner.committer.fence(error);
+        })?;
         // Only now does every partition have its topic's settings.
         log.inner.housekeeping.start(options.retention_check_interval);
         log.inner.scrubber.start(options.scrub);
         Ok((log, report))
+    }
+
+    /// Drops what is nobody's any more, and gives every partition that there is its topic's settings.
+    async fn settle(
+        &self,
+        dropped: Vec<(TopicPartition, u32)>,
+        specs: Vec<PartitionSpec>,
+    ) -> Result<(), StorageError> {
+        for (id, owner_epoch) in dropped {
+            let dropped = self.commit(drop_entry(id, owner_epoch), &[]).await?;
+            dropped.committed().await?;
+        }
+        for spec in specs {
+            match self.partition(spec.id) {
+                Some(known) => {
+                    known.set_leader_epoch(spec.leader_epoch);
+                    known.set_config(spec.config);
+                }
+                None => drop(self.create(spec, Unclaimed::Refuse).await?),
+            }
+        }
+        Ok(())
     }
 
     /// The data directory.
@@ -478,13 +488,13 @@ impl ShardLog {
     }
 }
 
-/// Takes the partitions out that the metadata does not know, and returns them: a deleted topic's directory is set aside
+/// Takes the partitions out that the metadata does not know, and returns them; one that it has elsewhere is refused. A deleted topic's directory is set aside
 /// to be removed, another's as a stray, with everything up to `end_seq` in its segments. A crash in the middle is no
 /// matter: what was set aside already is left alone.
 pub(crate) async fn separate_unknown(
     recovered: &mut Recovered,
     specs: &[PartitionSpec],
-    deleted: &BTreeSet<u128>,
+    topics: KnownTopics<'_>,
     end_seq: u64,
 ) -> Result<Vec<(TopicPartition, u32)>, StorageError> {
     let known: BTreeSet<TopicPartition> = specs.iter().map(|spec| spec.id).collect();
@@ -494,13 +504,21 @@ pub(crate) async fn separate_unknown(
         .filter(|id| !known.contains(id))
         .copied()
         .collect();
+    if let Some(id) = unknown.iter().find(|id| topics.live.contains(&id.topic_id)) {
+        let what = format!(
+            "partition {id} is in this journal, and by the metadata with another shard, or in another log directory. Nothing was \
+             changed. The metadata, or meta.properties or the manifest of this directory, is an older copy, or another one's: \
+             restore what belongs together"
+        );
+        return Err(StorageError::refused(recovered.journal.path(), what));
+    }
     let mut dropped = Vec::with_capacity(unknown.len());
     for id in unknown {
         let Some(log) = recovered.partitions.remove(&id) else {
             continue;
         };
         let path = log.directory();
-        let is_deleted = deleted.contains(&id.topic_id);
+        let is_deleted = topics.deleted.contains(&id.topic_id);
         // Another incarnation may have the name by now.
         let is_there = topic_id_of(&path, &recovered.shared.staging).await? == Some(id.topic_id);
         let is_free = !directory::exists(&path)

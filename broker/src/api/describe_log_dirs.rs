@@ -127,8 +127,9 @@ fn one(partition_index: i32, log: &PartitionLog) -> DescribedLogDirPartition {
 
 /// A directory with what is in it; none if it has failed.
 async fn described(shard: &Shard, path: &Path, topics: Option<Vec<DescribedLogDirTopic>>) -> DescribedLogDir {
+    // A disk whose failing was seen is not asked.
     let volume = match shard.node_id % NODES_PER_HOST {
-        0 => ring::directory::volume(path).await.map(Some),
+        0 if topics.is_some() => ring::directory::volume(path).await.map(Some),
         _ => Ok(None),
     };
     let log_dir = path.display().to_string();

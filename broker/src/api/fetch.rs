@@ -392,7 +392,7 @@ fn look_at(shard: &Shard, world: &World, interest: &Interest, terms: &Terms) -> 
     let log = match shard.place_for_data(topic, interest.partition) {
         Place::Here(log) => log,
         Place::Elsewhere(_) => return refused_with_leader(ErrorCode::NotLeaderOrFollower),
-        Place::Offline => return Found::refused(ErrorCode::KafkaStorageError),
+        Place::Offline => return Found::refused(storage_error(terms.caller.version)),
         Place::Nowhere => return Found::refused(ErrorCode::UnknownTopicOrPartition),
     };
     match check_leader_epoch(interest.current_leader_epoch, log.leader_epoch()) {

@@ -71,6 +71,9 @@ pub struct StartArguments {
     /// in flags of their own: the first has the metadata [default: ./data]
     #[arg(long, value_name = "DIR", value_delimiter = ',')]
     pub data_dir: Vec<PathBuf>,
+    /// A log directory that is lost for good, by its directory.id: the partitions in it begin anew, and empty
+    #[arg(long, value_name = "ID", value_parser = directory_id)]
+    pub give_up_directory: Option<u128>,
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
@@ -83,6 +86,11 @@ pub struct StartArguments {
     /// A setting by Kafka's name, such as auto.create.topics.enable=false; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+fn directory_id(text: &str) -> Result<u128, String> {
+    storage::from_base64(text)
+        .ok_or_else(|| "a directory.id is wanted, as meta.properties and messages have it".to_owned())
 }
 
 #[cfg(test)]
@@ -111,10 +119,11 @@ mod tests {
 
     #[test]
     fn start_takes_settings_by_flag_and_by_name() {
-        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --host h --port 0 --shards 4 --set a=b --set c=d=e";
+        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --give-up-directory EjRWeJq83vASNFZ4mrze8A --host h --port 0 --shards 4 --set a=b --set c=d=e";
         let expected = StartArguments {
             config: Some("c.toml".into()),
             data_dir: vec!["/d".into(), "/e".into(), "/f".into()],
+            give_up_directory: Some(0x1234_5678_9abc_def0_1234_5678_9abc_def0),
             host: Some("h".to_owned()),
             port: Some(0),
             shards: Some(4),
@@ -130,6 +139,10 @@ mod tests {
             ("millstream start --port 65536", ErrorKind::ValueValidation),
             ("millstream start --shards -1", ErrorKind::UnknownArgument),
             ("millstream start extra", ErrorKind::UnknownArgument),
+            (
+                "millstream start --give-up-directory 7",
+                ErrorKind::ValueValidation,
+            ),
             (
                 "millstream topic",
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,

@@ -12,8 +12,8 @@ use wire::ErrorCode;
 use crate::config::Settings;
 use crate::config::topic as topic_config;
 use crate::controller::folded::FoldedNames;
-use crate::controller::image::{Node, PartitionState, Topic, host_of};
-use crate::controller::placement::Placement;
+use crate::controller::image::{LogDirectories, Node, PartitionState, Topic, host_of};
+use crate::controller::placement::{self, Placement};
 use crate::controller::record::MetadataRecord;
 use crate::controller::request::{CreatedTopic, DeletedTopic, NewTopic, TopicReference};
 use crate::controller::state::Metadata;
@@ -183,18 +183,34 @@ pub fn lease_producer_ids(metadata: &Metadata) -> Option<(MetadataRecord, Range<
 }
 
 /// What is written when the host starts with `shards` shards and these log directories: its registration when that is new,
-/// moves when the shards are others, the directories when they are, and always new leader epochs, by one record for all.
-pub fn start(metadata: &Metadata, host_id: i32, shards: u32, directories: &[u128]) -> Vec<MetadataRecord> {
+/// moves when the shards are others, the directories when they are, others for what was in the one that is given up, and
+/// always new leader epochs, by one record for all.
+pub fn start(
+    metadata: &Metadata,
+    host_id: i32,
+    shards: u32,
+    directories: LogDirectories,
+    given_up: Option<u128>,
+) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
-    if metadata.directories.get(&host_id).map(Vec::as_slice) != Some(directories) {
-        records.push(MetadataRecord::DirectoriesOnline {
-            host_id,
-            directories: directories.to_vec(),
-        });
+    if let Some(given_up) = given_up {
+        let mut without = metadata.clone();
+        Arc::make_mut(&mut without.directories).insert(host_id, directories.clone());
+        let assigned = placement::replace(&without, host_id, given_up);
+        if !assigned.is_empty() {
+            records.push(MetadataRecord::DirectoriesAssigned(assigned));
+        }
+    }
+    if metadata.directories_of(host_id) != directories {
+        records.push(MetadataRecord::DirectoriesKnown { host_id, directories });
     }
     if metadata.host.is_none_or(|host| host.shards != shards) {
-        records.push(MetadataRecord::HostRegistered { host_id, shards });
-        let moves = crate::controller::placement::spread(metadata, host_id, shards);
+        records.push(MetadataRecord::HostRegistered {
+            host_id,
+            shards,
+            layout: metadata.host.map_or(0, |host| host.layout + 1),
+        });
+        let moves = placement::spread(metadata, host_id, shards);
         if !moves.is_empty() {
             records.push(MetadataRecord::PartitionsMoved(moves));
         }
@@ -624,6 +640,13 @@ mod tests {
         assert_eq!(leaders("c"), [1000, 1001, 1000, 1001]);
     }
 
+    fn online(ids: &[u128]) -> LogDirectories {
+        LogDirectories {
+            online: ids.to_vec(),
+            offline: Vec::new(),
+        }
+    }
+
     #[test]
     fn partitions_go_to_the_directory_in_which_their_node_has_the_fewest() {
         let mut metadata = Metadata::default();
@@ -636,9 +659,9 @@ mod tests {
                 partitions: vec![old.clone(), old],
                 ..Topic::default()
             }),
-            MetadataRecord::DirectoriesOnline {
+            MetadataRecord::DirectoriesKnown {
                 host_id: 1,
-                directories: vec![11, 12],
+                directories: online(&[11, 12]),
             },
         ] {
             metadata.apply(&record).expect("applied");
@@ -648,18 +671,30 @@ mod tests {
             ..wanted("assigned", -1)
         };
         create(&mut metadata, &[wanted("a", 4), assigned]);
-        let places = |name: &str| -> Vec<(i32, u128)> {
+        let places = |metadata: &Metadata, name: &str| -> Vec<(i32, u128)> {
             let partitions = metadata.topics_by_name[name].partitions.iter();
             partitions
                 .map(|partition| (partition.leader, partition.directory()))
                 .collect()
         };
-        assert_eq!(places("a"), [(1000, 11), (1001, 12), (1000, 12), (1001, 12)]);
-        assert_eq!(places("assigned"), [(1000, 11), (1000, 12), (1001, 11)]);
-        assert_eq!(metadata.assigned_directories(1), BTreeSet::from([11, 12]));
-        let one = MetadataRecord::DirectoriesOnline {
+        assert_eq!(
+            places(&metadata, "a"),
+            [(1000, 11), (1001, 12), (1000, 12), (1001, 12)]
+        );
+        assert_eq!(
+            places(&metadata, "assigned"),
+            [(1000, 11), (1000, 12), (1001, 11)]
+        );
+        assert_eq!(
+            [11, 12].map(|directory| metadata.partitions_in(1, directory)),
+            [3, 4]
+        );
+        let one = MetadataRecord::DirectoriesKnown {
             host_id: 1,
-            directories: vec![11],
+            directories: LogDirectories {
+                offline: vec![12],
+                ..online(&[11])
+            },
         };
         metadata.apply(&one).expect("applied");
         create(&mut metadata, &[wanted("b", 2)]);
@@ -669,12 +704,21 @@ mod tests {
             "the other has failed"
         );
         let image = metadata.image(9, 0, &[]);
-        let online = |name: &str| -> Vec<bool> {
+        let are_online = |name: &str| -> Vec<bool> {
             let partitions = image.topics_by_name[name].partitions.iter();
             partitions.map(|partition| image.is_online(partition)).collect()
         };
-        assert_eq!(online("a"), [true, false, false, false]);
-        assert_eq!(online("old"), [true, true]);
+        assert_eq!(are_online("a"), [true, false, false, false]);
+        assert_eq!(are_online("old"), [true, true]);
+        for record in start(&metadata.clone(), 1, 2, online(&[11, 13]), Some(12)) {
+            metadata.apply(&record).expect("applied");
+        }
+        assert_eq!(
+            places(&metadata, "a"),
+            [(1000, 11), (1001, 13), (1000, 13), (1001, 13)],
+            "the one that is new has the fewest"
+        );
+        assert_eq!(metadata.partitions_in(1, 12), 0);
     }
 
     #[test]
@@ -788,12 +832,12 @@ mod tests {
     #[test]
     fn another_number_of_shards_moves_partitions_and_every_start_raises_epochs() {
         let mut metadata = Metadata::default();
-        for record in start(&metadata.clone(), 1, 2, &[11]) {
+        for record in start(&metadata.clone(), 1, 2, online(&[11]), None) {
             metadata.apply(&record).expect("applied");
         }
         create(&mut metadata, &[wanted("a", 8)]);
         for shards in [4, 1, 3] {
-            for record in start(&metadata.clone(), 1, shards, &[11]) {
+            for record in start(&metadata.clone(), 1, shards, online(&[11]), None) {
                 metadata.apply(&record).expect("applied");
             }
             let mut loads = BTreeMap::new();
@@ -812,11 +856,15 @@ mod tests {
         }
         assert_eq!(metadata.topics_by_name["a"].partitions[0].leader_epoch, 3);
         let raised = MetadataRecord::LeaderEpochsRaised { host_id: 1 };
-        assert_eq!(start(&metadata, 1, 3, &[11]), std::slice::from_ref(&raised));
-        let others = MetadataRecord::DirectoriesOnline {
+        assert_eq!(
+            start(&metadata, 1, 3, online(&[11]), None),
+            std::slice::from_ref(&raised)
+        );
+        assert_eq!(metadata.host.map(|host| host.layout), Some(3), "of three changes");
+        let others = MetadataRecord::DirectoriesKnown {
             host_id: 1,
-            directories: vec![11, 12],
+            directories: online(&[11, 12]),
         };
-        assert_eq!(start(&metadata, 1, 3, &[11, 12]), [others, raised]);
+        assert_eq!(start(&metadata, 1, 3, online(&[11, 12]), None), [others, raised]);
     }
 }

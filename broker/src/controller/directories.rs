@@ -1,14 +1,15 @@
 //! The host's log directories: the first, which has the metadata as well, and others, which may fail.
 //!
 //! Owns their locks, and which of them are online. Promises that a directory that is missing is not taken for an empty one:
-//! nothing new is begun in its place while the metadata has partitions in it. Without the first the host ends.
+//! nothing new is begun anywhere while one that the metadata knows is not there. Without the first the host ends.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use storage::{Leftovers, LogDirectory, PartitionSpec, StorageError, TopicPartition};
+use storage::{KnownTopics, Layout, Leftovers, LogDirectory, PartitionSpec, StorageError, TopicPartition};
 
-use crate::controller::image::UNASSIGNED_DIRECTORY;
+use crate::controller::image::{LogDirectories, UNASSIGNED_DIRECTORY};
+use crate::shard::context::DirectoryFailure;
 
 /// Where the metadata is, in the first directory.
 const METADATA: &str = "metadata";
@@ -17,33 +18,43 @@ const METADATA: &str = "metadata";
 pub(super) struct Directories {
     first: LogDirectory,
     others: Vec<Other>,
-    /// The metadata has partitions in a directory that is in none of the places given.
-    is_one_missing: bool,
+    /// All that the metadata knows, the first among them.
+    known: BTreeSet<u128>,
 }
 
 /// A directory that may fail.
 struct Other {
     path: PathBuf,
-    /// Kept after it has failed, for its lock. None, if it could not be taken.
-    directory: Option<LogDirectory>,
-    is_online: bool,
+    condition: Condition,
+}
+
+enum Condition {
+    Online(LogDirectory),
+    /// It has failed since it was taken: its lock is kept.
+    Failed {
+        _lock: LogDirectory,
+    },
+    /// It could not be taken.
+    Absent,
 }
 
 /// Where the metadata is has to be the first. Comes before anything is written.
 ///
 /// # Errors
-/// If another has it.
+/// If the first has none, and another one was used before.
 pub(super) async fn check_order(paths: &[PathBuf]) -> Result<(), String> {
     let (first, others) = paths.split_first().expect("there is one");
     if has_metadata(first).await {
         return Ok(());
     }
     for other in others {
-        if has_metadata(other).await {
+        // What cannot be looked at was used before, or it would not be here.
+        if !LogDirectory::is_new(other).await.unwrap_or(false) {
             return Err(format!(
-                "the metadata is in {}, and {} comes before it: give the directory with the metadata first",
-                other.display(),
-                first.display()
+                "{} has no metadata, and {} was used before: give the directory with the metadata first, and mount its file \
+                 system",
+                first.display(),
+                other.display()
             ));
         }
     }
@@ -65,6 +76,27 @@ pub(super) async fn check_first(first: &LogDirectory) -> Result<(), String> {
     ))
 }
 
+/// Before what Kafka wrote is claimed: the others are not Kafka's as well, nor another cluster's.
+///
+/// # Errors
+/// If one is.
+pub(super) async fn check_beside_kafka(first: &LogDirectory, others: &[PathBuf]) -> Result<(), String> {
+    for other in others {
+        let words = |error: StorageError| error.to_string();
+        if LogDirectory::is_new(other).await.map_err(words)? {
+            continue;
+        }
+        let other = first.open_beside(other).await.map_err(words)?;
+        if other.is_of_kafka().await.map_err(words)? {
+            return Err(format!(
+                "{} was written by Kafka, too: only a single directory of Kafka's can be taken over, the first",
+                other.path().display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 async fn has_metadata(path: &Path) -> bool {
     // What cannot be looked at is told of when it is opened.
     let there = ring::directory::exists(&path.join(METADATA)).await;
@@ -72,27 +104,38 @@ async fn has_metadata(path: &Path) -> bool {
 }
 
 impl Directories {
-    /// Takes `others` beside the first. `assigned` are the directories in which the metadata has partitions. What cannot be
-    /// used is offline, and the operator is told.
+    /// Takes `others` beside the first. `known` is what the metadata knows, without what is given up. What cannot be used is
+    /// offline, and the operator is told.
     ///
     /// # Errors
-    /// If one is in use, or not of this cluster: a mistake that costs nothing yet.
+    /// If the first is not the one that the metadata knows, or another one is in use, of another cluster, or there twice:
+    /// mistakes that cost nothing yet.
     pub(super) async fn open(
         first: LogDirectory,
         others: &[PathBuf],
-        assigned: &BTreeSet<u128>,
+        known: &LogDirectories,
     ) -> Result<Directories, String> {
+        if let Some(&id) = known.online.first()
+            && id != first.directory_id()
+        {
+            return Err(format!(
+                "{}/meta.properties has another directory.id than the one under which the metadata knows the directory. Nothing was \
+                 changed. Write directory.id={} there",
+                first.path().display(),
+                storage::to_base64(id)
+            ));
+        }
         let mut directories = Directories {
+            known: known.online.iter().chain(&known.offline).copied().collect(),
             first,
             others: Vec::with_capacity(others.len()),
-            is_one_missing: false,
         };
+        directories.known.insert(directories.first.directory_id());
         let mut new = Vec::new();
         for (at, path) in others.iter().enumerate() {
             directories.others.push(Other {
                 path: path.clone(),
-                directory: None,
-                is_online: false,
+                condition: Condition::Absent,
             });
             match LogDirectory::is_new(path).await {
                 Ok(true) => new.push(at),
@@ -100,54 +143,61 @@ impl Directories {
                 Err(error) => directories.others[at].tell(&error.to_string()),
             }
         }
-        let there: BTreeSet<u128> = directories.online().into_iter().collect();
-        let missing: Vec<String> = assigned
-            .difference(&there)
-            .map(|&id| storage::to_base64(id))
-            .collect();
-        directories.is_one_missing = !missing.is_empty();
+        let missing = directories.named().offline;
+        let missing: Vec<String> = missing.into_iter().map(storage::to_base64).collect();
+        let missing = missing.join(", ");
+        if !missing.is_empty() {
+            eprintln!(
+                "millstream: the metadata knows log directories that cannot be used now: directory.id {missing}"
+            );
+        }
         for at in new {
             if missing.is_empty() {
                 directories.take(at).await?;
                 continue;
             }
             directories.others[at].tell(&format!(
-                "it holds no log, and the metadata has partitions in directories that are not there (directory.id {}). If one of \
-                 them belongs here, mount its file system. If it is lost, delete the topics that have partitions in it: then a \
-                 start takes this one as new",
-                missing.join(", ")
+                "it is empty, and the log directories {missing} are missing. If one of them belongs here, mount its file system. If \
+                 it is lost for good, start once with --give-up-directory and its id: the partitions in it begin anew, and empty"
             ));
-        }
-        if directories.is_one_missing {
-            eprintln!(
-                "millstream: partitions are offline that are in log directories that are not there: directory.id {}",
-                missing.join(", ")
-            );
         }
         Ok(directories)
     }
 
     async fn take(&mut self, at: usize) -> Result<(), String> {
-        let online = self.online();
+        let online = self.named().online;
         let other = &mut self.others[at];
-        match self.first.open_beside(&other.path).await {
-            Ok(directory) => {
-                let path = other.path.display();
-                if directory.is_of_kafka().await.map_err(|error| error.to_string())? {
-                    return Err(format!(
-                        "{path} was written by Kafka: only a single directory of Kafka's can be taken over, the first"
-                    ));
-                }
-                if online.contains(&directory.directory_id()) {
-                    return Err(format!(
-                        "{path} has the directory.id of another one that was given: it is a copy of that. Leave it out"
-                    ));
-                }
-                other.directory = Some(directory);
-                other.is_online = true;
+        let opened = match self.first.open_beside(&other.path).await {
+            Ok(directory) => directory
+                .is_of_kafka()
+                .await
+                .map(|is_kafkas| (directory, is_kafkas)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((_, true)) => Err(format!(
+                "{} was written by Kafka: only a single directory of Kafka's can be taken over, the first",
+                other.path.display()
+            )),
+            Ok((directory, false)) if online.contains(&directory.directory_id()) => Err(format!(
+                "{} has the directory.id of another one that was given: it is a copy of that. Leave it out",
+                other.path.display()
+            )),
+            // It is known before it has a journal.
+            Ok((directory, false))
+                if directory.shards() > 0 && !self.known.contains(&directory.directory_id()) =>
+            {
+                other.tell(
+                    "the metadata does not know it: it was given up. Move what is in it away to use it again",
+                );
                 Ok(())
             }
-            Err(error @ (StorageError::InUse { .. } | StorageError::Refused { .. })) => {
+            Ok((directory, false)) => {
+                self.known.insert(directory.directory_id());
+                other.condition = Condition::Online(directory);
+                Ok(())
+            }
+            Err(error @ (StorageError::InUse { .. } | StorageError::OtherCluster { .. })) => {
                 Err(error.to_string())
             }
             Err(error) => {
@@ -162,46 +212,55 @@ impl Directories {
         self.first.cluster_id()
     }
 
-    /// The ids of those that are online, the first first.
-    pub(super) fn online(&self) -> Vec<u128> {
-        let others = self.others.iter().filter(|other| other.is_online);
-        let others = others.filter_map(|other| other.directory.as_ref());
-        std::iter::once(&self.first)
-            .chain(others)
-            .map(LogDirectory::directory_id)
-            .collect()
+    /// Those that are online, the first first.
+    fn online(&self) -> impl Iterator<Item = &LogDirectory> {
+        let others = self.others.iter().filter_map(|other| match &other.condition {
+            Condition::Online(directory) => Some(directory),
+            Condition::Failed { .. } | Condition::Absent => None,
+        });
+        std::iter::once(&self.first).chain(others)
+    }
+
+    /// Which are online, and which are not, for the metadata.
+    pub(super) fn named(&self) -> LogDirectories {
+        let online: Vec<u128> = self.online().map(LogDirectory::directory_id).collect();
+        let offline = self.known.iter().filter(|id| !online.contains(id));
+        LogDirectories {
+            offline: offline.copied().collect(),
+            online,
+        }
     }
 
     /// Those that are online, by id, with their paths.
     pub(super) fn online_paths(&self) -> Vec<(u128, PathBuf)> {
-        let first = (self.first.directory_id(), self.first.path().to_path_buf());
-        let others = self.others.iter().filter(|other| other.is_online);
-        let others =
-            others.filter_map(|other| Some((other.directory.as_ref()?.directory_id(), other.path.clone())));
-        std::iter::once(first).chain(others).collect()
+        let online = self.online();
+        online
+            .map(|directory| (directory.directory_id(), directory.path().to_path_buf()))
+            .collect()
     }
 
     /// The paths of those that are not.
     pub(super) fn offline_paths(&self) -> Vec<PathBuf> {
-        let others = self.others.iter().filter(|other| !other.is_online);
-        others.map(|other| other.path.clone()).collect()
+        let is_online = |other: &&Other| matches!(other.condition, Condition::Online(_));
+        let offline = self.others.iter().filter(|other| !is_online(other));
+        offline.map(|other| other.path.clone()).collect()
     }
 
-    /// Whether every partition is in a directory that is online: then no journal is left that knows of what was deleted.
+    /// Whether all that the metadata knows are online: then no journal is left that knows of what was deleted.
     pub(super) fn are_whole(&self) -> bool {
-        !self.is_one_missing && self.others.iter().all(|other| other.is_online)
+        self.named().offline.is_empty()
     }
 
-    /// As many journals as shards in each, as [`LogDirectory::prepare_shards`] does. `live` are all partitions, each with its
+    /// Journals of this layout in each, as [`LogDirectory::prepare_shards`] does. `live` are all partitions, each with its
     /// directory. One in which that fails is offline.
     ///
     /// # Errors
     /// If it fails in the first.
     pub(super) async fn prepare_shards(
         &mut self,
-        shards: u32,
+        layout: Layout,
         live: Vec<(u128, PartitionSpec)>,
-        deleted: &BTreeSet<u128>,
+        topics: KnownTopics<'_>,
         owner: impl Fn(TopicPartition) -> u32,
     ) -> Result<(), String> {
         let in_directory = |wanted: &[u128]| -> Vec<PartitionSpec> {
@@ -209,62 +268,75 @@ impl Directories {
             live.map(|(_, spec)| spec.clone()).collect()
         };
         let first = in_directory(&[UNASSIGNED_DIRECTORY, self.first.directory_id()]);
-        let prepared = self.first.prepare_shards(shards, &first, deleted, &owner).await;
+        let prepared = self.first.prepare_shards(layout, &first, topics, &owner).await;
         prepared.map_err(|error| error.to_string())?;
-        for other in self.others.iter_mut().filter(|other| other.is_online) {
-            let Some(directory) = &mut other.directory else {
+        for other in &mut self.others {
+            let Condition::Online(directory) = &mut other.condition else {
                 continue;
             };
             let live = in_directory(&[directory.directory_id()]);
-            let prepared = directory.prepare_shards(shards, &live, deleted, &owner).await;
+            let prepared = directory.prepare_shards(layout, &live, topics, &owner).await;
             if let Err(error) = prepared {
-                other.is_online = false;
-                other.tell(&error.to_string());
+                other.fail(&error.to_string());
             }
         }
         Ok(())
     }
 
-    /// What there is of deleted partitions in those that are online.
+    /// What there is of deleted partitions in those that are online; of the others', what can be listed.
     ///
     /// # Errors
-    /// If one of them cannot be listed.
+    /// If the first cannot be listed.
     pub(super) async fn leftovers(&self) -> Result<Vec<Leftovers>, String> {
-        let others = self.others.iter().filter(|other| other.is_online);
-        let others = others.filter_map(|other| other.directory.as_ref());
         let mut leftovers = Vec::new();
-        for directory in std::iter::once(&self.first).chain(others) {
-            let found = directory.leftovers().await;
-            leftovers.push(found.map_err(|error| error.to_string())?);
+        for (at, directory) in self.online().enumerate() {
+            match directory.leftovers().await {
+                Ok(found) => leftovers.push(found),
+                Err(error) if at == 0 => return Err(error.to_string()),
+                // A disk that fails is noticed by who writes to it. These are looked for again by the next start.
+                Err(error) => {
+                    eprintln!("millstream: {error}; what was deleted there keeps its space for now");
+                }
+            }
         }
         Ok(leftovers)
     }
 
-    /// Takes one offline, and tells the operator. `false`: it was offline already.
+    /// Takes those offline that have failed, and tells the operator. Whether one of them was online.
     ///
     /// # Errors
-    /// If it is the first: the host cannot go on.
-    pub(super) fn fail(&mut self, id: u128, reason: &str) -> Result<bool, String> {
-        if id == self.first.directory_id() {
-            return Err(format!(
-                "the log in {} cannot go on: {reason}. What was acknowledged is on the disk: mend the cause and start again",
-                self.first.path().display()
-            ));
+    /// If the first is among them: the host cannot go on.
+    pub(super) fn fail(&mut self, failures: Vec<DirectoryFailure>) -> Result<bool, String> {
+        let mut is_news = false;
+        for DirectoryFailure {
+            directory: id,
+            reason,
+        } in failures
+        {
+            if id == self.first.directory_id() {
+                return Err(format!(
+                    "the log in {} cannot go on: {reason}. What was acknowledged is on the disk: mend the cause and start again",
+                    self.first.path().display()
+                ));
+            }
+            let is_it = |other: &&mut Other| matches!(&other.condition, Condition::Online(directory) if directory.directory_id() == id);
+            if let Some(other) = self.others.iter_mut().find(is_it) {
+                other.fail(&reason);
+                is_news = true;
+            }
         }
-        let is_it = |other: &&mut Other| {
-            let directory = other.directory.as_ref();
-            other.is_online && directory.is_some_and(|directory| directory.directory_id() == id)
-        };
-        let Some(other) = self.others.iter_mut().find(is_it) else {
-            return Ok(false);
-        };
-        other.is_online = false;
-        other.tell(reason);
-        Ok(true)
+        Ok(is_news)
     }
 }
 
 impl Other {
+    fn fail(&mut self, reason: &str) {
+        if let Condition::Online(lock) = std::mem::replace(&mut self.condition, Condition::Absent) {
+            self.condition = Condition::Failed { _lock: lock };
+        }
+        self.tell(reason);
+    }
+
     fn tell(&self, reason: &str) {
         eprintln!(
             "millstream: log directory {} is offline until the next start, and so are the partitions in it: {reason}",

@@ -17,7 +17,9 @@ use std::time::Duration;
 use ring::channel::{Answer, Receiver, Sender, bounded, oneshot};
 use ring::executor::{Class, Task, spawn};
 use ring::thread::ThreadOptions;
-use storage::{DirectoryOptions, LogDirectory, PartitionSpec, ShardOptions, TopicPartition};
+use storage::{
+    DirectoryOptions, KnownTopics, Layout, LogDirectory, PartitionSpec, ShardOptions, TopicPartition,
+};
 use wire::ErrorCode;
 
 use crate::config::{Settings, table};
@@ -35,8 +37,8 @@ use crate::controller::takeover::Found;
 use crate::controller::unflushed::Unflushed;
 use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
-    AnnouncedVersion, COMMANDS_MAX, GroupSettings, ShardCommand, ShardContext, ShardDirectory, ShardSettings,
-    TopicSettings,
+    AnnouncedVersion, COMMANDS_MAX, DirectoryFailure, GroupSettings, ShardCommand, ShardContext,
+    ShardDirectory, ShardSettings, TopicSettings,
 };
 use crate::shard::probe::PROBES_MAX;
 
@@ -49,6 +51,8 @@ const REQUESTS_MAX: usize = 1_024;
 const CONTROL_MEMORY_BYTES: usize = 32 << 20;
 /// Segment files that all shards together keep open.
 const OPEN_FILES_MAX: usize = 4_096;
+/// Deleted topics that are forgotten with one entry of the metadata log: far below its largest.
+const DROPPED_AT_ONCE: usize = 100_000;
 /// Memory of a shard for neither its listener nor its log, in bytes.
 const SHARD_SPARE_BYTES: usize = 2 << 20;
 
@@ -59,6 +63,8 @@ pub struct HostOptions {
     pub settings: Settings,
     /// The log directories. The first has the metadata as well.
     pub log_directories: Vec<PathBuf>,
+    /// The id of a log directory that is lost for good: what was in it begins anew in others.
+    pub given_up_directory: Option<u128>,
     /// CPUs to pin shards to, one after the other; none are pinned when there are fewer than shards.
     pub cpus: Vec<usize>,
     /// Files and sockets that the process may have open.
@@ -231,13 +237,24 @@ impl Host {
         .await
         .map_err(|error| error.to_string())?;
         directories::check_first(&first).await?;
+        if first.is_of_kafka().await.map_err(|error| error.to_string())? {
+            directories::check_beside_kafka(&first, others).await?;
+        }
         let found = Found::read(&mut first, settings).await?;
         let host_id = settings.i32(&table::NODE_ID);
         let metadata = MetadataLog::open(path, host_id.unsigned_abs().into())
             .await
             .map_err(|error| error.to_string())?;
-        let assigned = metadata.with(|metadata| metadata.assigned_directories(host_id));
-        let directories = Directories::open(first, others, &assigned).await?;
+        let mut known = metadata.with(|metadata| metadata.directories_of(host_id));
+        if let Some(id) = options.given_up_directory {
+            known.give_up(id)?;
+            let partitions = metadata.with(|metadata| metadata.partitions_in(host_id, id));
+            eprintln!(
+                "millstream: log directory {} is given up: {partitions} partitions begin anew, and empty",
+                storage::to_base64(id)
+            );
+        }
+        let directories = Directories::open(first, others, &known).await?;
         Ok(Host {
             metadata,
             removing: None,
@@ -261,15 +278,16 @@ impl Host {
             let settings = &self.options.settings;
             found.propose(&self.metadata, settings, host_id, shards).await?;
         }
-        let online = self.directories.online();
+        let directories = self.directories.named();
+        let given_up = self.options.given_up_directory;
         let records = self
             .metadata
-            .with(|metadata| decide::start(metadata, host_id, shards, &online));
+            .with(|metadata| decide::start(metadata, host_id, shards, directories.clone(), given_up));
         self.propose(records).await?;
         self.roster.stage.set(Stage::Journals);
         self.prepare_journals(host_id).await?;
-        if self.directories.online() != online {
-            self.propose(vec![self.directories_online()]).await?;
+        if self.directories.named() != directories {
+            self.propose(vec![self.directories_known()]).await?;
         }
         self.roster.stage.set(Stage::Recovering);
         self.start_shards(host_id, &requests).await?;
@@ -366,18 +384,24 @@ impl Host {
                 (state.leader - host_id * NODES_PER_HOST).unsigned_abs()
             })
         };
-        let shards = self.options.shards();
-        let preparing = self
-            .directories
-            .prepare_shards(shards, live, &image.deleted_topics, shard_of);
+        let host = self.metadata.with(|metadata| metadata.host);
+        let layout = Layout {
+            shards: self.options.shards(),
+            number: host.map_or(0, |host| host.layout),
+        };
+        let topics = KnownTopics {
+            live: &image.topics_by_id.keys().copied().collect(),
+            deleted: &image.deleted_topics,
+        };
+        let preparing = self.directories.prepare_shards(layout, live, topics, shard_of);
         preparing.await
     }
 
-    /// Which log directories are online now, for the metadata.
-    fn directories_online(&self) -> MetadataRecord {
-        MetadataRecord::DirectoriesOnline {
+    /// Which log directories there are now, for the metadata.
+    fn directories_known(&self) -> MetadataRecord {
+        MetadataRecord::DirectoriesKnown {
             host_id: self.options.settings.i32(&table::NODE_ID),
-            directories: self.directories.online(),
+            directories: self.directories.named(),
         }
     }
 
@@ -463,11 +487,12 @@ impl Host {
         let image = Arc::new(self.image());
         self.warn_of_unflushed(&image);
         self.announced.announce(image.version);
-        self.tell_all(|done| ShardCommand::Open {
+        let opening = self.tell_all(|done| ShardCommand::Open {
             image: image.clone(),
             done,
-        })
-        .await?;
+        });
+        let failures = opening.await?;
+        self.take_offline(failures).await?;
         // Every journal has dropped what was deleted.
         self.forget_dropped().await?;
         let mut serving = Vec::new();
@@ -533,11 +558,7 @@ impl Host {
                 };
                 let _nobody_waits = answer.give(block);
             }
-            ControllerRequest::DirectoryFailed { directory, reason } => {
-                if self.directories.fail(directory, &reason)? {
-                    self.change(vec![self.directories_online()]).await?;
-                }
-            }
+            ControllerRequest::DirectoryFailed(failure) => self.take_offline(vec![failure]).await?,
         }
         Ok(())
     }
@@ -599,10 +620,10 @@ impl Host {
             return Ok(());
         }
         let dropped = self.metadata.with(decide::forget_dropped);
-        if dropped.is_empty() {
-            return Ok(());
+        for some in dropped.chunks(DROPPED_AT_ONCE) {
+            self.propose(some.to_vec()).await?;
         }
-        self.propose(dropped).await
+        Ok(())
     }
 
     /// A decision on the metadata as it is, with the settings of the node that is called the controller.
@@ -648,16 +669,31 @@ impl Host {
             Err(MetadataError::TooLarge { .. }) => return Ok(false),
             Err(error) => return Err(error.to_string()),
         }
+        let failures = self.install().await?;
+        self.take_offline(failures).await?;
+        Ok(true)
+    }
+
+    /// Has every shard take the metadata as it is now. Gives the log directories in which that failed.
+    async fn install(&mut self) -> Result<Vec<DirectoryFailure>, String> {
         let image = Arc::new(self.image());
         self.warn_of_unflushed(&image);
         // Before the image is sent, so that a shard that is behind another knows that it is.
         self.announced.announce(image.version);
-        self.tell_all(|done| ShardCommand::Install {
+        let installing = self.tell_all(|done| ShardCommand::Install {
             image: image.clone(),
             done,
-        })
-        .await?;
-        Ok(true)
+        });
+        installing.await
+    }
+
+    /// Takes log directories offline, and those that fail meanwhile.
+    async fn take_offline(&mut self, mut failures: Vec<DirectoryFailure>) -> Result<(), String> {
+        while self.directories.fail(failures)? {
+            self.propose(vec![self.directories_known()]).await?;
+            failures = self.install().await?;
+        }
+        Ok(())
     }
 
     /// Tells the operator which topics are acknowledged before they are flushed, if that is new.
@@ -682,11 +718,11 @@ impl Host {
             .map_err(|error| error.to_string())
     }
 
-    /// Gives every shard the command, and waits for all of them.
+    /// Gives every shard the command, and waits for all of them. Gives the log directories in which it failed.
     async fn tell_all(
         &self,
-        command: impl Fn(Answer<Result<(), String>>) -> ShardCommand,
-    ) -> Result<(), String> {
+        command: impl Fn(Answer<Result<Vec<DirectoryFailure>, String>>) -> ShardCommand,
+    ) -> Result<Vec<DirectoryFailure>, String> {
         let mut answers = Vec::with_capacity(self.shards.len());
         for (number, shard) in self.shards.iter().enumerate() {
             let (done, awaited) = oneshot();
@@ -694,11 +730,12 @@ impl Host {
             sent.map_err(|_| format!("shard {number} has ended"))?;
             answers.push(awaited);
         }
+        let mut failures = Vec::new();
         for (number, awaited) in answers.into_iter().enumerate() {
             let done = awaited.await.map_err(|_| format!("shard {number} has ended"))?;
-            done.map_err(|error| format!("shard {number}: {error}"))?;
+            failures.extend(done.map_err(|error| format!("shard {number}: {error}"))?);
         }
-        Ok(())
+        Ok(failures)
     }
 
     fn image(&self) -> Image {
@@ -719,14 +756,19 @@ impl Host {
             stopping.push(awaited);
         }
         let mut lines = Vec::with_capacity(stopping.len());
+        let mut result = Ok(());
+        // All are waited for: one that cannot seal its log does not cut the others short.
         for (number, awaited) in stopping.into_iter().enumerate() {
             let stopped = awaited
                 .await
-                .map_err(|_| format!("shard {number} ended before it was stopped"))?;
-            let counters = stopped.map_err(|error| format!("shard {number}: {error}"))?;
-            lines.push(format!("shard={number} {counters}"));
+                .map_err(|_| format!("shard {number} ended before it was stopped"))
+                .and_then(|stopped| stopped.map_err(|error| format!("shard {number}: {error}")));
+            match stopped {
+                Ok(counters) => lines.push(format!("shard={number} {counters}")),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
-        Ok(lines)
+        result.map(|()| lines)
     }
 }
 

@@ -44,16 +44,25 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Configs of brokers that were changed while they ran.
     pub broker_configs: Arc<BrokerConfigs>,
-    /// The ids of each host's log directories that are online, by host. The first of a host has its metadata.
-    pub directories: Arc<BTreeMap<i32, Vec<u128>>>,
+    /// Each host's log directories, by host.
+    pub directories: Arc<BTreeMap<i32, LogDirectories>>,
+}
+
+/// The log directories of a host, by their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogDirectories {
+    /// Those that are used. The first has the metadata.
+    pub online: Vec<u128>,
+    /// Those that have failed, or were not there at the last start, and were not given up.
+    pub offline: Vec<u128>,
 }
 
 impl Image {
     /// Whether the partition's log on its leader is in a directory that has not failed.
     pub fn is_online(&self, partition: &PartitionState) -> bool {
         let directory = partition.directory();
-        let online = self.directories.get(&host_of(partition.leader));
-        directory == UNASSIGNED_DIRECTORY || online.is_some_and(|online| online.contains(&directory))
+        let known = self.directories.get(&host_of(partition.leader));
+        directory == UNASSIGNED_DIRECTORY || known.is_some_and(|known| known.online.contains(&directory))
     }
 
     /// The partition's leader as clients are told it, and the replicas that are offline: its only one, and then nobody leads.
@@ -62,6 +71,27 @@ impl Image {
             true => (partition.leader, Vec::new()),
             false => (NO_LEADER, vec![partition.leader]),
         }
+    }
+}
+
+impl LogDirectories {
+    /// Forgets one that is lost for good.
+    ///
+    /// # Errors
+    /// If it is none of them, or the one with the metadata.
+    pub fn give_up(&mut self, id: u128) -> Result<(), String> {
+        let others = || self.online.iter().skip(1).chain(&self.offline);
+        if !others().any(|other| *other == id) {
+            let others: Vec<String> = others().map(|&other| storage::to_base64(other)).collect();
+            return Err(format!(
+                "log directory {} cannot be given up: it is not one of those that the metadata knows beside its own ({})",
+                storage::to_base64(id),
+                others.join(", ")
+            ));
+        }
+        self.online.retain(|other| *other != id);
+        self.offline.retain(|other| *other != id);
+        Ok(())
     }
 }
 
@@ -122,6 +152,7 @@ impl PartitionState {
 
     /// The log directory on its leader.
     pub fn directory(&self) -> u128 {
+        debug_assert!(self.replicas.contains(&self.leader), "its leader holds it");
         let leader = self.replicas.iter().position(|replica| *replica == self.leader);
         let directory = leader.and_then(|at| self.directories.get(at));
         directory.copied().unwrap_or(UNASSIGNED_DIRECTORY)

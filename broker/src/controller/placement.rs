@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::controller::image::{NODES_PER_HOST, Node, PartitionState, UNASSIGNED_DIRECTORY, host_of};
-use crate::controller::record::PartitionMove;
+use crate::controller::image::{
+    LogDirectories, NODES_PER_HOST, Node, PartitionState, UNASSIGNED_DIRECTORY, host_of,
+};
+use crate::controller::record::{DirectoryAssignment, PartitionMove};
 use crate::controller::state::Metadata;
 
 /// How many partitions each node leads, and how many of them are in each directory, as new ones are handed out.
@@ -12,7 +14,7 @@ pub(crate) struct Placement {
     led: BTreeMap<i32, usize>,
     /// By node and directory.
     held: BTreeMap<(i32, u128), usize>,
-    online: Arc<BTreeMap<i32, Vec<u128>>>,
+    directories: Arc<BTreeMap<i32, LogDirectories>>,
 }
 
 impl Placement {
@@ -21,7 +23,7 @@ impl Placement {
         let mut placement = Placement {
             led: nodes.iter().map(|node| (node.id, 0)).collect(),
             held: BTreeMap::new(),
-            online: metadata.directories.clone(),
+            directories: metadata.directories.clone(),
         };
         let topics = metadata.topics_by_id.values();
         topics
@@ -43,18 +45,19 @@ impl Placement {
         }
     }
 
-    /// A new partition with these replicas, the leader first: each in the directory in which its node has the fewest, as in
-    /// Kafka.
+    /// The directory for a new replica on `node`: the one in which it has the fewest, as in Kafka.
+    fn directory(&self, node: i32) -> u128 {
+        let held = |directory: u128| self.held.get(&(node, directory)).copied().unwrap_or_default();
+        let online = self.online_on(node).iter().copied();
+        online
+            .min_by_key(|&directory| held(directory))
+            .unwrap_or(UNASSIGNED_DIRECTORY)
+    }
+
+    /// A new partition with these replicas, the leader first.
     pub(crate) fn place(&mut self, replicas: Vec<i32>) -> PartitionState {
-        let directory = |&node: &i32| {
-            let held = |directory: u128| self.held.get(&(node, directory)).copied().unwrap_or_default();
-            let online = self.online_on(node).iter().copied();
-            online
-                .min_by_key(|&directory| held(directory))
-                .unwrap_or(UNASSIGNED_DIRECTORY)
-        };
         let partition = PartitionState {
-            directories: replicas.iter().map(directory).collect(),
+            directories: replicas.iter().map(|&node| self.directory(node)).collect(),
             ..PartitionState::of(replicas)
         };
         self.count(&partition);
@@ -73,8 +76,32 @@ impl Placement {
 
     /// The directories of a node's host that are online.
     fn online_on(&self, node: i32) -> &[u128] {
-        self.online.get(&host_of(node)).map_or(&[], Vec::as_slice)
+        let known = self.directories.get(&host_of(node));
+        known.map_or(&[], |known| &known.online)
     }
+}
+
+/// Other directories for what host `host_id` has in `given_up`: those that are online in `metadata`.
+pub(crate) fn replace(metadata: &Metadata, host_id: i32, given_up: u128) -> Vec<DirectoryAssignment> {
+    let mut placement = Placement::of(metadata, &[]);
+    let mut assignments = Vec::new();
+    for topic in metadata.topics_by_id.values() {
+        for (partition, state) in (0..).zip(&topic.partitions) {
+            for (&node, &directory) in state.replicas.iter().zip(&state.directories) {
+                if host_of(node) == host_id && directory == given_up {
+                    let directory = placement.directory(node);
+                    *placement.held.entry((node, directory)).or_default() += 1;
+                    assignments.push(DirectoryAssignment {
+                        topic_id: topic.id,
+                        partition,
+                        node,
+                        directory,
+                    });
+                }
+            }
+        }
+    }
+    assignments
 }
 
 /// The moves that spread what host `host_id` leads evenly over `shards` shards, with as few moves as that takes.

@@ -12,13 +12,15 @@
 use std::collections::BTreeMap;
 
 use crate::controller::bytes::{Malformed, Reader, put_count, put_string};
-use crate::controller::image::{PartitionState, Topic, UNASSIGNED_DIRECTORY};
+use crate::controller::image::{LogDirectories, PartitionState, Topic, UNASSIGNED_DIRECTORY};
 
 /// The largest batch, in bytes: a topic of the most partitions, or a move of all there may be, fits many times.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// The first version in which partitions say in which log directories they are.
 const FIRST_VERSION_WITH_DIRECTORIES: u8 = 2;
+/// The first version in which a host says which layout of partitions its number of shards made.
+const FIRST_VERSION_WITH_LAYOUT: u8 = 2;
 /// kind, version, length.
 const RECORD_HEADER_BYTES: usize = 6;
 
@@ -34,6 +36,8 @@ pub enum MetadataRecord {
         host_id: i32,
         /// How many.
         shards: u32,
+        /// Goes up with every change of that number: see [`storage::Layout`].
+        layout: u64,
     },
     /// The host started: the leader epoch of every partition that it leads is raised by one.
     LeaderEpochsRaised {
@@ -80,12 +84,14 @@ pub enum MetadataRecord {
         /// The first that is free.
         next: i64,
     },
-    /// The host has these log directories, and no others, online.
-    DirectoriesOnline {
+    /// Replicas are in other log directories, and begin anew there: those that they were in are given up.
+    DirectoriesAssigned(Vec<DirectoryAssignment>),
+    /// The host has these log directories.
+    DirectoriesKnown {
         /// `node.id`.
         host_id: i32,
-        /// Their ids, that with the metadata first.
-        directories: Vec<u128>,
+        /// Which.
+        directories: LogDirectories,
     },
 }
 
@@ -100,6 +106,19 @@ pub struct PartitionMove {
     pub from: i32,
     /// The node that leads it now.
     pub to: i32,
+}
+
+/// A replica whose log begins anew in another log directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryAssignment {
+    /// Its topic.
+    pub topic_id: u128,
+    /// Its number.
+    pub partition: i32,
+    /// The node that has it.
+    pub node: i32,
+    /// The directory's id.
+    pub directory: u128,
 }
 
 /// The bytes of a batch.
@@ -147,6 +166,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<MetadataRecord>, Malformed> {
 /// The version in which records of the kind are written. Older ones are read.
 fn version_of(kind: u8) -> u8 {
     match kind {
+        1 => FIRST_VERSION_WITH_LAYOUT,
         3 | 8 => FIRST_VERSION_WITH_DIRECTORIES,
         _ => 1,
     }
@@ -165,15 +185,21 @@ impl MetadataRecord {
             MetadataRecord::PartitionsAdded { .. } => 8,
             MetadataRecord::TopicConfigsSet { .. } => 9,
             MetadataRecord::BrokerConfigsSet { .. } => 10,
-            MetadataRecord::DirectoriesOnline { .. } => 11,
+            MetadataRecord::DirectoriesKnown { .. } => 11,
+            MetadataRecord::DirectoriesAssigned(_) => 12,
         }
     }
 
     fn put_fields(&self, out: &mut Vec<u8>) {
         match self {
-            MetadataRecord::HostRegistered { host_id, shards } => {
+            MetadataRecord::HostRegistered {
+                host_id,
+                shards,
+                layout,
+            } => {
                 out.extend_from_slice(&host_id.to_le_bytes());
                 out.extend_from_slice(&shards.to_le_bytes());
+                out.extend_from_slice(&layout.to_le_bytes());
             }
             MetadataRecord::LeaderEpochsRaised { host_id } => {
                 out.extend_from_slice(&host_id.to_le_bytes());
@@ -204,9 +230,19 @@ impl MetadataRecord {
                 out.extend_from_slice(&node_id.unwrap_or(ALL_BROKERS).to_le_bytes());
                 put_configs(out, configs);
             }
-            MetadataRecord::DirectoriesOnline { host_id, directories } => {
+            MetadataRecord::DirectoriesKnown { host_id, directories } => {
                 out.extend_from_slice(&host_id.to_le_bytes());
-                put_directories(out, directories);
+                put_directories(out, &directories.online);
+                put_directories(out, &directories.offline);
+            }
+            MetadataRecord::DirectoriesAssigned(assignments) => {
+                put_count(out, assignments.len());
+                for assigned in assignments {
+                    out.extend_from_slice(&assigned.topic_id.to_le_bytes());
+                    out.extend_from_slice(&assigned.partition.to_le_bytes());
+                    out.extend_from_slice(&assigned.node.to_le_bytes());
+                    out.extend_from_slice(&assigned.directory.to_le_bytes());
+                }
             }
         }
     }
@@ -216,6 +252,10 @@ impl MetadataRecord {
             1 => MetadataRecord::HostRegistered {
                 host_id: reader.i32("host id")?,
                 shards: reader.u32("shards")?,
+                layout: match version {
+                    FIRST_VERSION_WITH_LAYOUT.. => reader.u64("layout")?,
+                    _ => 0,
+                },
             },
             2 => MetadataRecord::LeaderEpochsRaised {
                 host_id: reader.i32("host id")?,
@@ -258,10 +298,25 @@ impl MetadataRecord {
                 },
                 configs: take_configs(reader)?,
             },
-            11 => MetadataRecord::DirectoriesOnline {
+            11 => MetadataRecord::DirectoriesKnown {
                 host_id: reader.i32("host id")?,
-                directories: take_directories(reader)?,
+                directories: LogDirectories {
+                    online: take_directories(reader)?,
+                    offline: take_directories(reader)?,
+                },
             },
+            12 => {
+                let count = reader.count(40, "assignments")?;
+                let assignments = (0..count).map(|_| {
+                    Ok(DirectoryAssignment {
+                        topic_id: reader.u128("topic id")?,
+                        partition: reader.i32("partition")?,
+                        node: reader.i32("node id")?,
+                        directory: reader.u128("directory id")?,
+                    })
+                });
+                MetadataRecord::DirectoriesAssigned(assignments.collect::<Result<_, _>>()?)
+            }
             _ => return Err(Malformed { what: "record kind" }),
         })
     }
@@ -373,6 +428,7 @@ pub(crate) mod tests {
             MetadataRecord::HostRegistered {
                 host_id: 1,
                 shards: 2,
+                layout: 3,
             },
             MetadataRecord::LeaderEpochsRaised { host_id: 1 },
             MetadataRecord::TopicCreated(Topic {
@@ -419,9 +475,18 @@ pub(crate) mod tests {
                 node_id: Some(1001),
                 configs: BTreeMap::new(),
             },
-            MetadataRecord::DirectoriesOnline {
+            MetadataRecord::DirectoriesAssigned(vec![DirectoryAssignment {
+                topic_id: 7,
+                partition: 0,
+                node: 1000,
+                directory: 12,
+            }]),
+            MetadataRecord::DirectoriesKnown {
                 host_id: 1,
-                directories: vec![11, 12],
+                directories: LogDirectories {
+                    online: vec![11, 12],
+                    offline: vec![13],
+                },
             },
         ]
     }
@@ -485,6 +550,20 @@ pub(crate) mod tests {
             Err(Malformed { what }),
             "one for each replica"
         );
+    }
+
+    #[test]
+    fn a_host_of_the_first_version_has_the_first_layout() {
+        let registered = |layout| MetadataRecord::HostRegistered {
+            host_id: 1,
+            shards: 2,
+            layout,
+        };
+        let now = encode(&[registered(3)]);
+        let mut then = now[..now.len() - 8].to_vec();
+        then[5] = 1;
+        then[6] -= 8;
+        assert_eq!(decode(&then), Ok(vec![registered(0)]));
     }
 
     #[test]

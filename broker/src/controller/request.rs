@@ -7,6 +7,8 @@ use std::ops::Range;
 use ring::channel::Answer;
 use wire::ErrorCode;
 
+use crate::shard::context::DirectoryFailure;
+
 /// A question to the control thread.
 pub enum ControllerRequest {
     /// Creates topics. One result for each, in order.
@@ -52,12 +54,7 @@ pub enum ControllerRequest {
         answer: Answer<Vec<Altered>>,
     },
     /// A shard's log in a log directory takes no more writes.
-    DirectoryFailed {
-        /// The directory's id.
-        directory: u128,
-        /// Why.
-        reason: String,
-    },
+    DirectoryFailed(DirectoryFailure),
     /// Leases a block of producer ids, which nobody ever had.
     ProducerIds {
         /// The block.

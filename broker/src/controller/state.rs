@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::config::broker::BrokerConfigs;
 use crate::config::topic as topic_config;
 use crate::controller::folded::FoldedNames;
-use crate::controller::image::{Image, Node, PartitionState, Topic, UNASSIGNED_DIRECTORY, host_of};
-use crate::controller::record::{MetadataRecord, PartitionMove};
+use crate::controller::image::{Image, LogDirectories, Node, PartitionState, Topic, host_of};
+use crate::controller::record::{DirectoryAssignment, MetadataRecord, PartitionMove};
 
 /// The metadata after some entry of the log.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Metadata {
     pub(crate) deleted_topics: BTreeSet<u128>,
     pub(crate) next_producer_id: i64,
     pub(crate) broker_configs: Arc<BrokerConfigs>,
-    pub(crate) directories: Arc<BTreeMap<i32, Vec<u128>>>,
+    pub(crate) directories: Arc<BTreeMap<i32, LogDirectories>>,
 }
 
 /// A host, as registered.
@@ -34,6 +34,8 @@ pub struct Host {
     pub id: i32,
     /// How many shards it was last started with.
     pub shards: u32,
+    /// How often that number has changed.
+    pub layout: u64,
 }
 
 /// A record that cannot follow what came before it: the log is not the one that this code wrote.
@@ -51,9 +53,11 @@ impl Metadata {
     /// [`Contradiction`].
     pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), Contradiction> {
         match record {
-            &MetadataRecord::HostRegistered { host_id: id, shards } => {
-                self.host = Some(Host { id, shards });
-            }
+            &MetadataRecord::HostRegistered {
+                host_id: id,
+                shards,
+                layout,
+            } => self.host = Some(Host { id, shards, layout }),
             MetadataRecord::LeaderEpochsRaised { host_id } => self.raise_leader_epochs(*host_id)?,
             MetadataRecord::TopicCreated(topic) => {
                 let known = self.topics_by_id.contains_key(&topic.id)
@@ -100,7 +104,8 @@ impl Metadata {
                 }
                 self.next_producer_id = next;
             }
-            MetadataRecord::DirectoriesOnline { host_id, directories } => {
+            MetadataRecord::DirectoriesAssigned(assignments) => self.assign_directories(assignments)?,
+            MetadataRecord::DirectoriesKnown { host_id, directories } => {
                 Arc::make_mut(&mut self.directories).insert(*host_id, directories.clone());
             }
         }
@@ -112,13 +117,14 @@ impl Metadata {
         let host = self.host.map(|host| MetadataRecord::HostRegistered {
             host_id: host.id,
             shards: host.shards,
+            layout: host.layout,
         });
         let topics = self.topics_by_id.values();
         let deleted = self.deleted_topics.iter();
         let directories = self.directories.iter();
         host.into_iter()
             .chain(
-                directories.map(|(&host_id, directories)| MetadataRecord::DirectoriesOnline {
+                directories.map(|(&host_id, directories)| MetadataRecord::DirectoriesKnown {
                     host_id,
                     directories: directories.clone(),
                 }),
@@ -159,13 +165,17 @@ impl Metadata {
         })
     }
 
-    /// The log directories that a host's partitions are in, apart from that with its metadata.
-    pub(crate) fn assigned_directories(&self, host_id: i32) -> BTreeSet<u128> {
+    /// The log directories of a host, as of the last record that says so.
+    pub(crate) fn directories_of(&self, host_id: i32) -> LogDirectories {
+        self.directories.get(&host_id).cloned().unwrap_or_default()
+    }
+
+    /// The partitions in one of a host's log directories.
+    pub(crate) fn partitions_in(&self, host_id: i32, directory: u128) -> usize {
         let partitions = self.topics_by_id.values().flat_map(|topic| &topic.partitions);
-        let here = partitions.filter(|partition| host_of(partition.leader) == host_id);
-        let mut assigned: BTreeSet<u128> = here.map(PartitionState::directory).collect();
-        assigned.remove(&UNASSIGNED_DIRECTORY);
-        assigned
+        let is_in =
+            |state: &&PartitionState| host_of(state.leader) == host_id && state.directory() == directory;
+        partitions.filter(is_in).count()
     }
 
     /// How many partitions there are.
@@ -254,6 +264,31 @@ impl Metadata {
         changed.into_values().for_each(|topic| self.put(topic));
         Ok(())
     }
+
+    fn assign_directories(&mut self, assignments: &[DirectoryAssignment]) -> Result<(), Contradiction> {
+        let mut changed: BTreeMap<u128, Topic> = BTreeMap::new();
+        for assigned in assignments {
+            let id = assigned.topic_id;
+            if let Some(topic) = self.topics_by_id.get(&id) {
+                changed.entry(id).or_insert_with(|| Topic::clone(topic));
+            }
+            let directory = changed.get_mut(&id).and_then(|topic| {
+                let number = usize::try_from(assigned.partition).ok()?;
+                let state = topic.partitions.get_mut(number)?;
+                let at = state.replicas.iter().position(|node| *node == assigned.node)?;
+                state.directories.get_mut(at)
+            });
+            let Some(directory) = directory else {
+                return contradiction(format!(
+                    "partition {} of topic {id:032x} gets a directory on node {}, which does not have it",
+                    assigned.partition, assigned.node
+                ));
+            };
+            *directory = assigned.directory;
+        }
+        changed.into_values().for_each(|topic| self.put(topic));
+        Ok(())
+    }
 }
 
 fn contradiction(why: String) -> Result<(), Contradiction> {
@@ -295,6 +330,7 @@ mod tests {
             MetadataRecord::HostRegistered {
                 host_id: 1,
                 shards: 2,
+                layout: 7,
             },
             MetadataRecord::TopicCreated(topic(1, "a", &[1000, 1001])),
             MetadataRecord::TopicCreated(topic(2, "b", &[2000])),
@@ -399,9 +435,12 @@ mod tests {
             MetadataRecord::ProducerIdsLeased { next: 3_000 },
             configs_set(None, "1"),
             configs_set(Some(1001), "2"),
-            MetadataRecord::DirectoriesOnline {
+            MetadataRecord::DirectoriesKnown {
                 host_id: 1,
-                directories: vec![11, 12],
+                directories: LogDirectories {
+                    online: vec![11, 12],
+                    offline: vec![13],
+                },
             },
         ]);
         let metadata = after(&records);

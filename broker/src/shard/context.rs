@@ -59,6 +59,15 @@ pub struct ShardDirectory {
     pub storage: storage::ShardOptions,
 }
 
+/// A log directory that cannot be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryFailure {
+    /// Its id.
+    pub directory: u128,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// What of the configuration a shard needs.
 #[derive(Debug, Clone)]
 pub struct ShardSettings {
@@ -262,8 +271,9 @@ pub enum ShardCommand {
     Open {
         /// The image after this start's leader epochs were raised.
         image: Arc<Image>,
-        /// Given when the log is recovered; an error is for the operator, and ends the shard.
-        done: Answer<Result<(), String>>,
+        /// Given when the logs are recovered, with the directories that cannot be used; an error is for the operator, and ends
+        /// the shard.
+        done: Answer<Result<Vec<DirectoryFailure>, String>>,
     },
     /// Begin to accept clients.
     Serve {
@@ -274,8 +284,8 @@ pub enum ShardCommand {
     Install {
         /// The image.
         image: Arc<Image>,
-        /// Given when all of it is done.
-        done: Answer<Result<(), String>>,
+        /// Given when all of it is done, but what is in directories that have failed.
+        done: Answer<Result<Vec<DirectoryFailure>, String>>,
     },
     /// Finish what is in flight, seal the log, and end.
     Stop {

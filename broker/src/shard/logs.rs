@@ -4,14 +4,15 @@
 //! there. Must never give a log of a directory that the metadata says is offline.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::executor::{Class, spawn};
-use storage::{PartitionLog, PartitionSpec, ShardLog, TopicPartition};
+use storage::{KnownTopics, PartitionLog, PartitionSpec, ShardLog, TopicPartition};
 
 use crate::controller::image::{Image, UNASSIGNED_DIRECTORY, host_of};
-use crate::shard::context::ShardDirectory;
+use crate::shard::context::{DirectoryFailure, ShardDirectory};
 
 /// See the module.
 pub(crate) struct Logs {
@@ -27,14 +28,6 @@ struct Directory {
     log: RefCell<Option<ShardLog>>,
 }
 
-/// A log directory that cannot be used any more.
-pub(crate) struct Failure {
-    /// Its id.
-    pub(crate) directory: u128,
-    /// Why, in words.
-    pub(crate) reason: String,
-}
-
 impl Logs {
     /// Opens the log in each directory, with the partitions that are there, all at the same time. Beside them what was set
     /// aside as a stray, and which directories cannot be used.
@@ -46,7 +39,7 @@ impl Logs {
         offline: Vec<PathBuf>,
         specs: Vec<(u128, PartitionSpec)>,
         image: &Arc<Image>,
-    ) -> Result<(Logs, Vec<String>, Vec<Failure>), String> {
+    ) -> Result<(Logs, Vec<String>, Vec<DirectoryFailure>), String> {
         let mut opening = Vec::with_capacity(directories.len());
         for (at, ShardDirectory { id, storage }) in directories.into_iter().enumerate() {
             let is_here = |directory| directory == id || (at == 0 && directory == UNASSIGNED_DIRECTORY);
@@ -54,7 +47,12 @@ impl Logs {
             let specs: Vec<PartitionSpec> = specs.map(|(_, spec)| spec.clone()).collect();
             let (path, image) = (storage.directory.clone(), image.clone());
             let opened = spawn(Class::Latency, async move {
-                ShardLog::open(storage, specs, &image.deleted_topics).await
+                let live: BTreeSet<u128> = image.topics_by_id.keys().copied().collect();
+                let topics = KnownTopics {
+                    live: &live,
+                    deleted: &image.deleted_topics,
+                };
+                ShardLog::open(storage, specs, topics).await
             });
             opening.push((id, path, opened));
         }
@@ -71,7 +69,7 @@ impl Logs {
                 }
                 Err(error) if logs.directories.is_empty() => return Err(error.to_string()),
                 Err(error) => {
-                    failures.push(Failure {
+                    failures.push(DirectoryFailure {
                         directory: id,
                         reason: error.to_string(),
                     });
@@ -139,8 +137,8 @@ impl Logs {
 
     /// Takes out of use what is not online any more by the image. What is under way in it ends as it can; nobody waits.
     pub(crate) fn follow(&self, image: &Image, node_id: i32) {
-        let online = image.directories.get(&host_of(node_id));
-        let is_online = |id: &u128| online.is_some_and(|online| online.contains(id));
+        let known = image.directories.get(&host_of(node_id));
+        let is_online = |id: &u128| known.is_some_and(|known| known.online.contains(id));
         for directory in self.directories.iter().skip(1) {
             if !is_online(&directory.id)
                 && let Some(log) = directory.log.take()

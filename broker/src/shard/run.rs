@@ -1,6 +1,7 @@
 //! A shard's life: bind, open, serve, install image after image, stop.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,10 +22,11 @@ use crate::controller::image::{Image, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
 use crate::shard::context::{
-    AnnouncedVersion, LiveSettings, ShardCommand, ShardContext, ShardDirectory, ShardSettings, TopicSettings,
+    AnnouncedVersion, DirectoryFailure, LiveSettings, ShardCommand, ShardContext, ShardDirectory,
+    ShardSettings, TopicSettings,
 };
 use crate::shard::failures::ReadFailures;
-use crate::shard::logs::{Failure, Logs};
+use crate::shard::logs::Logs;
 use crate::shard::probe::{Life, answer_probes};
 use crate::shard::world::led_partitions;
 use crate::shard::{Control, Counters, PARTITIONS_MAX, RECOMPRESSIONS_MAX, SessionCache, Shard, World};
@@ -33,6 +35,9 @@ use crate::shard::{Control, Counters, PARTITIONS_MAX, RECOMPRESSIONS_MAX, Sessio
 const BACKLOG: u32 = 1_024;
 /// How long a port may be in use before that is an error: far longer than the kernel needs after a kill.
 const PORT_WAIT: Duration = Duration::from_secs(2);
+/// How long partitions may take to be made or dropped in a log directory without which the host can go on: longer than a disk
+/// stands still that is not lost.
+const DIRECTORY_WAIT: Duration = Duration::from_secs(30);
 /// How soon it is tried again.
 const PORT_RETRY: Duration = Duration::from_millis(10);
 
@@ -73,10 +78,7 @@ pub async fn run(context: ShardContext) {
         }
     };
     let _set_once = life.shard.set(shard.clone());
-    let _nobody_asks = done.give(Ok(()));
-    for failure in failures {
-        shard.tell_failed(failure);
-    }
+    let _nobody_asks = done.give(Ok(failures));
     let number = context.shard;
     spawn(Class::Background, report_clock(shard.logs.first(), number)).detach();
     for (directory, log) in shard.logs.online() {
@@ -127,7 +129,8 @@ pub async fn run(context: ShardContext) {
 /// Tells the control thread when the log takes no more: nothing that is in its directory can be written then.
 async fn report_failure(shard: Rc<Shard>, directory: u128, log: ShardLog) {
     let reason = log.failed().await.to_string();
-    shard.tell_failed(Failure { directory, reason });
+    let failure = DirectoryFailure { directory, reason };
+    shard.control.tell(ControllerRequest::DirectoryFailed(failure));
 }
 
 /// Tells the operator which logs cannot be compacted.
@@ -220,16 +223,20 @@ async fn stop(
     if let Some(serving) = serving {
         serving.await;
     }
-    let stopping: Vec<_> = shard
-        .logs
-        .online()
-        .map(|(_, log)| {
-            spawn(Class::Latency, async move {
-                log.stop().await.map_err(|error| error.to_string())
-            })
-        })
-        .collect();
-    let stopped = all(stopping).await;
+    let logs = shard.logs.online().map(|(directory, log)| {
+        let stopped = spawn(Class::Latency, async move {
+            log.stop().await.map_err(|error| error.to_string())
+        });
+        (directory, stopped)
+    });
+    let mut stopped = Ok(());
+    for (directory, task) in logs.collect::<Vec<_>>() {
+        match task.await {
+            Err(error) if shard.logs.is_first(directory) => stopped = Err(error),
+            Err(error) => eprintln!("millstream: {error}; the next start recovers what is there"),
+            Ok(()) => {}
+        }
+    }
     let _nobody_asks = done.give(stopped.map(|()| shard.counters.to_string()));
 }
 
@@ -247,7 +254,7 @@ async fn open(
     directories: Vec<ShardDirectory>,
     offline: Vec<PathBuf>,
     image: Arc<Image>,
-) -> Result<(Rc<Shard>, Vec<Failure>), String> {
+) -> Result<(Rc<Shard>, Vec<DirectoryFailure>), String> {
     let live = LiveSettings::new(&parts.settings.started, &image.broker_configs, parts.node_id);
     let specs = image
         .topics_by_id
@@ -289,11 +296,12 @@ async fn open(
 }
 
 impl Shard {
-    /// Takes a newer image: opens what this node now leads, shows the image, drops what was deleted.
-    async fn install(&self, image: Arc<Image>) -> Result<(), String> {
+    /// Takes a newer image: opens what this node now leads, shows the image, drops what was deleted. Gives the directories
+    /// in which that failed.
+    async fn install(&self, image: Arc<Image>) -> Result<Vec<DirectoryFailure>, String> {
         let before = self.world();
         if image.version <= before.image.version {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let settings = if image.broker_configs == before.image.broker_configs {
             before.settings.clone()
@@ -302,7 +310,7 @@ impl Shard {
             Rc::new(LiveSettings::new(started, &image.broker_configs, self.node_id))
         };
         self.logs.follow(&image, self.node_id);
-        self.open_partitions(&before, &image, &settings).await?;
+        let mut failures = self.open_partitions(&before, &image, &settings).await?;
         take_settings(&settings.all, &self.connections, &self.logs);
         let after = World::new(image.clone(), settings, self.node_id, Some(&before), |id| {
             self.logs.partition(id)
@@ -314,7 +322,8 @@ impl Shard {
             // What could not be written is a log that has failed, which is told elsewhere.
             let _ = deleted.await;
         }
-        self.drop_partitions(&before, &image).await
+        failures.extend(self.drop_partitions(&before, &image).await?);
+        Ok(failures)
     }
 
     /// Opens the partitions that `image` gives to this node, all at once: their flushes are one group's. Those that are
@@ -324,7 +333,7 @@ impl Shard {
         before: &World,
         image: &Image,
         settings: &LiveSettings,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<DirectoryFailure>, String> {
         let mut opening = Vec::new();
         let same_defaults = settings.topics == before.settings.topics;
         for (id, topic) in &image.topics_by_id {
@@ -358,7 +367,7 @@ impl Shard {
     }
 
     /// Drops the partitions of the topics that are gone from `image`.
-    async fn drop_partitions(&self, before: &World, image: &Image) -> Result<(), String> {
+    async fn drop_partitions(&self, before: &World, image: &Image) -> Result<Vec<DirectoryFailure>, String> {
         let mut dropping = Vec::new();
         for (&topic_id, topic) in &before.image.topics_by_id {
             if image.topics_by_id.contains_key(&topic_id) {
@@ -380,36 +389,38 @@ impl Shard {
         self.all_or_offline(dropping).await
     }
 
-    /// Waits for what is done in each directory. What fails in the first is the answer; where it fails in another, that
-    /// directory is reported, and the rest goes on.
-    async fn all_or_offline(&self, tasks: Vec<(u128, Task<Result<(), String>>)>) -> Result<(), String> {
+    /// Waits for what is done in each directory, and gives those in which it failed, or is not done for too long. What fails in
+    /// the first is the answer.
+    async fn all_or_offline(
+        &self,
+        tasks: Vec<(u128, Task<Result<(), String>>)>,
+    ) -> Result<Vec<DirectoryFailure>, String> {
+        let deadline = ring::clock::now() + DIRECTORY_WAIT;
+        let mut failures = BTreeMap::new();
         let mut result = Ok(());
         for (directory, task) in tasks {
-            match task.await {
-                Err(error) if self.logs.is_first(directory) => result = result.and(Err(error)),
-                Err(reason) => self.tell_failed(Failure { directory, reason }),
-                Ok(()) => {}
+            let directory = self.logs.named(directory);
+            if self.logs.is_first(directory) {
+                let ended = task.await;
+                result = result.and(ended);
+                continue;
+            }
+            let left = deadline - ring::clock::now();
+            let ended = ring::timer::timeout(left, task).await;
+            let ended = ended.unwrap_or_else(|_| {
+                let seconds = DIRECTORY_WAIT.as_secs();
+                Err(format!("what is asked of its disk is not done after {seconds} s"))
+            });
+            if let Err(reason) = ended {
+                failures.entry(directory).or_insert(reason);
             }
         }
-        result
+        result?;
+        let failures = failures.into_iter();
+        Ok(failures
+            .map(|(directory, reason)| DirectoryFailure { directory, reason })
+            .collect())
     }
-
-    /// Tells the control thread that a log directory has failed. It may be waiting for this shard: nobody waits for it.
-    fn tell_failed(&self, Failure { directory, reason }: Failure) {
-        let directory = self.logs.named(directory);
-        self.control
-            .tell(ControllerRequest::DirectoryFailed { directory, reason });
-    }
-}
-
-/// Waits for all of them; the first error is the answer.
-async fn all(tasks: Vec<Task<Result<(), String>>>) -> Result<(), String> {
-    let mut result = Ok(());
-    for task in tasks {
-        let ended = task.await;
-        result = result.and(ended);
-    }
-    result
 }
 
 /// What of the settings holds for the shard as a whole, and not for a topic.

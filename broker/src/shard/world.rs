@@ -130,11 +130,12 @@ impl World {
     /// Who leads, for an answer with NOT_LEADER_OR_FOLLOWER (KIP-951). The endpoint is told exactly as Metadata tells
     /// it: a client that sees any difference drops its connection and opens another.
     pub(crate) fn leader(&self, state: &PartitionState) -> (LeaderIdAndEpoch, Option<NodeEndpoint>) {
+        let (leader_id, _) = self.image.leader_and_offline(state);
         let leader = LeaderIdAndEpoch {
-            leader_id: state.leader,
+            leader_id,
             leader_epoch: state.leader_epoch,
         };
-        let endpoint = self.node(state.leader).map(|node| NodeEndpoint {
+        let endpoint = self.node(leader_id).map(|node| NodeEndpoint {
             node_id: node.id,
             host: node.host.clone(),
             port: i32::from(node.port),

@@ -16,6 +16,8 @@ const JOURNALS_MAX: usize = 1_024;
 pub(crate) struct Manifest {
     /// Goes up with each change of the number of shards.
     pub(crate) generation: u64,
+    /// [`crate::Layout::number`] of the partitions in them.
+    pub(crate) layout: u64,
     /// The journals' ids, by shard.
     pub(crate) journals: Vec<u128>,
 }
@@ -48,7 +50,10 @@ impl Manifest {
 }
 
 fn encode(manifest: &Manifest) -> String {
-    let mut text = format!("version=1\ngeneration={}\n", manifest.generation);
+    let mut text = format!(
+        "version=2\ngeneration={}\nlayout={}\n",
+        manifest.generation, manifest.layout
+    );
     for (shard, id) in manifest.journals.iter().enumerate() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "journal.{shard}={id:032x}");
@@ -66,10 +71,14 @@ fn decode(text: &str) -> Option<Manifest> {
         return None;
     }
     let mut lines = lines.lines();
-    if lines.next()? != "version=1" {
-        return None;
-    }
+    let version = lines.next()?.strip_prefix("version=")?;
     let generation = lines.next()?.strip_prefix("generation=")?.parse().ok()?;
+    let layout = match version {
+        // Before layouts had a number.
+        "1" => 0,
+        "2" => lines.next()?.strip_prefix("layout=")?.parse().ok()?,
+        _ => return None,
+    };
     let mut journals = Vec::new();
     for line in lines {
         let (key, id) = line.split_once('=')?;
@@ -79,7 +88,11 @@ fn decode(text: &str) -> Option<Manifest> {
         }
         journals.push(u128::from_str_radix(id, 16).ok()?);
     }
-    (!journals.is_empty()).then_some(Manifest { generation, journals })
+    (!journals.is_empty()).then_some(Manifest {
+        generation,
+        layout,
+        journals,
+    })
 }
 
 /// For the fuzz target: whatever is read is written, and read as the same.
@@ -98,6 +111,7 @@ mod tests {
     fn a_manifest_comes_back_and_any_change_of_it_is_noticed() {
         let manifest = Manifest {
             generation: 3,
+            layout: 5,
             journals: vec![7, u128::MAX],
         };
         let text = encode(&manifest);
@@ -113,5 +127,17 @@ mod tests {
             );
             assert_eq!(decode(&text[..at]), None);
         }
+    }
+
+    #[test]
+    fn a_manifest_of_the_first_version_is_of_the_first_layout() {
+        let body = "version=1\ngeneration=2\njournal.0=00000000000000000000000000000007\n";
+        let text = format!("{body}crc32c={:08x}\n", wire::crc32c(body.as_bytes()));
+        let expected = Manifest {
+            generation: 2,
+            layout: 0,
+            journals: vec![7],
+        };
+        assert_eq!(decode(&text), Some(expected));
     }
 }

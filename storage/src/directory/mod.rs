@@ -40,6 +40,7 @@ use crate::files::{read_if_there, read_small, replace};
 use crate::id::{TopicPartition, from_base64, to_base64};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
+use crate::metadata::{KnownTopics, Layout};
 use crate::partition::{METADATA_FILE, PartitionSpec, set_aside};
 use crate::takeover;
 
@@ -53,8 +54,9 @@ const METADATA: &str = "metadata";
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// What to do without `meta.properties`.
-const RESTORE_PROPERTIES: &str = "Restore it from a copy, or write it anew with the cluster id that clients know \
-                                  (docs/formats.md draws it), or choose another --data-dir";
+const RESTORE_PROPERTIES: &str = "Restore it from a copy, or write it anew with the cluster id that clients know and the \
+                                  directory id that the metadata knows (docs/formats.md draws it), or choose another \
+                                  --data-dir";
 
 /// How a data directory is opened.
 #[derive(Debug, Clone, Copy)]
@@ -100,14 +102,18 @@ impl LogDirectory {
     /// Memory that an open one takes, in bytes, apart from a change of the number of shards.
     pub const MEMORY_BYTES: usize = 4 << 20;
 
-    /// Whether no start has ever made the directory one of ours, or what one made is not there now.
+    /// Whether nothing of ours is in the directory, or there is none.
     ///
     /// # Errors
     /// If it cannot be looked at.
     pub async fn is_new(path: &Path) -> Result<bool, StorageError> {
-        let file = path.join(PROPERTIES_FILE);
-        let is_there = directory::exists(&file).await;
-        Ok(!is_there.map_err(StorageError::io("look at", &file))?)
+        let names = match directory::list(path).await {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(StorageError::io("list", path)(error)),
+        };
+        let is_ours = |name: &str| name == PROPERTIES_FILE || comes_later(name);
+        Ok(!names.iter().any(|entry| is_ours(&entry.name)))
     }
 
     /// Takes the directory for this process, and makes it if it is missing.
@@ -122,7 +128,7 @@ impl LogDirectory {
     /// Takes another directory for the same cluster, as [`Self::open`] does.
     ///
     /// # Errors
-    /// As there; and [`StorageError::Refused`] if it is of another cluster.
+    /// As there; and [`StorageError::OtherCluster`].
     pub async fn open_beside(&self, path: &Path) -> Result<LogDirectory, StorageError> {
         let options = DirectoryOptions {
             new_cluster_id: self.cluster_id,
@@ -153,12 +159,11 @@ impl LogDirectory {
         let lock = lock(path, &pool).await?;
         let (cluster_id, directory_id) = properties(path, &options, &pool).await?;
         if let Some(wanted) = cluster.filter(|wanted| *wanted != cluster_id) {
-            let what = format!(
-                "it is of cluster {}, and the directory with the metadata is of {}. Nothing was changed. Give each cluster its own",
-                to_base64(cluster_id),
-                to_base64(wanted)
-            );
-            return Err(StorageError::refused(&path.join(PROPERTIES_FILE), what));
+            return Err(StorageError::OtherCluster {
+                path: path.to_path_buf(),
+                cluster_id: to_base64(cluster_id),
+                wanted: to_base64(wanted),
+            });
         }
         let manifest = Manifest::read(&path.join(MANIFEST_FILE), &pool).await?;
         let directory = LogDirectory {
@@ -203,38 +208,47 @@ impl LogDirectory {
             .map_or(0, |manifest| manifest.journals.len() as u32)
     }
 
-    /// Makes a journal for each of `shards`, or moves all partitions to as many new ones: `owner` says which shard has
-    /// a partition from now on. `live` are the partitions of the metadata, `deleted` the topics of which it still
-    /// knows that they were deleted; what is of neither is set aside. A crash anywhere in it leaves either the old journals or the new ones.
+    /// Makes a journal for each shard of `layout`, or moves all partitions to new ones, if those that there are have another
+    /// layout: `owner` says which shard has a partition from now on. `live` are the partitions that the metadata has in this
+    /// directory; what is of no topic is set aside. A crash anywhere in it leaves either the old journals or the new ones.
     ///
     /// # Errors
     /// What keeps a log from being recovered, or a file from being written.
-    pub async fn prepare_shards(
+    pub async fn prepare_shards<'a>(
         &mut self,
-        shards: u32,
+        layout: impl Into<Layout>,
         live: &[PartitionSpec],
-        deleted: &BTreeSet<u128>,
+        topics: impl Into<KnownTopics<'a>>,
         owner: impl Fn(TopicPartition) -> u32,
     ) -> Result<(), StorageError> {
-        assert!(shards > 0);
-        if self.shards() == 0 {
-            let now_ms = ring::clock::wall_clock_ms();
-            let mut by_shard = vec![Vec::new(); shards as usize];
-            for partition in std::mem::take(&mut self.found) {
-                by_shard[owner(partition.id) as usize].push(partition);
+        let (layout, topics) = (layout.into(), topics.into());
+        assert!(layout.shards > 0);
+        let now = self.manifest.as_ref().map(|manifest| Layout {
+            shards: manifest.journals.len() as u32,
+            number: manifest.layout,
+        });
+        match now {
+            None => {
+                let now_ms = ring::clock::wall_clock_ms();
+                let mut by_shard = vec![Vec::new(); layout.shards as usize];
+                for partition in std::mem::take(&mut self.found) {
+                    by_shard[owner(partition.id) as usize].push(partition);
+                }
+                self.create_journals(1, layout, now_ms, by_shard).await?;
             }
-            self.create_journals(1, now_ms, by_shard).await?;
-        } else if self.shards() != shards {
-            self.reshard(shards, live, deleted, owner).await?;
+            Some(now) if now != layout => self.reshard(layout, live, topics, owner).await?,
+            Some(_) => {}
         }
         takeover::end_claim(&self.path).await?;
-        self.set_deleted_aside(live, deleted).await
+        self.set_deleted_aside(live, topics.deleted).await
     }
 
-    /// Makes one journal for each list of partitions, as of `time_ms`, and then names them all in the manifest.
+    /// Makes one journal for each list of partitions, a shard of `layout` each, as of `time_ms`, and then names them all in
+    /// the manifest.
     async fn create_journals(
         &mut self,
         generation: u64,
+        layout: Layout,
         time_ms: i64,
         partitions: Vec<Vec<PartitionCheckpoint>>,
     ) -> Result<(), StorageError> {
@@ -278,7 +292,11 @@ impl LogDirectory {
                 .await
                 .map_err(StorageError::io("flush", path))?;
         }
-        let manifest = Manifest { generation, journals };
+        let manifest = Manifest {
+            generation,
+            layout: layout.number,
+            journals,
+        };
         manifest.write(&self.path.join(MANIFEST_FILE)).await?;
         self.manifest = Some(manifest);
         Ok(())
@@ -437,6 +455,11 @@ pub(crate) async fn lock_to_look(path: &Path, pool: &Pool) -> Result<Option<File
     Ok(Some(file))
 }
 
+/// Whether a name is made in a directory only after its `meta.properties`.
+fn comes_later(name: &str) -> bool {
+    [MANIFEST_FILE, JOURNALS, METADATA].contains(&name) || partition_of(name).is_some()
+}
+
 /// Cluster id and directory id, from `meta.properties` or into it.
 async fn properties(
     path: &Path,
@@ -458,9 +481,7 @@ async fn properties(
     let names = directory::list(path)
         .await
         .map_err(StorageError::io("list", path))?;
-    let is_later =
-        |name: &str| [MANIFEST_FILE, JOURNALS, METADATA].contains(&name) || partition_of(name).is_some();
-    if let Some(later) = names.iter().find(|entry| is_later(&entry.name)) {
+    if let Some(later) = names.iter().find(|entry| comes_later(&entry.name)) {
         let what = format!(
             "the file is missing, and the directory is not new: it holds {}. With a new cluster id it would be another \
              cluster. {RESTORE_PROPERTIES}",

@@ -145,9 +145,14 @@ fn a_replay_that_memory_is_too_short_for_keeps_everything_and_bears_a_deleted_to
         let mut recovered = recover_short(&live).await.expect("recovered");
         assert_eq!(recovered.report.batches, BATCHES as u64);
         let end_seq = recovered.end.seq - 1;
-        separate_unknown(&mut recovered, &live, &BTreeSet::from([DELETED]), end_seq)
-            .await
-            .expect("separated");
+        separate_unknown(
+            &mut recovered,
+            &live,
+            (&BTreeSet::from([DELETED])).into(),
+            end_seq,
+        )
+        .await
+        .expect("separated");
         let kept = &recovered.partitions[&spec(KEPT).id];
         assert_eq!(kept.log_end_offset(), 1 + BATCHES / 2);
         assert_eq!(recovered.partitions.len(), 1);
@@ -237,10 +242,11 @@ fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnatio
         let end_seq = |recovered: &Recovered| recovered.end.seq - 1;
         let mut recovered = recover_short(&live).await.expect("recovered");
         let up_to = end_seq(&recovered);
-        let refused = separate_unknown(&mut recovered, &live, &BTreeSet::new(), up_to).await;
+        let refused = separate_unknown(&mut recovered, &live, (&BTreeSet::new()).into(), up_to).await;
         assert!(refused.is_err(), "batches have no place, and are not deleted");
         let mut recovered = recover_short(&live).await.expect("recovered");
-        let dropped = separate_unknown(&mut recovered, &live, &BTreeSet::from([DELETED]), up_to).await;
+        let dropped =
+            separate_unknown(&mut recovered, &live, (&BTreeSet::from([DELETED])).into(), up_to).await;
         assert_eq!(dropped.expect("separated"), [(spec(DELETED).id, 0)]);
         let names = directory::list(&path).await.expect("its directory");
         let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();

@@ -46,6 +46,7 @@ fn options_with(shards: u32, log_directories: &[&str]) -> HostOptions {
     HostOptions {
         settings,
         log_directories: log_directories.iter().map(PathBuf::from).collect(),
+        given_up_directory: None,
         cpus: Vec::new(),
         descriptors: 4_096,
     }
@@ -114,7 +115,9 @@ impl Puppets {
 }
 
 /// The next command, which must be an image.
-async fn installed(commands: &mut Receiver<ShardCommand>) -> (Arc<Image>, Answer<Result<(), String>>) {
+async fn installed(
+    commands: &mut Receiver<ShardCommand>,
+) -> (Arc<Image>, Answer<Result<Vec<DirectoryFailure>, String>>) {
     match commands.receive().await {
         Some(ShardCommand::Install { image, done }) => (image, done),
         _ => panic!("an image is installed first"),
@@ -152,7 +155,7 @@ fn a_topic_is_answered_when_every_shard_has_installed_it() {
             let (image, done) = installed(shard).await;
             assert!(image.topics_by_name.contains_key("a"));
             assert_eq!(announced.get(), image.version, "announced before it is sent");
-            done.give(Ok(())).expect("the control thread waits");
+            done.give(Ok(Vec::new())).expect("the control thread waits");
         }
         let created = awaited.await.expect("an answer");
         assert_eq!(created[0].error_code, ErrorCode::None);
@@ -182,7 +185,7 @@ fn a_deleted_topic_is_remembered_until_every_shard_has_dropped_it() {
         });
         let (image, done) = installed(&mut commands[0]).await;
         assert!(image.deleted_topics.contains(&7) && image.topics_by_id.is_empty());
-        done.give(Ok(())).expect("the control thread waits");
+        done.give(Ok(Vec::new())).expect("the control thread waits");
         assert!(is_unanswered(&mut awaited).await, "one shard has not dropped it");
         let (_, done) = installed(&mut commands[1]).await;
         drop(done);
@@ -204,7 +207,7 @@ fn a_deleted_topic_is_remembered_until_every_shard_has_dropped_it() {
             let Some(ShardCommand::Open { done, .. }) = shard.receive().await else {
                 panic!("logs are opened first");
             };
-            done.give(Ok(())).expect("the control thread waits");
+            done.give(Ok(Vec::new())).expect("the control thread waits");
         }
         for shard in &mut commands {
             let Some(ShardCommand::Serve { done }) = shard.receive().await else {
@@ -229,7 +232,7 @@ fn no_shard_serves_before_all_have_opened_their_logs() {
         let Some(ShardCommand::Open { done, .. }) = commands[0].receive().await else {
             panic!("logs are opened first");
         };
-        done.give(Ok(())).expect("the control thread waits");
+        done.give(Ok(Vec::new())).expect("the control thread waits");
         let early = ring::timer::timeout(Duration::from_secs(5), commands[0].receive()).await;
         assert!(early.is_err(), "shard 1 has not opened its log");
         let Some(ShardCommand::Open { done, .. }) = commands[1].receive().await else {

@@ -18,6 +18,8 @@ const EIO: i32 = 5;
 /// What a client sees of a topic.
 #[derive(Debug, Clone, Default)]
 struct View {
+    /// Each partition's node.
+    nodes: Vec<i32>,
     /// Each partition's error in Metadata.
     errors: Vec<ErrorCode>,
     /// What Produce says of each, at the node that led it when all was well.
@@ -38,9 +40,37 @@ impl View {
     }
 }
 
-/// The node of each partition, with nobody's help: they go round the shards. With one shard it is that.
-fn leader(partition: i32, shards: i32) -> i32 {
-    1_000 + partition % shards
+/// The `directory.id` of a directory.
+fn id_of(simulator: &Simulator, directory: &str) -> String {
+    let path = format!("{directory}/meta.properties");
+    let bytes = simulator.read_file(BROKER, path).expect("a file");
+    let text = String::from_utf8(bytes).expect("a text");
+    let id = text.lines().find_map(|line| line.strip_prefix("directory.id="));
+    id.expect("an id").to_owned()
+}
+
+/// Writes a file, as an operator does while no broker runs. Nothing: it is removed.
+fn write_file(simulator: &mut Simulator, path: &str, text: Option<String>) {
+    let path = PathBuf::from(path);
+    let written = simulator.run(BROKER, CLIENT_MEMORY_BYTES, LIMIT, move || async move {
+        ring::directory::create_all(path.parent().expect("a directory"))
+            .await
+            .expect("made");
+        let Some(text) = text else {
+            return ring::directory::remove_file(&path).await.expect("removed");
+        };
+        let options = ring::file::OpenOptions {
+            write: true,
+            create: true,
+            truncate: true,
+            ..ring::file::OpenOptions::default()
+        };
+        let file = ring::file::File::open(&path, options).await.expect("made");
+        let bytes = vec![ring::buffer::Slice::from(text.into_bytes())];
+        let written = file.write_all_at(bytes, 0, ring::file::Durability::Durable);
+        written.await.expect("written");
+    });
+    written.expect("it ends");
 }
 
 async fn create_with(client: &Client, name: &str) -> ErrorCode {
@@ -110,17 +140,11 @@ async fn end(client: &Client, node_id: i32, topic: &str, partition: i32) -> i64 
 }
 
 /// Produces a record to each partition of a topic, and looks at it.
-async fn look(client: &Client, topic: &str, shards: i32) -> View {
+async fn look(client: &Client, topic: &str) -> View {
     let mut view = View {
         directories: vec![None; COUNT as usize],
         ..View::default()
     };
-    for partition in 0..COUNT {
-        let node_id = leader(partition, shards);
-        view.produced
-            .push(produce(client, node_id, topic, partition).await);
-        view.ends.push(end(client, node_id, topic, partition).await);
-    }
     let names = [MetadataRequestTopic {
         name: Some(topic),
         ..MetadataRequestTopic::default()
@@ -129,14 +153,18 @@ async fn look(client: &Client, topic: &str, shards: i32) -> View {
         topics: Some(Array::from_slice(&names)),
         ..MetadataRequest::default()
     };
-    let metadata: MetadataResponse = call(client, 1_000 + shards - 1, &request)
-        .await
-        .expect("it serves");
+    let metadata: MetadataResponse = call(client, 1_000, &request).await.expect("it serves");
     for (partition, told) in (0..).zip(&metadata.topics[0].partitions) {
+        // Whoever has it answers, also if Metadata names no leader.
+        let node_id = told.replica_nodes[0];
+        view.produced
+            .push(produce(client, node_id, topic, partition).await);
+        view.ends.push(end(client, node_id, topic, partition).await);
+        view.nodes.push(node_id);
         view.errors.push(told.error_code);
-        let offline = vec![leader(partition, shards)];
+        let offline = vec![node_id];
         match told.error_code {
-            ErrorCode::None => assert_eq!((told.leader_id, &told.offline_replicas), (offline[0], &vec![])),
+            ErrorCode::None => assert_eq!((told.leader_id, &told.offline_replicas), (node_id, &vec![])),
             error => {
                 assert_eq!(error, ErrorCode::LeaderNotAvailable);
                 assert_eq!((told.leader_id, &told.offline_replicas), (-1, &offline));
@@ -144,9 +172,9 @@ async fn look(client: &Client, topic: &str, shards: i32) -> View {
         }
     }
     let mut failed = Vec::new();
-    for node_id in 1_000..1_000 + shards {
+    for broker in &metadata.brokers {
         let all = DescribeLogDirsRequest::default();
-        let described: DescribeLogDirsResponse = call(client, node_id, &all).await.expect("it serves");
+        let described: DescribeLogDirsResponse = call(client, broker.node_id, &all).await.expect("it serves");
         let offline = described
             .results
             .iter()
@@ -173,7 +201,6 @@ async fn look(client: &Client, topic: &str, shards: i32) -> View {
 fn look_at<T: Send + 'static>(
     simulator: &mut Simulator,
     topic: &'static str,
-    shards: i32,
     and: impl AsyncFnOnce(&Client) -> T + Send + 'static,
 ) -> (View, T) {
     let looked = simulator.run(CLIENT, CLIENT_MEMORY_BYTES, LIMIT, move || async move {
@@ -183,7 +210,7 @@ fn look_at<T: Send + 'static>(
             [ErrorCode::None, ErrorCode::TopicAlreadyExists].contains(&code),
             "{code:?}"
         );
-        let view = look(&client, topic, shards).await;
+        let view = look(&client, topic).await;
         let more = and(&client).await;
         (view, more)
     });
@@ -191,7 +218,7 @@ fn look_at<T: Send + 'static>(
 }
 
 fn view(simulator: &mut Simulator, topic: &'static str) -> View {
-    look_at(simulator, topic, 2, async |_| ()).0
+    look_at(simulator, topic, async |_| ()).0
 }
 
 /// Half of the partitions of each shard are in each directory.
@@ -199,7 +226,9 @@ fn assert_spread(view: &View) {
     for directory in TWO {
         let within = view.within(directory);
         for shard in 0..2 {
-            let of_shard = within.iter().filter(|partition| *partition % 2 == shard);
+            let of_shard = within
+                .iter()
+                .filter(|&&partition| view.nodes[partition] == 1_000 + shard);
             assert_eq!(of_shard.count(), COUNT as usize / 4, "{view:?}");
         }
     }
@@ -283,7 +312,7 @@ fn a_directory_that_fails_takes_down_what_is_in_it_and_nothing_else() {
         // What is asked while it fails may be told so, and be there all the same.
         assert_half(&view(&mut simulator, "a"), &in_more);
         // What comes new goes where it can.
-        let (new, deleted) = look_at(&mut simulator, "c", 2, async |client| {
+        let (new, deleted) = look_at(&mut simulator, "c", async |client| {
             let topics = [DeleteTopicState {
                 name: Some("gone"),
                 ..DeleteTopicState::default()
@@ -358,7 +387,7 @@ fn nothing_is_begun_in_the_place_of_a_directory_that_is_missing() {
     broker.end(&mut simulator);
     // Another number of shards moves no log to another directory.
     let broker = start_with(&mut simulator, options_with(1, &three), LIMIT).expect("a start");
-    let (moved, ()) = look_at(&mut simulator, "a", 1, async |_| ());
+    let moved = view(&mut simulator, "a");
     assert_well(&moved, 3);
     assert_eq!(moved.directories, before.directories);
     broker.end(&mut simulator);
@@ -385,26 +414,146 @@ fn the_directory_with_the_metadata_comes_first_and_no_cluster_takes_anothers() {
     }
     let files = simulator.files(BROKER);
     assert!(!files.iter().any(|(path, _)| path.starts_with("/new")));
-    let properties = simulator
-        .read_file(BROKER, "/more/meta.properties")
-        .expect("a file");
-    let copied = simulator.run(BROKER, CLIENT_MEMORY_BYTES, LIMIT, move || async move {
-        ring::directory::create_all("/copy".as_ref()).await.expect("made");
-        let options = ring::file::OpenOptions {
-            write: true,
-            create: true,
-            ..ring::file::OpenOptions::default()
-        };
-        let copy = ring::file::File::open("/copy/meta.properties".as_ref(), options);
-        let copy = copy.await.expect("made");
-        let bytes = vec![ring::buffer::Slice::from(properties)];
-        let written = copy.write_all_at(bytes, 0, ring::file::Durability::Completed);
-        written.await.expect("written");
-    });
-    copied.expect("it ends");
+    let properties = simulator.read_file(BROKER, "/more/meta.properties");
+    let properties = String::from_utf8(properties.expect("a file")).expect("a text");
+    write_file(&mut simulator, "/copy/meta.properties", Some(properties));
     let error = refusal(&mut simulator, options_with(2, &["/data", "/more", "/copy"]));
     assert!(error.contains("it is a copy of that"), "{error}");
     let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("nothing was changed");
     assert_well(&view(&mut simulator, "a"), 1);
     broker.end(&mut simulator);
+}
+
+#[test]
+fn shards_that_come_and_go_while_a_directory_is_away_cost_no_record() {
+    let mut simulator = simulator(5);
+    for (shards, directories) in [
+        (2, &TWO[..]),
+        (1, &["/data"]),
+        (2, &TWO),
+        (3, &["/data"]),
+        (1, &["/data"]),
+        (2, &["/data"]),
+        (2, &TWO),
+    ] {
+        let broker = start_with(&mut simulator, options_with(shards, directories), LIMIT).expect("a start");
+        let view = view(&mut simulator, "a");
+        if directories.len() == 2 {
+            assert_well(&view, 1);
+        }
+        broker.end(&mut simulator);
+    }
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    assert_well(&view(&mut simulator, "a"), 4);
+    let files = simulator.files(BROKER);
+    assert!(
+        !files.iter().any(|(path, _)| path.contains("-stray")),
+        "{files:?}"
+    );
+    broker.end(&mut simulator);
+}
+
+#[test]
+fn another_number_of_shards_that_a_death_undoes_costs_no_record() {
+    let seeds = if cfg!(debug_assertions) { 24 } else { 200 };
+    for_each_seed(0..seeds, |seed| {
+        let mut simulator = simulator(seed);
+        let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+        assert_well(&view(&mut simulator, "a"), 1);
+        broker.end(&mut simulator);
+        for _ in 0..4 {
+            let shards = 1 + (simulator.random_u64() % 3) as u32;
+            // Most die as they start: what one has begun another number of shards goes on from.
+            let patience = Duration::from_micros(simulator.random_u64() % 80_000);
+            drop(start_with(&mut simulator, options_with(shards, &TWO), patience));
+            match simulator.random_u64() % 2 {
+                0 => simulator.kill(BROKER),
+                _ => simulator.power_cut(BROKER),
+            }
+        }
+        let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+        assert_well(&view(&mut simulator, "a"), 2);
+        broker.end(&mut simulator);
+    });
+}
+
+#[test]
+fn ids_that_do_not_belong_together_cost_no_record() {
+    let mut simulator = simulator(6);
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    let before = view(&mut simulator, "a");
+    broker.end(&mut simulator);
+    let files = ["/data/meta.properties", "/more/meta.properties"];
+    let good = files.map(|file| {
+        let bytes = simulator.read_file(BROKER, file).expect("a file");
+        String::from_utf8(bytes).expect("a text")
+    });
+    // The first has another id.
+    let (first, more) = (id_of(&simulator, "/data"), id_of(&simulator, "/more"));
+    let another = good[0].replace(&first, &more);
+    write_file(&mut simulator, files[0], Some(another));
+    let error = refusal(&mut simulator, options_with(2, &TWO));
+    assert!(
+        error.contains(&format!("Write directory.id={first} there")),
+        "{error}"
+    );
+    write_file(&mut simulator, files[0], Some(good[0].clone()));
+    // The other one has one that nobody knows, and none at all.
+    let another = good[1].replace(&more, &first.chars().rev().collect::<String>());
+    for text in [Some(another), None] {
+        write_file(&mut simulator, files[1], text);
+        let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+        assert_half(&view(&mut simulator, "a"), &before.within("/more"));
+        broker.end(&mut simulator);
+    }
+    write_file(&mut simulator, files[1], Some(good[1].clone()));
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    let after = view(&mut simulator, "a");
+    assert_well(&after, 2);
+    assert_eq!(after.directories, before.directories);
+    broker.end(&mut simulator);
+}
+
+#[test]
+fn what_is_in_a_directory_that_is_given_up_begins_anew() {
+    let mut simulator = simulator(7);
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    let before = view(&mut simulator, "a");
+    broker.end(&mut simulator);
+    let give_up = |directories: &[&str], id: &str| HostOptions {
+        given_up_directory: storage::from_base64(id),
+        ..options_with(2, directories)
+    };
+    let (first, more) = (id_of(&simulator, "/data"), id_of(&simulator, "/more"));
+    for (id, why) in [
+        (&first, "cannot be given up"),
+        (&first.chars().rev().collect(), &*more),
+    ] {
+        let error = refusal(&mut simulator, give_up(&["/data", "/new"], id));
+        assert!(error.contains(why), "{error}");
+    }
+    let broker = start_with(&mut simulator, give_up(&["/data", "/new"], &more), LIMIT).expect("a start");
+    let after = view(&mut simulator, "a");
+    assert_well(&after, 1);
+    for partition in 0..COUNT as usize {
+        let was_lost = before.within("/more").contains(&partition);
+        assert_eq!(after.ends[partition], if was_lost { 1 } else { 2 }, "{after:?}");
+    }
+    assert_spread(&View {
+        directories: (after.directories.iter())
+            .map(|directory| directory.as_ref().map(|path| path.replace("/new", "/more")))
+            .collect(),
+        ..after
+    });
+    broker.end(&mut simulator);
+    // It is back after all: nobody takes what is in it for theirs.
+    let broker = start_with(
+        &mut simulator,
+        options_with(2, &["/data", "/new", "/more"]),
+        LIMIT,
+    );
+    let again = view(&mut simulator, "a");
+    assert_eq!(again.failed, BTreeSet::from(["/more".to_owned()]));
+    assert!(again.ends.iter().all(|end| *end >= 2), "{again:?}");
+    broker.expect("a start").end(&mut simulator);
 }
