@@ -324,6 +324,7 @@ where
         // The broker has the cores first; the kernel finds us a place.
         cpu: None,
         memory_bytes,
+        ..ThreadOptions::default()
     };
     thread::spawn(options, main)
 }

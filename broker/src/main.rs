@@ -150,6 +150,7 @@ fn serve(options: HostOptions) -> Result<(), String> {
         name: "control".to_owned(),
         cpu: None,
         memory_bytes: options.control_memory_bytes(),
+        disks: options.disks(),
     };
     let control = ring::thread::spawn(thread, move || async move {
         let ended = host::run(options, stopped, ready, probed).await;

@@ -43,6 +43,7 @@ fn options(name: &str, memory_bytes: usize) -> ThreadOptions {
         name: name.to_owned(),
         cpu: None,
         memory_bytes,
+        ..ThreadOptions::default()
     }
 }
 

@@ -138,6 +138,7 @@ pub fn run(arguments: GroupsArguments) -> Result<GroupsReport, BenchError> {
         name: "bench-groups".to_owned(),
         cpu: None,
         memory_bytes: SPARE_MEMORY_BYTES + members * member::connection_options().memory_bytes(),
+        ..ThreadOptions::default()
     };
     let thread = thread::spawn(options, move || async move {
         // The one who asked waits until it is given.

@@ -52,6 +52,7 @@ where
         name: "client".to_owned(),
         cpu: None,
         memory_bytes: MEMORY_BYTES,
+        ..ThreadOptions::default()
     };
     let thread = spawn(options, move || async move {
         let result = match Client::connect(&brokers, client_options()).await {

@@ -283,9 +283,9 @@ settings! {
     LOG_CLEANER_BACKOFF_MS: Kafka "log.cleaner.backoff.ms", LONG_FROM_0, ClusterWide, "15000",
         "How long the cleaner rests when there is nothing to compact, in milliseconds.";
     LOG_CLEANER_DEDUPE_BUFFER_SIZE: Kafka "log.cleaner.dedupe.buffer.size", Kind::Long(1_048_576..=i64::MAX), ClusterWide, "134217728",
-        "Memory in which a shard's cleaner remembers keys, 24 bytes each, in bytes. It has a sixteenth of the log's memory at most.";
+        "Memory in which a shard's cleaner of a log directory remembers keys, 24 bytes each, in bytes. It has a sixteenth of the log's memory at most.";
     LOG_CLEANER_IO_MAX_BYTES_PER_SECOND: Kafka "log.cleaner.io.max.bytes.per.second", Kind::Double, ClusterWide, "1.7976931348623157E308",
-        "What a shard's cleaner reads and writes in a second at most, in bytes.";
+        "What a shard's cleaner of a log directory reads and writes in a second at most, in bytes.";
     LOG_CLEANER_MIN_CLEANABLE_RATIO: Kafka "log.cleaner.min.cleanable.ratio", Kind::Fraction, ClusterWide, "0.5",
         "The part of a log that is not compacted yet, above which it is.";
     LOG_CLEANER_MIN_COMPACTION_LAG_MS: Kafka "log.cleaner.min.compaction.lag.ms", LONG_FROM_0, ClusterWide, "0",
@@ -368,7 +368,7 @@ settings! {
         "The journal of each shard in each log directory, in bytes, allocated at the first start.";
     SCRUB_MAX_BYTES_PER_SECOND: Millstream "scrub.max.bytes.per.second", Kind::Long(0..=1_099_511_627_776), ReadOnly,
         "4194304",
-        "How much of its closed segments a shard reads again in a second at most, looking for rot, in bytes. 0: nothing.";
+        "How much of its closed segments in a log directory a shard reads again in a second at most, looking for rot, in bytes. 0: nothing.";
     SCRUB_INTERVAL_MS: Millstream "scrub.interval.ms", Kind::Long(1..=i64::MAX), ReadOnly, "86400000",
         "From the begin of one round over all closed segments to the next, at least, in milliseconds.";
     ADMIN_LISTEN: Millstream "admin.listen", Kind::Text, ReadOnly, "127.0.0.1:9644",

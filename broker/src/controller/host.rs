@@ -79,6 +79,11 @@ impl HostOptions {
             + self.log_directories.len() * LogDirectory::MEMORY_BYTES
     }
 
+    /// The log directories that may stand still without the host: all but the first.
+    pub fn disks(&self) -> Vec<PathBuf> {
+        self.log_directories[1..].to_vec()
+    }
+
     fn shard_memory_bytes(&self) -> usize {
         usize::try_from(self.settings.memory_bytes()).expect("not negative") / self.shards() as usize
     }
@@ -460,6 +465,7 @@ impl Host {
                 name: format!("shard-{shard}"),
                 cpu: is_pinned.then(|| self.options.cpus[shard as usize]),
                 memory_bytes: self.options.shard_memory_bytes(),
+                disks: self.options.disks(),
             };
             let thread = ring::thread::spawn(options, move || crate::shard::run(context));
             thread.map_err(|error| error.to_string())?;

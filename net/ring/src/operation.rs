@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -102,6 +102,23 @@ impl Call {
     /// Whether the kernel makes it on a worker of its own where it can: many of them wait for the disk together.
     pub(crate) fn is_for_the_kernel(&self) -> bool {
         matches!(self, Call::Exists { .. })
+    }
+
+    /// The path that it is about; none, if it comes with a file.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Call::Allocate { .. } | Call::SetLength { .. } | Call::Length => None,
+            Call::CreateAll { path }
+            | Call::List { path, .. }
+            | Call::Exists { path }
+            | Call::RemoveFile { path }
+            | Call::RemoveAll { path }
+            | Call::SyncDirectory { path }
+            | Call::SyncFileSystem { path }
+            | Call::Alignment { path }
+            | Call::Volume { path } => Some(path),
+            Call::Rename { to, .. } => Some(to),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 
 use crate::channel::Awaited;
 use crate::core;
@@ -9,7 +10,7 @@ use crate::driver::ThreadMain;
 use crate::uring;
 
 /// How to start a thread.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ThreadOptions {
     /// Its name (at most 15 bytes are shown by the kernel).
     pub name: String,
@@ -17,11 +18,13 @@ pub struct ThreadOptions {
     pub cpu: Option<usize>,
     /// The hard budget of all its buffer pools, in bytes.
     pub memory_bytes: usize,
+    /// Directories on disks of their own: what may block on what is below one waits for no other. Ignored by the simulator.
+    pub disks: Vec<PathBuf>,
 }
 
 /// Starts a thread that runs `main` and everything it spawns, until `main` returns; then what is left is cancelled,
 /// operations in flight are waited for, and the thread ends. A real thread gets an io_uring and a helper thread of its
-/// own; a caller that is simulated gets a simulated thread in the same simulated process.
+/// own, and one more for each of its disks; a caller that is simulated gets a simulated thread in the same simulated process.
 ///
 /// A panic in a task aborts the process: a half-alive thread would serve half of its partitions.
 ///

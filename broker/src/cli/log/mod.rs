@@ -106,6 +106,7 @@ where
         name: "log".to_owned(),
         cpu: None,
         memory_bytes: MEMORY_BYTES,
+        ..ThreadOptions::default()
     };
     let thread = spawn(options, move || async move {
         // The caller waits.

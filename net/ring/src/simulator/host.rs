@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 
 use super::chance::Chance;
@@ -157,7 +156,7 @@ impl Host {
                 };
                 let path = match file {
                     Some(file) => path_of(file),
-                    None => call_path(call).and_then(|path| path.to_str()).map(Rc::from),
+                    None => call.path().and_then(|path| path.to_str()).map(Rc::from),
                 };
                 (kind, path, 0)
             }
@@ -428,21 +427,5 @@ impl HandleId {
         match self {
             HandleId::File(number) | HandleId::Socket(number) => number,
         }
-    }
-}
-
-fn call_path(call: &Call) -> Option<&Path> {
-    match call {
-        Call::Allocate { .. } | Call::SetLength { .. } | Call::Length => None,
-        Call::CreateAll { path }
-        | Call::List { path, .. }
-        | Call::Exists { path }
-        | Call::RemoveFile { path }
-        | Call::RemoveAll { path }
-        | Call::SyncDirectory { path }
-        | Call::SyncFileSystem { path }
-        | Call::Alignment { path }
-        | Call::Volume { path } => Some(path),
-        Call::Rename { to, .. } => Some(to),
     }
 }

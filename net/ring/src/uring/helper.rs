@@ -1,9 +1,10 @@
-//! The helper thread: calls that may block, made one after the other beside the ring thread, on its CPU.
+//! Helper threads: calls that may block, made beside the ring thread, on its CPU, one after the other on each disk.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,13 +17,23 @@ use crate::file::Allocate;
 use crate::operation::{Answer, Call, Slot};
 use crate::thread::ThreadOptions;
 
-/// The ring thread's side.
-pub(super) struct Helper {
+/// All helpers of a ring thread: one, and one more for each of its disks.
+pub(super) struct Helpers {
+    /// The first is for what is on none of the disks.
+    lanes: Vec<Helper>,
+    disks: Vec<PathBuf>,
+    answers: Arc<Answers>,
+    /// The lanes of files that are being opened, by slot, and that are open. Empty without disks.
+    opening: RefCell<BTreeMap<usize, usize>>,
+    open: RefCell<BTreeMap<RawFd, usize>>,
+}
+
+/// The ring thread's side of one.
+struct Helper {
     /// Bounded by the ring thread's operations in flight and its open files. `None` once it is being stopped.
     jobs: Option<mpsc::Sender<Job>>,
     /// Files to be closed, which it is not told of yet: to wake it for each costs more than the close.
     closing: RefCell<Vec<OwnedFd>>,
-    answers: Arc<Answers>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,14 +52,79 @@ struct Answers {
     wake: Arc<Wake>,
 }
 
-impl Helper {
-    /// Starts the thread, pinned with the ring thread.
-    pub(super) fn start(options: &ThreadOptions, wake: Arc<Wake>) -> io::Result<Helper> {
-        let (jobs, queue) = mpsc::channel();
+impl Helpers {
+    /// Starts the threads, pinned with the ring thread.
+    pub(super) fn start(options: &ThreadOptions, wake: Arc<Wake>) -> io::Result<Helpers> {
         let answers = Arc::new(Answers {
             list: Mutex::default(),
             wake,
         });
+        let lanes = (0..=options.disks.len()).map(|_| Helper::start(options, &answers));
+        Ok(Helpers {
+            lanes: lanes.collect::<io::Result<_>>()?,
+            disks: options.disks.clone(),
+            answers,
+            opening: RefCell::default(),
+            open: RefCell::default(),
+        })
+    }
+
+    /// Makes `call`; its answer comes under `slot`. The caller keeps `file` open until then.
+    pub(super) fn call(&self, slot: Slot, file: Option<RawFd>, call: Call) {
+        let lane = match (file, call.path()) {
+            (Some(file), _) => self.open.borrow().get(&file).copied().unwrap_or(0),
+            (None, path) => path.map_or(0, |path| self.lane_of(path)),
+        };
+        self.lanes[lane].send(Job::Call { slot, file, call });
+    }
+
+    /// A file at `path` is being opened under `slot`.
+    pub(super) fn opens(&self, slot: Slot, path: &Path) {
+        match self.lane_of(path) {
+            0 => {}
+            lane => drop(self.opening.borrow_mut().insert(slot.0, lane)),
+        }
+    }
+
+    /// What was done under `slot` has ended; if a file was opened, it is this.
+    pub(super) fn opened(&self, slot: Slot, file: Option<RawFd>) {
+        if let Some(lane) = self.opening.borrow_mut().remove(&slot.0)
+            && let Some(file) = file
+        {
+            self.open.borrow_mut().insert(file, lane);
+        }
+    }
+
+    /// Closes a file that no operation uses, after the next [`Helpers::close_files`].
+    pub(super) fn close(&self, file: RawFd) {
+        let lane = self.open.borrow_mut().remove(&file).unwrap_or(0);
+        // SAFETY: the ring thread's last handle of it was just dropped: nobody else closes it.
+        let file = unsafe { OwnedFd::from_raw_fd(file) };
+        self.lanes[lane].closing.borrow_mut().push(file);
+    }
+
+    /// Has all files closed that are to be.
+    pub(super) fn close_files(&self) {
+        self.lanes.iter().for_each(Helper::close_files);
+    }
+
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.lock().is_empty()
+    }
+
+    pub(super) fn take_answers(&self) -> Vec<(Slot, io::Result<Answer>)> {
+        std::mem::take(&mut *self.answers.lock())
+    }
+
+    fn lane_of(&self, path: &Path) -> usize {
+        let disk = self.disks.iter().position(|disk| path.starts_with(disk));
+        disk.map_or(0, |disk| disk + 1)
+    }
+}
+
+impl Helper {
+    fn start(options: &ThreadOptions, answers: &Arc<Answers>) -> io::Result<Helper> {
+        let (jobs, queue) = mpsc::channel();
         let (name, cpu) = (format!("{}-helper", options.name), options.cpu);
         let shared = answers.clone();
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
@@ -59,37 +135,15 @@ impl Helper {
         Ok(Helper {
             jobs: Some(jobs),
             closing: RefCell::default(),
-            answers,
             thread: Some(thread),
         })
     }
 
-    /// Makes `call`; its answer comes under `slot`. The caller keeps `file` open until then.
-    pub(super) fn call(&self, slot: Slot, file: Option<RawFd>, call: Call) {
-        self.send(Job::Call { slot, file, call });
-    }
-
-    /// Closes a file that no operation uses, after the next [`Helper::close_files`].
-    pub(super) fn close(&self, file: RawFd) {
-        // SAFETY: the ring thread's last handle of it was just dropped: nobody else closes it.
-        let file = unsafe { OwnedFd::from_raw_fd(file) };
-        self.closing.borrow_mut().push(file);
-    }
-
-    /// Has all files closed that are to be.
-    pub(super) fn close_files(&self) {
+    fn close_files(&self) {
         let files = self.closing.take();
         if !files.is_empty() {
             self.send(Job::Close(files));
         }
-    }
-
-    pub(super) fn has_answers(&self) -> bool {
-        !self.answers.lock().is_empty()
-    }
-
-    pub(super) fn take_answers(&self) -> Vec<(Slot, io::Result<Answer>)> {
-        std::mem::take(&mut *self.answers.lock())
     }
 
     fn send(&self, job: Job) {

@@ -1,4 +1,4 @@
-//! The io_uring driver: a real thread, one ring, one helper thread.
+//! The io_uring driver: a real thread, one ring, a helper thread, and one for each disk that may fail.
 //!
 //! Promises: one io_uring_enter(2) a turn of the loop at most, for everything that the turn's tasks asked for; memory
 //! that the kernel may touch stays in the in-flight table until the kernel has answered; every descriptor that an
@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ring` | set-up with its fallbacks, the probe and its advice, submission, waiting |
 //! | `in_flight` | operation to submission entry, completion to outcome |
-//! | `helper` | the thread for calls that may block, and the calls |
+//! | `helper` | the threads for calls that may block, and the calls |
 //! | `wake` | waking the loop from other threads |
 //! | `system` | clocks, random numbers, sockets: small calls that never wait |
 
@@ -35,7 +35,7 @@ use crate::driver::{Driver, ThreadMain};
 use crate::operation::{Operation, Outcome, Slot};
 use crate::socket::Shutdown;
 use crate::thread::{ThreadHandle, ThreadOptions};
-use helper::Helper;
+use helper::Helpers;
 use in_flight::InFlight;
 use ring::{Completion, Ring};
 pub(crate) use system::allowed_cpus;
@@ -107,7 +107,7 @@ struct Uring {
     closing: Cell<usize>,
     /// Files that hold the advisory lock, which must be free as soon as the file is dropped.
     locked: RefCell<BTreeSet<RawFd>>,
-    helper: Helper,
+    helpers: Helpers,
     wake: Arc<Wake>,
     random: RefCell<system::Random>,
     /// Reused from turn to turn.
@@ -128,7 +128,7 @@ impl Uring {
             refused: RefCell::default(),
             closing: Cell::new(0),
             locked: RefCell::default(),
-            helper: Helper::start(options, wake.clone())?,
+            helpers: Helpers::start(options, wake.clone())?,
             wake,
             random: RefCell::new(system::Random::new()?),
             completions: RefCell::default(),
@@ -137,8 +137,8 @@ impl Uring {
 
     /// Submits what is queued, waits if no task is ready, and completes what has ended.
     fn turn(&self, core: &Core) {
-        self.helper.close_files();
-        let idle = || !core.has_ready() && self.refused.borrow().is_empty() && !self.helper.has_answers();
+        self.helpers.close_files();
+        let idle = || !core.has_ready() && self.refused.borrow().is_empty() && !self.helpers.has_answers();
         let wait = idle() && self.wake.fall_asleep_if(idle);
         let timeout = core
             .next_deadline()
@@ -157,7 +157,7 @@ impl Uring {
             }
         }
         self.completions.replace(completions);
-        for (slot, answer) in self.helper.take_answers() {
+        for (slot, answer) in self.helpers.take_answers() {
             self.in_flight.borrow_mut()[slot.0] = None;
             core.complete(slot, Outcome::Answered(answer));
         }
@@ -169,7 +169,12 @@ impl Uring {
     fn complete(&self, core: &Core, slot: Slot, result: io::Result<u32>) {
         let in_flight = self.in_flight.borrow_mut()[slot.0].take();
         let in_flight = in_flight.expect("a completion names an operation in flight");
-        core.complete(slot, in_flight.finish(result, core));
+        let outcome = in_flight.finish(result, core);
+        if let Outcome::Opened(opened) = &outcome {
+            let file = opened.as_ref().ok().map(|file| descriptor(file.id()));
+            self.helpers.opened(slot, file);
+        }
+        core.complete(slot, outcome);
     }
 
     fn take_refused(&self) -> Option<(Slot, Outcome)> {
@@ -193,10 +198,14 @@ impl Driver for Uring {
     fn submit(&self, slot: Slot, operation: Operation) {
         let operation = match operation {
             Operation::Blocking { file, call } if !call.is_for_the_kernel() => {
-                self.helper
+                self.helpers
                     .call(slot, file.as_ref().map(|file| descriptor(file.id())), call);
                 self.keep(slot, InFlight::on_helper(file));
                 return;
+            }
+            Operation::Open { path, options } => {
+                self.helpers.opens(slot, &path);
+                Operation::Open { path, options }
             }
             operation => operation,
         };
@@ -207,7 +216,10 @@ impl Driver for Uring {
                 // to the waiting future, until the completion of this slot has been taken from the ring.
                 unsafe { self.ring.borrow_mut().submit(slot, entry) }
             }
-            Err(outcome) => self.refused.borrow_mut().push_back((slot, outcome)),
+            Err(outcome) => {
+                self.helpers.opened(slot, None);
+                self.refused.borrow_mut().push_back((slot, outcome));
+            }
         }
     }
 
@@ -228,7 +240,7 @@ impl Driver for Uring {
                 system::unlock(fd);
             }
             // The last close of a removed file frees its blocks, which may take long.
-            self.helper.close(fd);
+            self.helpers.close(fd);
         }
     }
 

@@ -29,6 +29,7 @@ fn options(name: &str, cpu: Option<usize>) -> ThreadOptions {
         name: name.into(),
         cpu,
         memory_bytes: 64 << 20,
+        ..ThreadOptions::default()
     }
 }
 
@@ -569,4 +570,48 @@ fn a_thread_may_run_where_it_was_pinned_and_nowhere_else() {
     });
     pinned.expect("io_uring is needed for this test").join_blocking();
     assert_eq!(given.wait_blocking().expect("it gave them"), vec![last]);
+}
+
+#[test]
+fn a_disk_that_stands_still_stops_no_other() {
+    let scratch = Scratch::new("disks");
+    let (slow, quick) = (scratch.0.join("slow"), scratch.0.join("quick"));
+    for directory in [&slow, &quick] {
+        std::fs::create_dir_all(directory).unwrap();
+    }
+    let fifo = slow.join("fifo");
+    let path = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+    // SAFETY: the path ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let options = ThreadOptions {
+        disks: vec![slow.clone()],
+        ..options("disks", None)
+    };
+    let (give, given) = oneshot();
+    let thread = thread::spawn(options, move || async move {
+        let create = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let slow_file = File::open(&slow.join("file"), create).await.unwrap();
+        let quick_file = File::open(&quick.join("file"), create).await.unwrap();
+        // Whoever opens a FIFO to read waits until somebody writes.
+        let stands = spawn(Class::Latency, async move {
+            directory::sync(&slow.join("fifo")).await
+        });
+        let behind = spawn(Class::Latency, async move { slow_file.set_len(1).await });
+        for bytes in 1..100 {
+            quick_file.set_len(bytes).await.unwrap();
+            directory::sync(&quick).await.unwrap();
+        }
+        assert!(!stands.is_finished());
+        assert!(!behind.is_finished(), "a file's calls wait for those of its disk");
+        std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
+        assert!(stands.await.is_err(), "it is no directory");
+        behind.await.unwrap();
+        assert!(give.give(()).is_ok());
+    });
+    thread.unwrap().join_blocking();
+    given.wait_blocking().expect("it came to its end");
 }

@@ -340,6 +340,7 @@ where
         name: "real".to_owned(),
         cpu: None,
         memory_bytes: MEMORY,
+        ..ThreadOptions::default()
     };
     let real_root = root.clone();
     let real = thread::spawn(options, move || async move {

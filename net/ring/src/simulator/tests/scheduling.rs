@@ -20,6 +20,7 @@ fn options(memory_bytes: usize) -> ThreadOptions {
         name: "worker".to_owned(),
         cpu: None,
         memory_bytes,
+        ..ThreadOptions::default()
     }
 }
 
