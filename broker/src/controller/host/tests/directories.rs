@@ -73,6 +73,21 @@ fn write_file(simulator: &mut Simulator, path: &str, text: Option<String>) {
     written.expect("it ends");
 }
 
+async fn delete_with(client: &Client, name: &str) -> ErrorCode {
+    let topics = [DeleteTopicState {
+        name: Some(name),
+        ..DeleteTopicState::default()
+    }];
+    let names = [name];
+    let request = DeleteTopicsRequest {
+        topics: Array::from_slice(&topics),
+        topic_names: Array::from_slice(&names),
+        timeout_ms: 30_000,
+    };
+    let deleted: DeleteTopicsResponse = call(client, 1_000, &request).await.expect("it serves");
+    deleted.topics[0].error_code
+}
+
 async fn create_with(client: &Client, name: &str) -> ErrorCode {
     let topics = [CreatableTopic {
         name,
@@ -259,6 +274,56 @@ fn assert_well(view: &View, ends: i64) {
     );
 }
 
+/// Nothing is left of the deleted topic, and nothing is a stray.
+fn assert_is_gone(simulator: &Simulator) {
+    // A directory that was being made as the disk failed does not say whose it is, and has nothing in it.
+    let files = simulator.files(BROKER);
+    let is_left = |path: &str| path.contains("/gone-") || path.contains("-stray");
+    let left = files.iter().filter(|(path, bytes)| *bytes > 0 && is_left(path));
+    let left: Vec<_> = left.collect();
+    assert!(
+        left.is_empty(),
+        "what was deleted meanwhile is still there: {left:?}"
+    );
+}
+
+#[test]
+fn a_topic_that_was_deleted_is_remembered_until_every_log_has_dropped_it() {
+    let mut simulator = simulator(8);
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    for topic in ["a", "gone"] {
+        assert_well(&view(&mut simulator, topic), 1);
+    }
+    broker.end(&mut simulator);
+    let broker = start_with(&mut simulator, options_with(2, &["/data"]), LIMIT).expect("a start");
+    let (_, deleted) = look_at(&mut simulator, "a", async |client| {
+        delete_with(client, "gone").await
+    });
+    assert_eq!(deleted, ErrorCode::None);
+    broker.end(&mut simulator);
+    // The directory is there, and a log in it cannot be opened.
+    simulator.inject(
+        BROKER,
+        Injection {
+            operation: DiskOperation::Read,
+            path_contains: "/more/journals".to_owned(),
+            after: 0,
+            times: u32::MAX,
+            errno: EIO,
+        },
+    );
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    let half = view(&mut simulator, "a");
+    assert_eq!(half.failed, BTreeSet::from(["/more".to_owned()]));
+    broker.end(&mut simulator);
+    simulator.heal_disk(BROKER);
+    let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+    assert_well(&view(&mut simulator, "a"), 2);
+    simulator.run_for(Duration::from_secs(120));
+    assert_is_gone(&simulator);
+    broker.end(&mut simulator);
+}
+
 #[test]
 fn a_directory_that_fails_takes_down_what_is_in_it_and_nothing_else() {
     for_each_seed(0..24, |seed| {
@@ -313,17 +378,7 @@ fn a_directory_that_fails_takes_down_what_is_in_it_and_nothing_else() {
         assert_half(&view(&mut simulator, "a"), &in_more);
         // What comes new goes where it can.
         let (new, deleted) = look_at(&mut simulator, "c", async |client| {
-            let topics = [DeleteTopicState {
-                name: Some("gone"),
-                ..DeleteTopicState::default()
-            }];
-            let request = DeleteTopicsRequest {
-                topics: Array::from_slice(&topics),
-                topic_names: Array::from_slice(&["gone"]),
-                timeout_ms: 30_000,
-            };
-            let deleted: DeleteTopicsResponse = call(client, 1_000, &request).await.expect("it serves");
-            deleted.topics[0].error_code
+            delete_with(client, "gone").await
         });
         assert_eq!(deleted, ErrorCode::None);
         assert_half(&new, &BTreeSet::new());
@@ -345,15 +400,7 @@ fn a_directory_that_fails_takes_down_what_is_in_it_and_nothing_else() {
         assert_well(&healed, 2);
         assert_eq!(healed.directories, before.directories);
         simulator.run_for(Duration::from_secs(120));
-        // A directory that was being made as the disk failed does not say whose it is, and has nothing in it.
-        let files = simulator.files(BROKER);
-        let is_left = |path: &str| path.contains("/gone-") || path.contains("-stray");
-        let left = files.iter().filter(|(path, bytes)| *bytes > 0 && is_left(path));
-        let left: Vec<_> = left.collect();
-        assert!(
-            left.is_empty(),
-            "what was deleted meanwhile is still there: {left:?}"
-        );
+        assert_is_gone(&simulator);
         broker.end(&mut simulator);
     });
 }
