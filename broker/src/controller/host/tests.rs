@@ -1,7 +1,9 @@
 //! The control thread in the simulator: shards that are slow, whole brokers that die at every moment, and the stop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use net::client::{Client, ClientError, ClientOptions, resolve_literal};
 use ring::executor::Task;
@@ -17,6 +19,7 @@ use wire::schema::Decode;
 use wire::{Array, Request, Response, Uuid};
 
 use super::*;
+use crate::config::Settings;
 
 mod directories;
 mod probes;

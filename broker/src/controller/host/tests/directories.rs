@@ -562,6 +562,36 @@ fn ids_that_do_not_belong_together_cost_no_record() {
 }
 
 #[test]
+fn directories_whose_ids_are_swapped_cost_no_record() {
+    let mut simulator = simulator(9);
+    let three = ["/data", "/more", "/third"];
+    let broker = start_with(&mut simulator, options_with(2, &three), LIMIT).expect("a start");
+    let before = view(&mut simulator, "a");
+    broker.end(&mut simulator);
+    let files = ["/more/meta.properties", "/third/meta.properties"];
+    let swap = |simulator: &mut Simulator| {
+        let [one, other] = files.map(|file| {
+            let bytes = simulator.read_file(BROKER, file).expect("a file");
+            String::from_utf8(bytes).expect("a text")
+        });
+        write_file(simulator, files[0], Some(other));
+        write_file(simulator, files[1], Some(one));
+    };
+    swap(&mut simulator);
+    let broker = start_with(&mut simulator, options_with(2, &three), LIMIT).expect("a start");
+    let swapped = view(&mut simulator, "a");
+    let elsewhere = &before.within("/more") | &before.within("/third");
+    assert_half(&swapped, &elsewhere);
+    broker.end(&mut simulator);
+    swap(&mut simulator);
+    let broker = start_with(&mut simulator, options_with(2, &three), LIMIT).expect("a start");
+    let after = view(&mut simulator, "a");
+    assert_well(&after, 2);
+    assert_eq!(after.directories, before.directories);
+    broker.end(&mut simulator);
+}
+
+#[test]
 fn what_is_in_a_directory_that_is_given_up_begins_anew() {
     let mut simulator = simulator(7);
     let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
@@ -603,4 +633,9 @@ fn what_is_in_a_directory_that_is_given_up_begins_anew() {
     assert_eq!(again.failed, BTreeSet::from(["/more".to_owned()]));
     assert!(again.ends.iter().all(|end| *end >= 2), "{again:?}");
     broker.expect("a start").end(&mut simulator);
+    // Nor is it missed: one that is new is taken.
+    let fresh = ["/data", "/new", "/fresh"];
+    let broker = start_with(&mut simulator, options_with(2, &fresh), LIMIT).expect("a start");
+    assert!(view(&mut simulator, "a").failed.is_empty());
+    broker.end(&mut simulator);
 }
