@@ -506,8 +506,8 @@ pub(crate) async fn separate_unknown(
         .collect();
     if let Some(id) = unknown.iter().find(|id| topics.live.contains(&id.topic_id)) {
         let what = format!(
-            "partition {id} is in this journal, and by the metadata with another shard, or in another log directory. Nothing was \
-             changed. The metadata, or meta.properties or the manifest of this directory, is an older copy, or another one's: \
+            "partition {id} is in this journal, and by the metadata with another shard, or in another log directory. The \
+             metadata, or meta.properties or the manifest of this directory, is an older copy, or another one's: \
              restore what belongs together"
         );
         return Err(StorageError::refused(recovered.journal.path(), what));

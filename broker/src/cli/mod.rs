@@ -72,7 +72,7 @@ pub struct StartArguments {
     #[arg(long, value_name = "DIR", value_delimiter = ',')]
     pub data_dir: Vec<PathBuf>,
     /// A log directory that is lost for good, by its directory.id: the partitions in it begin anew, and empty
-    #[arg(long, value_name = "ID", value_parser = directory_id)]
+    #[arg(long, value_name = "ID", value_parser = directory_id, allow_hyphen_values = true)]
     pub give_up_directory: Option<u128>,
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn start_takes_settings_by_flag_and_by_name() {
-        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --give-up-directory EjRWeJq83vASNFZ4mrze8A --host h --port 0 --shards 4 --set a=b --set c=d=e";
+        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --give-up-directory -jRWeJq83vASNFZ4mrze8A --host h --port 0 --shards 4 --set a=b --set c=d=e";
         let expected = StartArguments {
             config: Some("c.toml".into()),
             data_dir: vec!["/d".into(), "/e".into(), "/f".into()],
-            give_up_directory: Some(0x1234_5678_9abc_def0_1234_5678_9abc_def0),
+            give_up_directory: Some(0xfa34_5678_9abc_def0_1234_5678_9abc_def0),
             host: Some("h".to_owned()),
             port: Some(0),
             shards: Some(4),

@@ -104,16 +104,17 @@ async fn has_metadata(path: &Path) -> bool {
 }
 
 impl Directories {
-    /// Takes `others` beside the first. `known` is what the metadata knows, without what is given up. What cannot be used is
+    /// Takes `others` beside the first. `known` is what the metadata knows, without what is `given_up`. What cannot be used is
     /// offline, and the operator is told.
     ///
     /// # Errors
-    /// If the first is not the one that the metadata knows, or another one is in use, of another cluster, or there twice:
-    /// mistakes that cost nothing yet.
+    /// If the first is not the one that the metadata knows, the one that is given up is there, or another one is in use, of
+    /// another cluster, or there twice: mistakes that cost nothing yet.
     pub(super) async fn open(
         first: LogDirectory,
         others: &[PathBuf],
         known: &LogDirectories,
+        given_up: Option<u128>,
     ) -> Result<Directories, String> {
         if let Some(&id) = known.online.first()
             && id != first.directory_id()
@@ -131,7 +132,7 @@ impl Directories {
             others: Vec::with_capacity(others.len()),
         };
         directories.known.insert(directories.first.directory_id());
-        let mut new = Vec::new();
+        let (mut new, mut begun) = (Vec::new(), Vec::new());
         for (at, path) in others.iter().enumerate() {
             directories.others.push(Other {
                 path: path.clone(),
@@ -139,7 +140,12 @@ impl Directories {
             });
             match LogDirectory::is_new(path).await {
                 Ok(true) => new.push(at),
-                Ok(false) => directories.take(at).await?,
+                // A start that was killed before the metadata knew it has begun it.
+                Ok(false) => {
+                    if directories.take(at, given_up).await? {
+                        begun.push(at);
+                    }
+                }
                 Err(error) => directories.others[at].tell(&error.to_string()),
             }
         }
@@ -151,12 +157,12 @@ impl Directories {
                 "millstream: the metadata knows log directories that cannot be used now: directory.id {missing}"
             );
         }
-        for at in new {
+        for at in new.into_iter().chain(begun) {
             if missing.is_empty() {
-                directories.take(at).await?;
+                directories.take(at, given_up).await?;
                 continue;
             }
-            directories.others[at].tell(&format!(
+            directories.leave(at, &format!(
                 "it is empty, and the log directories {missing} are missing. If one of them belongs here, mount its file system. If \
                  it is lost for good, start once with --give-up-directory and its id: the partitions in it begin anew, and empty"
             ));
@@ -164,7 +170,8 @@ impl Directories {
         Ok(directories)
     }
 
-    async fn take(&mut self, at: usize) -> Result<(), String> {
+    /// Takes one, unless it cannot be used. Whether it is one that the metadata does not know, and nothing is in it.
+    async fn take(&mut self, at: usize, given_up: Option<u128>) -> Result<bool, String> {
         let online = self.named().online;
         let other = &mut self.others[at];
         let opened = match self.first.open_beside(&other.path).await {
@@ -183,28 +190,41 @@ impl Directories {
                 "{} has the directory.id of another one that was given: it is a copy of that. Leave it out",
                 other.path.display()
             )),
+            Ok((directory, false)) if given_up == Some(directory.directory_id()) => Err(format!(
+                "the log directory that is given up is there, in {}. Nothing was changed. If that is meant, leave it out",
+                other.path.display()
+            )),
             // It is known before it has a journal.
             Ok((directory, false))
                 if directory.shards() > 0 && !self.known.contains(&directory.directory_id()) =>
             {
                 other.tell(
-                    "the metadata does not know it: it was given up. Move what is in it away to use it again",
+                    "the metadata does not know it: it was given up, or the metadata is an older copy. Nothing of it was changed",
                 );
-                Ok(())
+                Ok(false)
             }
             Ok((directory, false)) => {
-                self.known.insert(directory.directory_id());
+                let is_begun = self.known.insert(directory.directory_id());
                 other.condition = Condition::Online(directory);
-                Ok(())
+                Ok(is_begun)
             }
             Err(error @ (StorageError::InUse { .. } | StorageError::OtherCluster { .. })) => {
                 Err(error.to_string())
             }
             Err(error) => {
                 other.tell(&error.to_string());
-                Ok(())
+                Ok(false)
             }
         }
+    }
+
+    /// Leaves one alone in which nothing may begin now.
+    fn leave(&mut self, at: usize, reason: &str) {
+        let other = &mut self.others[at];
+        if let Condition::Online(directory) = &other.condition {
+            self.known.remove(&directory.directory_id());
+        }
+        other.fail(reason);
     }
 
     /// The cluster that all of them belong to.

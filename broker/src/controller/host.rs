@@ -100,6 +100,8 @@ struct Host {
     removing: Option<Task<()>>,
     /// What is taken over from Kafka.
     found: Option<Found>,
+    /// The log directory that is given up with this start.
+    given_up: Option<u128>,
     directories: Directories,
     nodes: Vec<Node>,
     addresses: Vec<SocketAddr>,
@@ -128,6 +130,12 @@ impl Host {
         .map_err(|error| error.to_string())?;
         directories::check_first(&first).await?;
         if first.is_of_kafka().await.map_err(|error| error.to_string())? {
+            if options.given_up_directory.is_some() {
+                return Err(
+                    "a directory that Kafka wrote has no other to give up: leave --give-up-directory out"
+                        .to_owned(),
+                );
+            }
             directories::check_beside_kafka(&first, others).await?;
         }
         let found = Found::read(&mut first, settings).await?;
@@ -136,19 +144,21 @@ impl Host {
             .await
             .map_err(|error| error.to_string())?;
         let mut known = metadata.with(|metadata| metadata.directories_of(host_id));
+        let mut given_up = None;
         if let Some(id) = options.given_up_directory {
-            known.give_up(id)?;
-            let partitions = metadata.with(|metadata| metadata.partitions_in(host_id, id));
-            eprintln!(
-                "millstream: log directory {} is given up: {partitions} partitions begin anew, and empty",
-                storage::to_base64(id)
-            );
+            if known.give_up(id)? {
+                given_up = Some(id);
+            } else {
+                let id = storage::to_base64(id);
+                eprintln!("millstream: the metadata knows no log directory {id}: nothing is given up now");
+            }
         }
-        let directories = Directories::open(first, others, &known).await?;
+        let directories = Directories::open(first, others, &known, given_up).await?;
         Ok(Host {
             metadata,
             removing: None,
             found,
+            given_up,
             directories,
             nodes: Vec::new(),
             addresses: Vec::new(),
@@ -169,11 +179,18 @@ impl Host {
             found.propose(&self.metadata, settings, host_id, shards).await?;
         }
         let directories = self.directories.named();
-        let given_up = self.options.given_up_directory;
-        let records = self
-            .metadata
-            .with(|metadata| decide::start(metadata, host_id, shards, directories.clone(), given_up));
+        let (records, lost) = self.metadata.with(|metadata| {
+            let records = decide::start(metadata, host_id, shards, directories.clone(), self.given_up);
+            let lost = self.given_up.map(|id| (id, metadata.partitions_in(host_id, id)));
+            (records, lost)
+        });
         self.propose(records).await?;
+        if let Some((id, partitions)) = lost {
+            let id = storage::to_base64(id);
+            eprintln!(
+                "millstream: log directory {id} is given up: {partitions} partitions begin anew, and empty"
+            );
+        }
         self.roster.stage.set(Stage::Journals);
         self.prepare_journals(host_id).await?;
         if self.directories.named() != directories {

@@ -75,23 +75,21 @@ impl Image {
 }
 
 impl LogDirectories {
-    /// Forgets one that is lost for good.
+    /// Forgets one that is lost for good. Whether it was known: it may have been given up before.
     ///
     /// # Errors
-    /// If it is none of them, or the one with the metadata.
-    pub fn give_up(&mut self, id: u128) -> Result<(), String> {
-        let others = || self.online.iter().skip(1).chain(&self.offline);
-        if !others().any(|other| *other == id) {
-            let others: Vec<String> = others().map(|&other| storage::to_base64(other)).collect();
+    /// If it is the one with the metadata.
+    pub fn give_up(&mut self, id: u128) -> Result<bool, String> {
+        if self.online.first() == Some(&id) {
+            let id = storage::to_base64(id);
             return Err(format!(
-                "log directory {} cannot be given up: it is not one of those that the metadata knows beside its own ({})",
-                storage::to_base64(id),
-                others.join(", ")
+                "log directory {id} has the metadata: it cannot be given up"
             ));
         }
+        let before = self.online.len() + self.offline.len();
         self.online.retain(|other| *other != id);
         self.offline.retain(|other| *other != id);
-        Ok(())
+        Ok(self.online.len() + self.offline.len() < before)
     }
 }
 

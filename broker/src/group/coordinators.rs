@@ -14,6 +14,7 @@ use storage::TopicPartition;
 use wire::ErrorCode;
 
 use crate::controller::decide::OFFSETS_TOPIC;
+use crate::controller::image::{PartitionState, UNASSIGNED_DIRECTORY};
 use crate::group::coordinator::Coordinator;
 use crate::group::memory::GroupMemory;
 use crate::shard::context::GroupSettings;
@@ -41,13 +42,13 @@ impl Coordinators {
     }
 
     /// Follows a newer image: coordinators begin for partitions that are led here now, and end for those that are not.
-    /// What it gives resolves when nothing is left of the offsets in topics that are gone.
+    /// What it gives resolves when nothing is left of the offsets in topics that are gone, in each log directory.
     pub(crate) fn follow(
         &self,
         before: Option<&World>,
         world: &World,
         node_id: i32,
-    ) -> Vec<Taker<Result<(), ErrorCode>>> {
+    ) -> Vec<(u128, Taker<Result<(), ErrorCode>>)> {
         let offsets = world.topic(OFFSETS_TOPIC);
         let partitions = offsets.map_or(0, |offsets| offsets.topic.partitions.len());
         let mut led = BTreeMap::new();
@@ -78,10 +79,13 @@ impl Coordinators {
             let deleted: BTreeSet<String> =
                 before.image.topics_by_name.keys().filter(gone).cloned().collect();
             if !deleted.is_empty() {
-                let deleting = coordinators.values();
-                return deleting
-                    .flat_map(|coordinator| coordinator.topics_deleted(&deleted))
-                    .collect();
+                let deleting = coordinators.iter().flat_map(|(id, coordinator)| {
+                    let state = offsets.and_then(|offsets| offsets.state(id.partition));
+                    let directory = state.map_or(UNASSIGNED_DIRECTORY, PartitionState::directory);
+                    let gone = coordinator.topics_deleted(&deleted).into_iter();
+                    gone.map(move |gone| (directory, gone))
+                });
+                return deleting.collect();
             }
         }
         Vec::new()

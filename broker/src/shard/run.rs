@@ -318,10 +318,15 @@ impl Shard {
         let deleting = self.coordinators.follow(Some(&before), &after, self.node_id);
         *self.world.borrow_mut() = Rc::new(after);
         self.world_moved.notify_all();
-        for deleted in deleting {
-            // What could not be written is a log that has failed, which is told elsewhere.
-            let _ = deleted.await;
-        }
+        let deleting = deleting.into_iter().map(|(directory, deleted)| {
+            let deleted = spawn(Class::Latency, async move {
+                // What could not be written is a log that has failed, which is told elsewhere.
+                let _ = deleted.await;
+                Ok(())
+            });
+            (directory, deleted)
+        });
+        failures.extend(self.all_or_offline(deleting.collect()).await?);
         failures.extend(self.drop_partitions(&before, &image).await?);
         Ok(failures)
     }
@@ -396,15 +401,10 @@ impl Shard {
         tasks: Vec<(u128, Task<Result<(), String>>)>,
     ) -> Result<Vec<DirectoryFailure>, String> {
         let deadline = ring::clock::now() + DIRECTORY_WAIT;
+        let (first, others): (Vec<_>, Vec<_>) =
+            (tasks.into_iter()).partition(|(directory, _)| self.logs.is_first(*directory));
         let mut failures = BTreeMap::new();
-        let mut result = Ok(());
-        for (directory, task) in tasks {
-            let directory = self.logs.named(directory);
-            if self.logs.is_first(directory) {
-                let ended = task.await;
-                result = result.and(ended);
-                continue;
-            }
+        for (directory, task) in others {
             let left = deadline - ring::clock::now();
             let ended = ring::timer::timeout(left, task).await;
             let ended = ended.unwrap_or_else(|_| {
@@ -414,6 +414,11 @@ impl Shard {
             if let Err(reason) = ended {
                 failures.entry(directory).or_insert(reason);
             }
+        }
+        let mut result = Ok(());
+        for (_, task) in first {
+            let ended = task.await;
+            result = result.and(ended);
         }
         result?;
         let failures = failures.into_iter();

@@ -59,7 +59,7 @@ impl Helpers {
             list: Mutex::default(),
             wake,
         });
-        let lanes = (0..=options.disks.len()).map(|_| Helper::start(options, &answers));
+        let lanes = (0..=options.disks.len()).map(|lane| Helper::start(options, lane, &answers));
         Ok(Helpers {
             lanes: lanes.collect::<io::Result<_>>()?,
             disks: options.disks.clone(),
@@ -117,15 +117,18 @@ impl Helpers {
     }
 
     fn lane_of(&self, path: &Path) -> usize {
-        let disk = self.disks.iter().position(|disk| path.starts_with(disk));
-        disk.map_or(0, |disk| disk + 1)
+        let disks = self.disks.iter().enumerate();
+        let below = disks.filter(|(_, disk)| path.starts_with(disk));
+        // One may be mounted below another.
+        let nearest = below.max_by_key(|(_, disk)| disk.as_os_str().len());
+        nearest.map_or(0, |(disk, _)| disk + 1)
     }
 }
 
 impl Helper {
-    fn start(options: &ThreadOptions, answers: &Arc<Answers>) -> io::Result<Helper> {
+    fn start(options: &ThreadOptions, lane: usize, answers: &Arc<Answers>) -> io::Result<Helper> {
         let (jobs, queue) = mpsc::channel();
-        let (name, cpu) = (format!("{}-helper", options.name), options.cpu);
+        let (name, cpu) = (format!("{}-help{lane}", options.name), options.cpu);
         let shared = answers.clone();
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             // The ring thread has been pinned to the same CPU: if this one cannot be, it still does its work.

@@ -120,7 +120,7 @@ impl Uring {
             system::pin(cpu)?;
         }
         let wake = Arc::new(Wake::new()?);
-        let mut ring = Ring::new(options.cpu)?;
+        let mut ring = Ring::new(options.cpu, options.disks.len())?;
         ring.watch(&wake);
         Ok(Uring {
             ring: RefCell::new(ring),

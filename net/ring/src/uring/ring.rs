@@ -18,6 +18,9 @@ const COMPLETION_ENTRIES: u32 = 8192;
 /// Kernel workers for file operations that had to block, and for the rest. As many as keep a disk busy with single blocks: a
 /// start asks about many files, and waits for their directories to be read. While a shard serves, hardly anything blocks.
 const WORKERS_MAX: [u32; 2] = [16, 2];
+/// So many more for each disk of its own: all of them may be waiting for one that stands still, and the others go on. More than a
+/// log asks of the kernel at a time, of what may block.
+const WORKERS_PER_DISK: u32 = 48;
 
 /// What a completion's user data means when it is not a slot.
 const WOKEN: u64 = u64::MAX;
@@ -59,8 +62,9 @@ pub(super) enum Completion {
 }
 
 impl Ring {
-    /// A ring for the calling thread, which alone may use it; its kernel workers run on `cpu`.
-    pub(super) fn new(cpu: Option<usize>) -> io::Result<Ring> {
+    /// A ring for the calling thread, which alone may use it; its kernel workers run on `cpu`, and wait for so many disks beside
+    /// the first.
+    pub(super) fn new(cpu: Option<usize>, disks: usize) -> io::Result<Ring> {
         let uring = set_up().map_err(|error| explain_set_up(&error))?;
         let mut probe = Probe::new();
         let missing = match uring.submitter().register_probe(&mut probe) {
@@ -71,9 +75,9 @@ impl Ring {
             return Err(explain_missing(&missing));
         }
         // Both are limits, not needs: kernels before 5.15 and 5.14 do without.
-        let _ = uring
-            .submitter()
-            .register_iowq_max_workers(&mut WORKERS_MAX.clone());
+        let [files, others] = WORKERS_MAX;
+        let mut workers = [files + WORKERS_PER_DISK * disks as u32, others];
+        let _ = uring.submitter().register_iowq_max_workers(&mut workers);
         if let Some(cpu) = cpu {
             let _ = uring.submitter().register_iowq_aff(&super::system::cpu_set(cpu));
         }

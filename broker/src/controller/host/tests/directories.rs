@@ -412,7 +412,15 @@ fn nothing_is_begun_in_the_place_of_a_directory_that_is_missing() {
     let before = view(&mut simulator, "a");
     broker.end(&mut simulator);
     let in_more = before.within("/more");
-    for directories in [&["/data", "/elsewhere"][..], &["/data"]] {
+    let properties = simulator
+        .read_file(BROKER, "/more/meta.properties")
+        .expect("a file");
+    let properties = String::from_utf8(properties).expect("a text");
+    let (first, more) = (id_of(&simulator, "/data"), id_of(&simulator, "/more"));
+    // A start has begun it, and was killed before the metadata knew.
+    let begun = properties.replace(&more, &first.chars().rev().collect::<String>());
+    write_file(&mut simulator, "/begun/meta.properties", Some(begun));
+    for directories in [&["/data", "/elsewhere"][..], &["/data", "/begun"], &["/data"]] {
         let broker = start_with(&mut simulator, options_with(2, directories), LIMIT).expect("a start");
         let without = view(&mut simulator, "a");
         assert_half(&without, &in_more);
@@ -420,7 +428,8 @@ fn nothing_is_begun_in_the_place_of_a_directory_that_is_missing() {
         assert_eq!(without.failed, failed.collect());
         broker.end(&mut simulator);
         let files = simulator.files(BROKER);
-        assert!(!files.iter().any(|(path, _)| path.starts_with("/elsewhere")));
+        let is_new = |path: &str| path.starts_with("/elsewhere") || path.starts_with("/begun/j");
+        assert!(!files.iter().any(|(path, _)| is_new(path)));
     }
     // Its place among the others is of no matter, and one that is new gets what makes up for it.
     let three = ["/data", "/third", "/more"];
@@ -602,13 +611,17 @@ fn what_is_in_a_directory_that_is_given_up_begins_anew() {
         ..options_with(2, directories)
     };
     let (first, more) = (id_of(&simulator, "/data"), id_of(&simulator, "/more"));
-    for (id, why) in [
-        (&first, "cannot be given up"),
-        (&first.chars().rev().collect(), &*more),
+    for (directories, id, why) in [
+        (&["/data", "/new"], &first, "cannot be given up"),
+        (&TWO, &more, "is there, in /more"),
     ] {
-        let error = refusal(&mut simulator, give_up(&["/data", "/new"], id));
+        let error = refusal(&mut simulator, give_up(directories, id));
         assert!(error.contains(why), "{error}");
     }
+    // One that nobody knows is given up in vain.
+    let unknown: String = first.chars().rev().collect();
+    let broker = start_with(&mut simulator, give_up(&TWO, &unknown), LIMIT).expect("a start");
+    broker.end(&mut simulator);
     let broker = start_with(&mut simulator, give_up(&["/data", "/new"], &more), LIMIT).expect("a start");
     let after = view(&mut simulator, "a");
     assert_well(&after, 1);
@@ -622,6 +635,9 @@ fn what_is_in_a_directory_that_is_given_up_begins_anew() {
             .collect(),
         ..after
     });
+    broker.end(&mut simulator);
+    // The same command once more.
+    let broker = start_with(&mut simulator, give_up(&["/data", "/new"], &more), LIMIT).expect("a start");
     broker.end(&mut simulator);
     // It is back after all: nobody takes what is in it for theirs.
     let broker = start_with(
