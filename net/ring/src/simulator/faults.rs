@@ -39,7 +39,7 @@ pub struct DiskFaults {
     pub stall_only: Option<DiskOperation>,
     /// A direct write leaves an older page in the page cache, where buffered reads find it.
     pub stale_buffered_read: f64,
-    /// Only files whose path contains this have errors, short and interrupted operations. Empty: all.
+    /// Only what is at a path that contains this has errors, short and interrupted operations, and stalls. Empty: all.
     pub only_paths_with: String,
 }
 
@@ -157,8 +157,9 @@ pub(super) enum Fate {
 
 impl DiskFaults {
     /// How long the operation is held up besides its usual time, in nanoseconds.
-    pub(super) fn stall_ns(&self, operation: DiskOperation, chance: &mut Chance) -> u64 {
-        let may_stall = self.stall_only.is_none_or(|only| only == operation);
+    pub(super) fn stall_ns(&self, operation: DiskOperation, path: &str, chance: &mut Chance) -> u64 {
+        let may_stall =
+            self.stall_only.is_none_or(|only| only == operation) && path.contains(&self.only_paths_with);
         if !may_stall || self.stall_longest.is_zero() || !chance.happens(self.stall) {
             return 0;
         }

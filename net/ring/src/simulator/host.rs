@@ -174,7 +174,7 @@ impl Host {
         } else {
             DISK_NS
         };
-        let stall = self.faults.stall_ns(kind, &mut self.chance);
+        let stall = self.faults.stall_ns(kind, path, &mut self.chance);
         self.counters.stalls += u64::from(stall > 0);
         let usual = self.chance.between(from, to) + bytes as u64 / BYTES_A_NS;
         let ends_at = (now + usual + stall).max(self.disk_stalled_until);

@@ -1,6 +1,6 @@
 //! A host with several log directories: where partitions go, and what one that fails, or is missing, takes with it.
 
-use ring::simulator::{DiskOperation, Injection};
+use ring::simulator::{DiskFaults, DiskOperation, Injection};
 use wire::BatchBuilder;
 use wire::Compression;
 use wire::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
@@ -403,6 +403,55 @@ fn a_directory_that_fails_takes_down_what_is_in_it_and_nothing_else() {
         assert_is_gone(&simulator);
         broker.end(&mut simulator);
     });
+}
+
+#[test]
+fn a_disk_that_stands_still_for_long_takes_its_directory_offline_and_keeps_nobody_waiting_for_ever() {
+    let mut simulator = simulator(10);
+    // One shard, so that it coordinates every group: their offsets are in both directories.
+    let broker = start_with(&mut simulator, options_with(1, &TWO), LIMIT).expect("a start");
+    let before = view(&mut simulator, "a");
+    look_at(&mut simulator, "gone", async |client| {
+        for group in 0..8 {
+            probes::commit(client, &format!("g{group}"), "gone", 1).await;
+        }
+    });
+    simulator.set_disk_faults(
+        BROKER,
+        DiskFaults {
+            stall: 1.0,
+            stall_longest: Duration::from_secs(1_000_000),
+            only_paths_with: "/more".to_owned(),
+            ..DiskFaults::default()
+        },
+    );
+    let asked = simulator.run(CLIENT, CLIENT_MEMORY_BYTES, LIMIT, move || async move {
+        // Shorter than it takes until the directory is offline: whoever asks asks again.
+        let patience = Duration::from_secs(20);
+        let client = connect().await.expect("it serves");
+        let _ = ring::timer::timeout(patience, delete_with(&client, "gone")).await;
+        loop {
+            let client = connect().await.expect("it serves");
+            let created = ring::timer::timeout(patience, create_with(&client, "new")).await;
+            if matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)) {
+                return;
+            }
+            ring::timer::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    asked.expect("the control thread goes on");
+    let after = view(&mut simulator, "a");
+    assert_eq!(after.failed, BTreeSet::from(["/more".to_owned()]));
+    assert_half(&after, &before.within("/more"));
+    assert_eq!(view(&mut simulator, "new").within("/data").len(), COUNT as usize);
+    assert!(!broker.has_ended());
+    simulator.kill(BROKER);
+    simulator.heal_disk(BROKER);
+    let broker = start_with(&mut simulator, options_with(1, &TWO), LIMIT).expect("a start");
+    assert_well(&view(&mut simulator, "a"), 2);
+    simulator.run_for(Duration::from_secs(120));
+    assert_is_gone(&simulator);
+    broker.end(&mut simulator);
 }
 
 #[test]

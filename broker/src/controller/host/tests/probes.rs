@@ -150,7 +150,7 @@ fn a_shard_whose_disk_fails_says_that_it_is_fenced() {
 }
 
 /// Commits offset 7 of some partitions for a group, at the coordinator that a node names.
-async fn commit(client: &Client, group: &str, topic: &str, partitions: i32) {
+pub(super) async fn commit(client: &Client, group: &str, topic: &str, partitions: i32) {
     let request = FindCoordinatorRequest {
         key: group,
         ..FindCoordinatorRequest::default()
