@@ -157,11 +157,13 @@ impl Directories {
                 "millstream: the metadata knows log directories that cannot be used now: directory.id {missing}"
             );
         }
-        for at in new.into_iter().chain(begun) {
-            if missing.is_empty() {
+        if missing.is_empty() {
+            for at in new {
                 directories.take(at, given_up).await?;
-                continue;
             }
+            return Ok(directories);
+        }
+        for at in new.into_iter().chain(begun) {
             directories.leave(at, &format!(
                 "it is empty, and the log directories {missing} are missing. If one of them belongs here, mount its file system. If \
                  it is lost for good, start once with --give-up-directory and its id: the partitions in it begin anew, and empty"

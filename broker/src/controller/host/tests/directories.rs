@@ -583,6 +583,27 @@ fn another_number_of_shards_that_a_death_undoes_costs_no_record() {
 }
 
 #[test]
+fn a_first_start_that_dies_is_gone_on_with() {
+    let seeds = if cfg!(debug_assertions) { 48 } else { 200 };
+    for_each_seed(0..seeds, |seed| {
+        let mut simulator = simulator(seed);
+        for _ in 0..4 {
+            let patience = Duration::from_micros(simulator.random_u64() % 30_000);
+            drop(start_with(&mut simulator, options_with(2, &TWO), patience));
+            match simulator.random_u64() % 2 {
+                0 => simulator.kill(BROKER),
+                _ => simulator.power_cut(BROKER),
+            }
+        }
+        let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
+        let view = view(&mut simulator, "a");
+        assert_well(&view, 1);
+        assert_spread(&view);
+        broker.end(&mut simulator);
+    });
+}
+
+#[test]
 fn ids_that_do_not_belong_together_cost_no_record() {
     let mut simulator = simulator(6);
     let broker = start_with(&mut simulator, options_with(2, &TWO), LIMIT).expect("a start");
