@@ -127,8 +127,8 @@ impl ShardLog {
     /// there never was one.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read, and [`StorageError::Refused`] if a
-    /// partition is here that the metadata has elsewhere; nothing was changed then.
+    /// [`StorageError::Corrupt`] if something that may have been acknowledged cannot be read; nothing was changed then.
+    /// [`StorageError::Refused`] if a partition is here that the metadata has elsewhere: the journal is as it was.
     pub async fn open<'a>(
         options: ShardOptions,
         specs: Vec<PartitionSpec>,

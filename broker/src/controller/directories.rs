@@ -41,10 +41,10 @@ enum Condition {
 /// Where the metadata is has to be the first. Comes before anything is written.
 ///
 /// # Errors
-/// If the first has none, and another one was used before.
+/// If the first has none, and another one was used before; or it cannot be looked at.
 pub(super) async fn check_order(paths: &[PathBuf]) -> Result<(), String> {
     let (first, others) = paths.split_first().expect("there is one");
-    if has_metadata(first).await {
+    if has_metadata(first).await? {
         return Ok(());
     }
     for other in others {
@@ -64,9 +64,9 @@ pub(super) async fn check_order(paths: &[PathBuf]) -> Result<(), String> {
 /// The first has the metadata, or is new: beside new metadata every log would be nobody's.
 ///
 /// # Errors
-/// If it has logs and no metadata.
+/// If it has logs and no metadata, or cannot be looked at.
 pub(super) async fn check_first(first: &LogDirectory) -> Result<(), String> {
-    if first.shards() == 0 || has_metadata(first.path()).await {
+    if first.shards() == 0 || has_metadata(first.path()).await? {
         return Ok(());
     }
     Err(format!(
@@ -97,10 +97,10 @@ pub(super) async fn check_beside_kafka(first: &LogDirectory, others: &[PathBuf])
     Ok(())
 }
 
-async fn has_metadata(path: &Path) -> bool {
-    // What cannot be looked at is told of when it is opened.
-    let there = ring::directory::exists(&path.join(METADATA)).await;
-    there.unwrap_or(false)
+async fn has_metadata(path: &Path) -> Result<bool, String> {
+    let metadata = path.join(METADATA);
+    let there = ring::directory::exists(&metadata).await;
+    there.map_err(|error| format!("cannot look at {}: {error}", metadata.display()))
 }
 
 impl Directories {

@@ -35,7 +35,7 @@ use crate::controller::takeover::Found;
 use crate::controller::unflushed::Unflushed;
 use crate::controller::{alter, alter_configs};
 use crate::shard::context::{
-    AnnouncedVersion, COMMANDS_MAX, DirectoryFailure, ShardCommand, ShardContext, ShardDirectory,
+    self, AnnouncedVersion, COMMANDS_MAX, DirectoryFailure, ShardCommand, ShardContext, ShardDirectory,
     TopicSettings,
 };
 use crate::shard::probe::PROBES_MAX;
@@ -271,16 +271,7 @@ impl Host {
             .flat_map(|topic| {
                 let partitions = (0..).zip(&topic.partitions);
                 partitions.map(|(partition, state)| {
-                    let spec = PartitionSpec {
-                        id: TopicPartition {
-                            topic_id: topic.id,
-                            partition,
-                        },
-                        topic: topic.name.clone(),
-                        leader_epoch: state.leader_epoch,
-                        config: config(topic, state.leader),
-                    };
-                    (state.directory(), spec)
+                    context::spec(topic, partition, state, config(topic, state.leader))
                 })
             })
             .collect();

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::channel::{Answer, Receiver, Sender};
+use storage::{PartitionSpec, TopicPartition};
 
 use crate::config::broker::BrokerConfigs;
 use crate::config::log::{CompressionConfig, codec_named, millionths};
 use crate::config::{self, Settings, table};
-use crate::controller::image::{Image, Topic};
+use crate::controller::image::{Image, PartitionState, Topic};
 use crate::controller::request::ControllerRequest;
 use crate::partition::leader::{AppendRules, TimestampType, is_compacting, is_deleting};
 use crate::shard::probe::ShardProbe;
@@ -263,6 +264,26 @@ impl TopicSettings {
         partition.retention_bytes = kept(cleanup.retention_bytes);
         settings
     }
+}
+
+/// A partition as its log opens it, and the directory that it is in.
+pub(crate) fn spec(
+    topic: &Topic,
+    partition: i32,
+    state: &PartitionState,
+    config: storage::PartitionConfig,
+) -> (u128, PartitionSpec) {
+    let id = TopicPartition {
+        topic_id: topic.id,
+        partition,
+    };
+    let spec = PartitionSpec {
+        id,
+        topic: topic.name.clone(),
+        leader_epoch: state.leader_epoch,
+        config,
+    };
+    (state.directory(), spec)
 }
 
 /// What the control thread tells a shard. Commands are carried out one after the other, in order.

@@ -23,7 +23,7 @@ use crate::controller::request::ControllerRequest;
 use crate::group::coordinators::Coordinators;
 use crate::shard::context::{
     AnnouncedVersion, DirectoryFailure, LiveSettings, ShardCommand, ShardContext, ShardDirectory,
-    ShardSettings, TopicSettings,
+    ShardSettings, TopicSettings, spec,
 };
 use crate::shard::failures::ReadFailures;
 use crate::shard::logs::Logs;
@@ -447,16 +447,5 @@ fn specs(
     defaults: &TopicSettings,
 ) -> impl Iterator<Item = (u128, PartitionSpec)> {
     let config = TopicSettings::of(topic, defaults).partition;
-    led_partitions(topic, node_id).map(move |(partition, state)| {
-        let spec = PartitionSpec {
-            id: TopicPartition {
-                topic_id: topic.id,
-                partition,
-            },
-            topic: topic.name.clone(),
-            leader_epoch: state.leader_epoch,
-            config,
-        };
-        (state.directory(), spec)
-    })
+    led_partitions(topic, node_id).map(move |(partition, state)| spec(topic, partition, state, config))
 }

@@ -404,6 +404,18 @@ async fn check(client: &Client, promises: &Shared, life: u32) -> Result<(), Clie
 
 /// The leader that Metadata names has the partition open.
 async fn assert_open(client: &Client, name: &str, partition: i32, leader: i32) -> Result<(), ClientError> {
+    let (code, _) = end_of(client, leader, name, partition).await?;
+    assert_eq!(code, ErrorCode::None, "{name}-{partition} on node {leader}");
+    Ok(())
+}
+
+/// Where a partition ends, by a node, or why it does not say.
+async fn end_of(
+    client: &Client,
+    node_id: i32,
+    name: &str,
+    partition: i32,
+) -> Result<(ErrorCode, i64), ClientError> {
     let partitions = [ListOffsetsPartition {
         partition,
         timestamp: LATEST_TIMESTAMP,
@@ -417,10 +429,9 @@ async fn assert_open(client: &Client, name: &str, partition: i32, leader: i32) -
         topics: Array::from_slice(&topics),
         ..ListOffsetsRequest::default()
     };
-    let offsets: ListOffsetsResponse = call(client, leader, &request).await?;
-    let code = offsets.topics[0].partitions[0].error_code;
-    assert_eq!(code, ErrorCode::None, "{name}-{partition} on node {leader}");
-    Ok(())
+    let offsets: ListOffsetsResponse = call(client, node_id, &request).await?;
+    let told = &offsets.topics[0].partitions[0];
+    Ok((told.error_code, told.offset))
 }
 
 async fn create(client: &Client, promises: &Shared) -> Result<String, ClientError> {
@@ -431,7 +442,7 @@ async fn create(client: &Client, promises: &Shared) -> Result<String, ClientErro
         promises.is_unsure.insert(name.clone());
         name
     };
-    let (error_code, id) = ask_for_topic(client, &name).await?;
+    let (error_code, id) = ask_for_topic(client, &name, PARTITIONS).await?;
     assert_eq!(error_code, ErrorCode::None);
     let mut promises = lock(promises);
     promises.created.insert(name.clone(), id);
@@ -440,10 +451,14 @@ async fn create(client: &Client, promises: &Shared) -> Result<String, ClientErro
     Ok(name)
 }
 
-async fn ask_for_topic(client: &Client, name: &str) -> Result<(ErrorCode, Uuid), ClientError> {
+async fn ask_for_topic(
+    client: &Client,
+    name: &str,
+    num_partitions: i32,
+) -> Result<(ErrorCode, Uuid), ClientError> {
     let topics = [CreatableTopic {
         name,
-        num_partitions: PARTITIONS,
+        num_partitions,
         replication_factor: -1,
         ..CreatableTopic::default()
     }];
@@ -458,6 +473,16 @@ async fn ask_for_topic(client: &Client, name: &str) -> Result<(ErrorCode, Uuid),
 
 async fn delete(client: &Client, promises: &Shared, name: &str) -> Result<(), ClientError> {
     lock(promises).is_unsure.insert(name.to_owned());
+    assert_eq!(ask_to_delete(client, name).await?, ErrorCode::None);
+    let mut promises = lock(promises);
+    let id = promises.created.remove(name).expect("it was created");
+    promises.deleted.insert(id);
+    promises.is_unsure.remove(name);
+    promises.answers += 1;
+    Ok(())
+}
+
+async fn ask_to_delete(client: &Client, name: &str) -> Result<ErrorCode, ClientError> {
     let topics = [DeleteTopicState {
         name: Some(name),
         ..DeleteTopicState::default()
@@ -470,13 +495,7 @@ async fn delete(client: &Client, promises: &Shared, name: &str) -> Result<(), Cl
     };
     let (controller, _) = client.controller().await?;
     let deleted: DeleteTopicsResponse = call(client, controller, &request).await?;
-    assert_eq!(deleted.topics[0].error_code, ErrorCode::None);
-    let mut promises = lock(promises);
-    let id = promises.created.remove(name).expect("it was created");
-    promises.deleted.insert(id);
-    promises.is_unsure.remove(name);
-    promises.answers += 1;
-    Ok(())
+    Ok(deleted.topics[0].error_code)
 }
 
 async fn producer_id(client: &Client, promises: &Shared, node_id: i32) -> Result<(), ClientError> {
@@ -635,7 +654,7 @@ fn a_stop_leaves_no_request_without_an_answer() {
                 let (client, told) = (client.clone(), told.clone());
                 spawn(Class::Latency, async move {
                     for next in 0.. {
-                        match ask_for_topic(&client, &format!("t{number}-{next}")).await {
+                        match ask_for_topic(&client, &format!("t{number}-{next}"), PARTITIONS).await {
                             Ok((ErrorCode::None, _)) => lock(&told).answers += 1,
                             Ok((code, _)) => {
                                 // It waited as the stop began, or it came after that.

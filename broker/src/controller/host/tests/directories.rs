@@ -74,34 +74,11 @@ fn write_file(simulator: &mut Simulator, path: &str, text: Option<String>) {
 }
 
 async fn delete_with(client: &Client, name: &str) -> ErrorCode {
-    let topics = [DeleteTopicState {
-        name: Some(name),
-        ..DeleteTopicState::default()
-    }];
-    let names = [name];
-    let request = DeleteTopicsRequest {
-        topics: Array::from_slice(&topics),
-        topic_names: Array::from_slice(&names),
-        timeout_ms: 30_000,
-    };
-    let deleted: DeleteTopicsResponse = call(client, 1_000, &request).await.expect("it serves");
-    deleted.topics[0].error_code
+    ask_to_delete(client, name).await.expect("it serves")
 }
 
 async fn create_with(client: &Client, name: &str) -> ErrorCode {
-    let topics = [CreatableTopic {
-        name,
-        num_partitions: COUNT,
-        replication_factor: -1,
-        ..CreatableTopic::default()
-    }];
-    let request = CreateTopicsRequest {
-        topics: Array::from_slice(&topics),
-        timeout_ms: 30_000,
-        ..CreateTopicsRequest::default()
-    };
-    let created: CreateTopicsResponse = call(client, 1_000, &request).await.expect("it serves");
-    created.topics[0].error_code
+    ask_for_topic(client, name, COUNT).await.expect("it serves").0
 }
 
 async fn produce(client: &Client, node_id: i32, topic: &str, partition: i32) -> ErrorCode {
@@ -130,24 +107,12 @@ async fn produce(client: &Client, node_id: i32, topic: &str, partition: i32) -> 
 }
 
 async fn end(client: &Client, node_id: i32, topic: &str, partition: i32) -> i64 {
-    let partitions = [ListOffsetsPartition {
-        partition,
-        timestamp: LATEST_TIMESTAMP,
-        ..ListOffsetsPartition::default()
-    }];
-    let topics = [ListOffsetsTopic {
-        name: topic,
-        partitions: Array::from_slice(&partitions),
-    }];
-    let request = ListOffsetsRequest {
-        topics: Array::from_slice(&topics),
-        ..ListOffsetsRequest::default()
-    };
-    let offsets: ListOffsetsResponse = call(client, node_id, &request).await.expect("it serves");
-    let partition = &offsets.topics[0].partitions[0];
-    match partition.error_code {
-        ErrorCode::None => partition.offset,
-        error => {
+    match end_of(client, node_id, topic, partition)
+        .await
+        .expect("it serves")
+    {
+        (ErrorCode::None, offset) => offset,
+        (error, _) => {
             assert_eq!(error, ErrorCode::KafkaStorageError);
             -1
         }

@@ -200,7 +200,7 @@ fn a_shard_lists_no_more_committed_offsets_than_it_is_asked_for() {
             ring::timer::sleep(Duration::from_millis(1)).await;
         }
         let client = connect().await.expect("it serves");
-        ask_for_topic(&client, "t").await.expect("it serves");
+        ask_for_topic(&client, "t", PARTITIONS).await.expect("it serves");
         for group in ["g1", "g2"] {
             commit(&client, group, "t", PARTITIONS).await;
         }
