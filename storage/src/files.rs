@@ -1,6 +1,8 @@
 //! Open segment files of a shard, and indexes that were read: a bounded cache.
 //!
 //! 10,000 partitions may not hold 30,000 descriptors: the least recently used are closed.
+//! Owns who has a segment's file open, kept here or not: nobody else opens one to read or write it, but who asks after each
+//! read whether the segment is still there (the scrubber).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::rc::Rc;
 
 use ring::buffer::{Pool, Slice};
 use ring::directory;
-use ring::file::{Durability, File, OpenOptions};
+use ring::file::{Durability, File, OpenOptions, WeakFile};
 
 use crate::error::StorageError;
 use crate::id::TopicPartition;
@@ -19,6 +21,8 @@ use crate::segment::{Segment, SegmentName, aside_name, file_stem};
 /// One in so many files that are opened to be written to is kept at another's cost: a migration comes by all partitions, and
 /// would have each file closed again before it comes back.
 const PASSING: u64 = 8;
+/// Of so many segments it is known who has them open, before those that nobody has any more are forgotten.
+const USERS_MIN: usize = 64;
 /// Indexes that were read, in memory: of 1 GiB each they are 3 MiB.
 const INDEXES_MAX: usize = 16;
 /// The largest index file that is believed, in bytes: a segment of 4 GiB with an entry each 4 KiB has 12 MiB.
@@ -37,6 +41,26 @@ struct ReadIndex {
     entries: Rc<Entries>,
 }
 
+/// Who has a segment's file open.
+#[derive(Default)]
+pub(crate) struct Users {
+    /// Whoever opens it has a clone.
+    opening: Rc<()>,
+    file: Option<WeakFile>,
+}
+
+impl Users {
+    /// Whether there may be more of them than are known: somebody was about to open it when it was forgotten.
+    pub(crate) fn may_come(&self) -> bool {
+        Rc::strong_count(&self.opening) > 1
+    }
+
+    /// Whether there is nobody any more, nor anything on its way to the file.
+    pub(crate) fn are_gone(&self) -> bool {
+        !self.may_come() && !self.file.as_ref().is_some_and(WeakFile::is_open)
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Files {
@@ -45,9 +69,8 @@ pub(crate) struct Files {
     opened: Cell<u64>,
     files: RefCell<Recent<File>>,
     indexes: RefCell<Recent<ReadIndex>>,
-    /// How often something was forgotten: a file that was being opened meanwhile may be the one that is removed, and
-    /// would hold its space.
-    forgotten: Cell<u64>,
+    /// Of those and of others.
+    users: RefCell<BTreeMap<Key, Users>>,
 }
 
 impl Files {
@@ -68,8 +91,15 @@ impl Files {
         if let Some(file) = self.files.borrow_mut().get(key) {
             return Ok(file);
         }
+        let opening = {
+            let mut users = self.users.borrow_mut();
+            let users = users.entry(key).or_default();
+            if let Some(file) = users.file.as_ref().and_then(WeakFile::upgrade) {
+                return Ok(file);
+            }
+            users.opening.clone()
+        };
         let path = log_path(directory, name.base_offset);
-        let forgotten = self.forgotten.get();
         // It may come to its place at any time.
         let aside = match name.generation {
             0 => None,
@@ -93,13 +123,26 @@ impl Files {
         };
         let file = file.map_err(StorageError::io("open", &path))?;
         self.opened.set(self.opened.get() + 1);
+        let mut users = self.users.borrow_mut();
+        let known = users.get_mut(&key);
+        let Some(known) = known.filter(|known| Rc::ptr_eq(&known.opening, &opening)) else {
+            // It was forgotten meanwhile, so it may be the file that is removed: kept, it would hold its space.
+            return Ok(file);
+        };
+        if let Some(file) = known.file.as_ref().and_then(WeakFile::upgrade) {
+            return Ok(file); // another was faster
+        }
+        known.file = Some(file.downgrade());
+        drop(opening);
+        if users.len() > 2 * self.open_max.get().max(USERS_MIN) {
+            users.retain(|_, users| !users.are_gone());
+        }
         let mut files = self.files.borrow_mut();
         let is_kept =
             !create || files.values.len() < self.open_max.get() || self.opened.get().is_multiple_of(PASSING);
-        if self.forgotten.get() == forgotten && is_kept {
+        if is_kept {
             files.put(key, file.clone(), self.open_max.get());
         }
-        drop(files);
         Ok(file)
     }
 
@@ -141,11 +184,11 @@ impl Files {
         entries
     }
 
-    /// Forgets the files of a segment.
-    pub(crate) fn forget_segment(&self, id: TopicPartition, name: SegmentName) {
-        self.forgotten.set(self.forgotten.get() + 1);
+    /// Forgets the files of a segment. Who has its `.log` open.
+    pub(crate) fn forget_segment(&self, id: TopicPartition, name: SegmentName) -> Users {
         self.files.borrow_mut().remove((id, name));
         self.indexes.borrow_mut().remove((id, name));
+        self.users.borrow_mut().remove(&(id, name)).unwrap_or_default()
     }
 
     /// Forgets the indexes of a segment.
@@ -155,7 +198,7 @@ impl Files {
 
     /// Forgets all files of a partition.
     pub(crate) fn forget(&self, id: TopicPartition) {
-        self.forgotten.set(self.forgotten.get() + 1);
+        self.users.borrow_mut().retain(|key, _| key.0 != id);
         self.files.borrow_mut().forget(id);
         self.indexes.borrow_mut().forget(id);
     }

@@ -146,6 +146,7 @@ impl Inner {
                 if let Some(correction) = &correction {
                     log.correct_times(correction);
                 }
+                log.look_at_spares().await;
                 if let Some(start) = log.retention_start(clock.age_now_ms()) {
                     deletions.push(spawn(Class::Background, async move {
                         // Its partition was dropped, or the log has failed, which is told elsewhere.

@@ -157,6 +157,7 @@ pub(crate) async fn recover(
         is_checkpoint_due: std::cell::Cell::new(false),
         removed_segments: Counter::new(),
         removed_bytes: Counter::new(),
+        reused_segments: Counter::new(),
         clock: Rc::new(SteadyClock::new(
             (saved.head.time_ms > 0).then_some(saved.head.time_ms),
         )),

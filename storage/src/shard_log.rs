@@ -81,6 +81,8 @@ pub struct ShardStatistics {
     pub removed_segments: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Segments that were begun in the file of a removed one.
+    pub reused_segments: u64,
     /// Bytes of segments that were read from the disk for readers.
     pub read_bytes: u64,
     /// Bytes of batches that consumers got without asking the disk: they had been read ahead, or for others.
@@ -408,6 +410,7 @@ impl ShardLog {
             producers_max,
             removed_segments: shared.removed_segments.get(),
             removed_bytes: shared.removed_bytes.get(),
+            reused_segments: shared.reused_segments.get(),
             read_bytes: shared.read_bytes.get(),
             cached_bytes: shared.cached_bytes.get(),
             scrub: scrubber.statistics(),

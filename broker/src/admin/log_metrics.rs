@@ -118,6 +118,14 @@ const NUMBERS: &[Number] = &[
     ),
     (
         family(
+            "millstream_reused_segments_total",
+            Kind::Counter,
+            "Segments begun in the file of a removed one, whose blocks are written over.",
+        ),
+        |log| log.reused_segments,
+    ),
+    (
+        family(
             "millstream_segment_read_bytes_total",
             Kind::Counter,
             "Bytes of segments read from the disk: for consumers, to find offsets, to load groups.",

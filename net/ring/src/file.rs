@@ -5,7 +5,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use crate::buffer::{Buffer, PAGE_SIZE, Slice};
@@ -56,7 +56,38 @@ pub struct File {
     direct: bool,
 }
 
+/// A file that somebody may have open: it does not keep the descriptor.
+#[derive(Clone)]
+pub struct WeakFile {
+    handle: Weak<Handle>,
+    direct: bool,
+}
+
+impl WeakFile {
+    /// Whether a clone of it, or an operation, is still there.
+    pub fn is_open(&self) -> bool {
+        self.handle.strong_count() > 0
+    }
+
+    /// The file, if it is still open.
+    pub fn upgrade(&self) -> Option<File> {
+        let handle = self.handle.upgrade()?;
+        Some(File {
+            handle,
+            direct: self.direct,
+        })
+    }
+}
+
 impl File {
+    /// The same file, without keeping it open.
+    pub fn downgrade(&self) -> WeakFile {
+        WeakFile {
+            handle: Rc::downgrade(&self.handle),
+            direct: self.direct,
+        }
+    }
+
     /// Opens `path`. The name of a created file is durable only after [`crate::directory::sync`] of its directory.
     pub async fn open(path: &Path, options: OpenOptions) -> io::Result<File> {
         let path = path.to_path_buf();

@@ -16,7 +16,7 @@ use crate::directory::{
 };
 use crate::error::StorageError;
 use crate::files::read_small;
-use crate::partition::directory_name;
+use crate::partition::{SPARE_EXTENSION, directory_name};
 use crate::takeover;
 
 /// Between two reports of progress, in bytes of the log.
@@ -434,6 +434,15 @@ impl Checking<'_> {
                 None,
                 what,
                 "nothing: it is written over when its time comes",
+            );
+        } else if path.to_string_lossy().ends_with(SPARE_EXTENSION) {
+            let what = "the file of a segment that was removed; nothing reads it";
+            self.find(
+                Severity::Note,
+                path,
+                None,
+                what,
+                "remove it, if the next start does not",
             );
         } else if takeover::is_kafkas(path) {
             let what = "Kafka left it, from which the directory was taken over; nothing reads it";

@@ -14,6 +14,7 @@ use ring::local::{Permit, Semaphore};
 
 use super::PartitionLog;
 use super::migrate::RESERVED_BYTES_MAX;
+use super::spare::Spares;
 use crate::commit::Target;
 use crate::error::StorageError;
 use crate::files::log_path;
@@ -26,6 +27,10 @@ const AHEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 20;
 /// What is used up sooner is four times as much the next time.
 const RESERVED_FOR: Duration = Duration::from_secs(1);
 
+/// A segment that took no direct writes for so long makes room for others when its log is migrated: two migrations may follow
+/// each other at once.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// What a partition knows of its direct writes.
 pub(super) struct Direct {
     /// The group that its last batch went to.
@@ -34,8 +39,7 @@ pub(super) struct Direct {
     bytes: Cell<usize>,
     /// It had enough in the group before that.
     is_hot: Cell<bool>,
-    /// Something was written at once since the last migration; and when that was last.
-    is_used: Cell<bool>,
+    /// When something was written at once last.
     used_at: Cell<Option<Instant>>,
     segment: RefCell<Option<Ready>>,
     /// How much was reserved last, and when.
@@ -49,6 +53,7 @@ pub(super) struct Direct {
     one: Semaphore,
     /// The log is stopped.
     is_over: Cell<bool>,
+    pub(super) spares: Spares,
 }
 
 /// The segment that takes direct writes.
@@ -67,7 +72,6 @@ impl Direct {
             group: Cell::new(0),
             bytes: Cell::new(0),
             is_hot: Cell::new(false),
-            is_used: Cell::new(false),
             used_at: Cell::new(None),
             segment: RefCell::new(None),
             ahead: Cell::new(0),
@@ -76,6 +80,7 @@ impl Direct {
             is_preparing: Cell::new(false),
             one: Semaphore::new(1),
             is_over: Cell::new(false),
+            spares: Spares::default(),
         }
     }
 
@@ -127,7 +132,6 @@ impl PartitionLog {
         if target.is_none() || reserved - end < direct.ahead.get() / 2 {
             self.prepare(position.segment_base, reserved, end, segment_bytes);
         }
-        direct.is_used.set(true);
         direct.used_at.set(Some(ring::clock::now()));
         target
     }
@@ -194,17 +198,19 @@ impl PartitionLog {
         self.make_directory().await?;
         let directory = self.directory();
         let path = log_path(&directory, segment_base);
+        let is_named = self.takes_direct_writes(segment_base);
+        let reused = if is_named { 0 } else { self.take_spare(&path).await };
         let file = partition
             .shared
             .files
             .log(&directory, partition.id, SegmentName::first(segment_base), true)
             .await?;
-        file.allocate(0..to, Allocate::Extend)
-            .await
-            .map_err(StorageError::io("reserve blocks for", &path))?;
+        if to > reused {
+            file.allocate(0..to, Allocate::Extend)
+                .await
+                .map_err(StorageError::io("reserve blocks for", &path))?;
+        }
         // Its size and its blocks become durable with the first commit that uses them, its name before that.
-        let is_named =
-            (direct.segment.borrow().as_ref()).is_some_and(|ready| ready.segment_base == segment_base);
         for directory in [&directory, &partition.shared.directory] {
             if !is_named {
                 partition.committer().flush_names(directory).await?;
@@ -214,7 +220,7 @@ impl PartitionLog {
         let before = segment.take().map(|before| before.counted);
         *segment = counted.or(before).map(|counted| Ready {
             segment_base,
-            bytes: to,
+            bytes: to.max(reused),
             target: Target {
                 file,
                 path: path.into(),
@@ -224,18 +230,24 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the segment that takes direct writes, if none came since the last call, and gives back what is reserved of it.
+    /// Closes the segment that takes direct writes, if none came lately, and gives back what is reserved of it: others may need
+    /// the place. No migration of the partition may run.
     pub(crate) async fn rest(&self) {
-        if !self.partition.direct.is_used.replace(false) {
+        if self.rests_for(RESTED) {
             self.close_ready().await;
         }
+    }
+
+    /// Whether it has a segment that takes direct writes.
+    pub(super) fn writes_direct(&self) -> bool {
+        self.partition.direct.segment.borrow().is_some()
     }
 
     /// Whether it has a segment that takes direct writes, and none came for so long.
     pub(crate) fn rests_for(&self, time: Duration) -> bool {
         let direct = &self.partition.direct;
         let is_used = (direct.used_at.get()).is_some_and(|at| ring::clock::now() - at < time);
-        direct.segment.borrow().is_some() && !is_used
+        self.writes_direct() && !is_used
     }
 
     /// Whether a segment is ready for direct writes: it has blocks, and what may be on its way there is not to wait for more of
@@ -269,8 +281,12 @@ impl PartitionLog {
         // Batches ride in the journal from here on, until a segment is ready again; those before have their place.
         let ready = direct.segment.borrow_mut().take();
         direct.ahead.set(0);
-        let Some(ready) = ready else { return };
+        if ready.is_none() && !self.has_spares() {
+            return;
+        }
         let _one = direct.one.acquire(1).await;
+        self.remove_spares(0).await;
+        let Some(ready) = ready else { return };
         if let Some((segment_base, end)) = self.end_of_newest()
             && segment_base == ready.segment_base
             && self.may_cut()

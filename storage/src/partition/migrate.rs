@@ -194,6 +194,12 @@ impl PartitionLog {
         if run.from == 0 {
             self.make_directory().await?;
         }
+        // A file that others make ready may be about to come to that name.
+        let making = if run.from == 0 {
+            Some(self.pause_preparing().await)
+        } else {
+            None
+        };
         let file = shared
             .files
             .log(
@@ -203,6 +209,7 @@ impl PartitionLog {
                 true,
             )
             .await?;
+        drop(making);
         let path = log_path(&directory, run.segment_base);
         let staging_bytes = bytes.next_multiple_of(block).max(block);
         let _turn = shared.migrating.take(staging_bytes).await;
@@ -332,6 +339,7 @@ impl PartitionLog {
     pub(crate) async fn finish(&self) -> Result<(), StorageError> {
         assert!(!self.has_unmigrated());
         self.end_preparing().await;
+        self.remove_spares(0).await;
         let shared = &self.partition.shared;
         let block = shared.block_bytes as usize;
         let (segment_base, from, end, partial) = {

@@ -17,6 +17,7 @@ mod read;
 mod replace;
 mod replay;
 mod sealed;
+mod spare;
 mod timestamps;
 mod trim;
 mod window;
@@ -47,6 +48,7 @@ use self::replace::Replacing;
 pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};
 pub(crate) use self::replay::Part;
 pub(crate) use self::sealed::SealedSegment;
+pub(crate) use self::spare::SPARE_EXTENSION;
 use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
 use crate::disk_turns::DiskTurns;
@@ -203,6 +205,8 @@ pub(crate) struct LogShared {
     /// Segments that were removed since the start, and their bytes.
     pub(crate) removed_segments: Counter,
     pub(crate) removed_bytes: Counter,
+    /// Segments that were begun in the file of a removed one.
+    pub(crate) reused_segments: Counter,
     /// When batches are appended, and how old they are.
     pub(crate) clock: Rc<SteadyClock>,
     /// Of the large batches that are opened.

@@ -10,7 +10,9 @@ use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
 use super::*;
 use crate::directory::{DirectoryOptions, LogDirectory};
+use crate::files::log_path;
 use crate::scrubber::ScrubOptions;
+use crate::segment::SegmentName;
 use crate::shard_log::{ShardLog, ShardOptions};
 
 const DATA: &str = "/data";
@@ -131,6 +133,160 @@ fn two_may_make_a_partitions_directory_at_once() {
         let names = directory::list(&log.directory()).await.expect("listed");
         let names: Vec<&str> = names.iter().map(|entry| &*entry.name).collect();
         assert_eq!(names, [METADATA_FILE]);
+    });
+    ended.expect("it ends");
+}
+
+/// Fills segments of two batches each, up to so many of them in all.
+async fn fill(log: &PartitionLog, segments: i64) {
+    log.set_config(PartitionConfig {
+        segment_bytes: 2 * BATCH_BYTES as u32 + 1_000,
+        ..PartitionConfig::default()
+    });
+    while log.log_end_offset() < 2 * segments {
+        append(log).await;
+        ring::timer::sleep(Duration::from_millis(20)).await;
+    }
+    log.migrate(u64::MAX).await.expect("migrated");
+}
+
+/// The same, and has all but the last two removed.
+async fn roll(shard: &ShardLog, log: &PartitionLog, segments: i64) {
+    fill(log, segments).await;
+    let removed = shard.statistics().removed_segments;
+    let start = log.log_end_offset() - 4;
+    log.delete_records(start).await.expect("deleted");
+    while shard.statistics().removed_segments == removed {
+        ring::timer::sleep(Duration::from_millis(5)).await;
+    }
+    ring::timer::sleep(Duration::from_millis(20)).await;
+}
+
+/// The names of the files that are kept.
+async fn spares(log: &PartitionLog) -> Vec<String> {
+    let names = directory::list(&log.directory()).await.expect("listed");
+    let names = names.into_iter().map(|entry| entry.name);
+    names.filter(|name| name.ends_with(SPARE_EXTENSION)).collect()
+}
+
+#[test]
+fn a_file_that_somebody_has_open_is_not_written_over() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        append(&log).await;
+        ring::timer::sleep(Duration::from_millis(20)).await;
+        let files = &log.partition.shared.files;
+        let first = SegmentName::first(0);
+        let reader = files.log(&log.directory(), ID, first, false).await.expect("open");
+        roll(&shard, &log, 4).await;
+        assert_eq!(
+            spares(&log).await,
+            [
+                "00000000000000000000.log.deleted",
+                "00000000000000000002.log.deleted"
+            ]
+        );
+        let before = reader.len().await.expect("looked at");
+        // One of the two is taken, and the other is not.
+        roll(&shard, &log, 6).await;
+        assert_eq!(shard.statistics().reused_segments, 1);
+        assert!(
+            spares(&log)
+                .await
+                .contains(&"00000000000000000000.log.deleted".to_owned())
+        );
+        assert_eq!(reader.len().await.expect("looked at"), before);
+        drop(reader);
+        roll(&shard, &log, 8).await;
+        assert!(
+            !spares(&log)
+                .await
+                .contains(&"00000000000000000000.log.deleted".to_owned())
+        );
+        assert!(shard.statistics().reused_segments > 1);
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn a_file_that_somebody_is_about_to_open_is_not_kept() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        fill(&log, 4).await;
+        let (files, directory) = (&log.partition.shared.files, log.directory());
+        let first = SegmentName::first(0);
+        drop(files.forget_segment(ID, first));
+        let mut opening = std::pin::pin!(files.log(&directory, ID, first, false));
+        std::future::poll_fn(|context| {
+            assert!(opening.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        roll(&shard, &log, 4).await;
+        assert_eq!(spares(&log).await, ["00000000000000000002.log.deleted"]);
+        opening.await.expect("it was there");
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn no_more_files_are_kept_than_segments_are_begun_and_none_on_a_full_disk() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        roll(&shard, &log, 6).await;
+        assert_eq!(spares(&log).await.len(), 4);
+        log.look_at_spares().await;
+        assert_eq!(spares(&log).await.len(), 4);
+        // Nothing is begun between two looks.
+        log.look_at_spares().await;
+        assert_eq!(spares(&log).await.len(), 0);
+        fill(&log, 16).await;
+        log.look_at_spares().await;
+        log.look_at_spares().await;
+        // Two are begun, and sixteen go.
+        roll(&shard, &log, 18).await;
+        assert_eq!(spares(&log).await.len(), 3);
+        log.give_back().await;
+        assert_eq!(spares(&log).await.len(), 0);
+        log.partition.shared.is_disk_short.set(true);
+        roll(&shard, &log, 22).await;
+        assert_eq!(spares(&log).await.len(), 0);
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn no_file_is_put_in_the_place_of_one_that_a_migration_makes() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        let no_preparing = log.pause_preparing().await;
+        append(&log).await;
+        let its = log.clone();
+        let migrating = spawn(Class::Latency, async move { its.migrate(u64::MAX).await });
+        ring::timer::sleep(Duration::from_millis(50)).await;
+        let first = log_path(&log.directory(), 0);
+        assert!(
+            !directory::exists(&first).await.expect("looked at"),
+            "it is made beside"
+        );
+        drop(no_preparing);
+        migrating.await.expect("migrated");
+        assert!(directory::exists(&first).await.expect("looked at"));
+        roll(&shard, &log, 4).await;
+        let kept = spares(&log).await;
+        assert!(!kept.is_empty());
+        let newest = log_path(&log.directory(), 6);
+        assert!(directory::exists(&newest).await.expect("looked at"));
+        assert_eq!(log.take_spare(&newest).await, 0);
+        assert_eq!(spares(&log).await, kept);
     });
     ended.expect("it ends");
 }

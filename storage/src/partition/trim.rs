@@ -12,6 +12,7 @@ use ring::directory;
 use ring::executor::{Class, spawn, yield_now};
 
 use super::piece::Piece;
+use super::spare::SPARE_EXTENSION;
 use super::{Partition, PartitionLog, State};
 use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
@@ -183,14 +184,14 @@ impl PartitionLog {
     pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>) {
         let shared = &self.partition.shared;
         for segment in taken {
-            self.remove_files(segment.name()).await;
+            self.remove_files(segment.name(), Some(&segment)).await;
             shared.removed_segments.add(1);
             shared.removed_bytes.add(u64::from(segment.appended));
         }
     }
 
-    /// Removes a segment's files. What cannot be removed is found by the next start.
-    async fn remove_files(&self, name: SegmentName) {
+    /// Removes a segment's files; that of a segment of this life may be of use. What cannot be removed is found by the next start.
+    async fn remove_files(&self, name: SegmentName, segment: Option<&Segment>) {
         let Partition { shared, id, .. } = &*self.partition;
         // Or one that is being made ready would come back.
         let _no_preparing = self.pause_preparing().await;
@@ -198,10 +199,14 @@ impl PartitionLog {
             // Whoever drops it waits for the permit, and then the next topic of that name may have its files there.
             return;
         }
-        shared.files.forget_segment(*id, name);
+        let users = shared.files.forget_segment(*id, name);
         self.forget_direct(name.base_offset);
+        let is_kept = match segment {
+            Some(segment) => self.keep_spare(segment, users).await,
+            None => false,
+        };
         let directory = self.directory();
-        for extension in EXTENSIONS {
+        for extension in &EXTENSIONS[usize::from(is_kept)..] {
             let _ = directory::remove_file(&final_path(&directory, name.base_offset, extension)).await;
             if name.generation > 0 {
                 let _ = directory::remove_file(&aside_path(&directory, name, extension)).await;
@@ -229,11 +234,17 @@ impl PartitionLog {
         let names = directory::list(&directory)
             .await
             .map_err(StorageError::io("list", &directory))?;
+        let spares = names.iter().filter(|entry| entry.name.ends_with(SPARE_EXTENSION));
+        for spare in spares {
+            // Or one of this life: whoever looks for it finds none then.
+            let _ = directory::remove_file(&directory.join(&spare.name)).await;
+            yield_now().await;
+        }
         for base_offset in segments_in(&names).range(..first) {
             if shared.has_failed() {
                 break;
             }
-            self.remove_files(SegmentName::first(*base_offset)).await;
+            self.remove_files(SegmentName::first(*base_offset), None).await;
             yield_now().await;
         }
         Ok(())

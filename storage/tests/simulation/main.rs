@@ -20,6 +20,7 @@ mod model;
 mod plain;
 mod reserved;
 mod retention;
+mod reused;
 mod rot;
 mod scrub;
 mod unflushed;
