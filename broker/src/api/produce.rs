@@ -72,7 +72,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let local = world.topic(topic.name);
         let mut parts = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            parts.push(append(&shard, &world, local, &partition, &rules).await);
+            parts.push(append(&shard, &world, local, &partition, &rules, &call).await);
         }
         topics.push((topic.name.to_owned(), parts));
     }
@@ -88,9 +88,9 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         return Ok(net::Pending::Ready(silence(&topics)));
     }
     later(async move {
-        let reply = answer(&shard, caller, topics).await;
+        committed(&mut topics).await;
         shard.counters.produce_time.record(ring::clock::now() - begun);
-        reply
+        answer(&shard, caller, topics)
     })
 }
 
@@ -100,7 +100,6 @@ struct RequestRules {
     /// The whole request is refused with this.
     refusal: Option<Refusal>,
     acks_are_valid: bool,
-    may_write_internal_topics: bool,
     /// When it was begun.
     begun: Instant,
     /// Until when all of its batches together wait for room in the journal.
@@ -126,7 +125,6 @@ impl RequestRules {
                 stage: leader::Stage::Request,
             }),
             acks_are_valid: matches!(request.acks, -1..=1),
-            may_write_internal_topics: call.client_id() == Some(ADMIN_CLIENT_ID),
             begun,
             room_deadline: begun + ROOM_WAIT,
             record_errors_left: Cell::new(RECORD_ERRORS_MAX),
@@ -141,6 +139,7 @@ async fn append(
     topic: Option<&LocalTopic>,
     sent: &ProducePartition<'_>,
     rules: &RequestRules,
+    call: &Call,
 ) -> Part {
     let partition = sent.partition;
     if let Some(refusal) = rules.refusal {
@@ -158,6 +157,9 @@ async fn append(
         let cause = "the topic has no such partition";
         return Part::failed(partition, ErrorCode::UnknownTopicOrPartition, cause);
     }
+    if let Place::Here(log) = place {
+        log.prefetch();
+    }
     let now_ms = ring::clock::wall_clock_ms();
     let checked = leader::check(sent.records, rules.version, &topic.rules, now_ms);
     // The order of what follows is Kafka's, for requests that are wrong in more than one way.
@@ -173,7 +175,7 @@ async fn append(
             "acks must be 0, 1 or -1",
         );
     }
-    if topic.topic.is_internal && !rules.may_write_internal_topics {
+    if topic.topic.is_internal && call.client_id() != Some(ADMIN_CLIENT_ID) {
         let cause = "clients may not write to internal topics";
         return Part::failed(partition, ErrorCode::InvalidTopicException, cause);
     }
@@ -197,7 +199,11 @@ async fn append(
         Place::Nowhere => unreachable!("answered above"),
     };
     let judged = match checked {
-        Ok(batch) => judge_records(shard, log, topic, batch, rules).await,
+        Ok(batch) if is_opened(topic, &batch) => {
+            // In a box, so that it is not a part of every request.
+            Box::pin(judge_records(shard, log, topic, batch, rules)).await
+        }
+        Ok(batch) => Ok(Judged::AsSent(batch)),
         Err(refusal) => Err(refusal),
     };
     match judged {
@@ -227,7 +233,12 @@ enum Judged<'a> {
     Keyless(Vec<i32>),
 }
 
-/// Opens a batch, if its topic asks for that: for keys, or to compress it anew.
+/// Whether its topic asks for a batch to be opened: for keys, or to compress it anew.
+fn is_opened(topic: &LocalTopic, batch: &RecordBatch<'_>) -> bool {
+    topic.rules.is_compacted || topic.rules.recompression_of(batch.header()).is_some()
+}
+
+/// Opens a batch, and does what its topic asks for.
 async fn judge_records<'a>(
     shard: &Shard,
     log: &PartitionLog,
@@ -236,9 +247,6 @@ async fn judge_records<'a>(
     rules: &RequestRules,
 ) -> Result<Judged<'a>, Refusal> {
     let recompression = topic.rules.recompression_of(batch.header());
-    if recompression.is_none() && !topic.rules.is_compacted {
-        return Ok(Judged::AsSent(batch));
-    }
     let patience = || rules.room_deadline - ring::clock::now();
     let permit = match recompression {
         None => None,
@@ -296,7 +304,7 @@ async fn append_here(
                 base_offset,
                 log_append_time_ms: match topic.rules.timestamp_type {
                     TimestampType::Create => -1,
-                    TimestampType::LogAppend => log_append_time_ms,
+                    TimestampType::LogAppend => log_append_time_ms.unwrap_or(-1),
                 },
                 log_start_offset,
                 ..ProducePartitionResponse::default()
@@ -313,7 +321,7 @@ async fn append_here(
 }
 
 /// The batch's first offset, the broker's time, and what to wait for.
-type Placed = (i64, i64, CommitTicket);
+type Placed = (i64, Option<i64>, CommitTicket);
 
 /// Appends, waiting in turn for the journal if that is full: the connection is not read meanwhile.
 async fn append_when_there_is_room(
@@ -336,7 +344,7 @@ async fn append_when_there_is_room(
                 ..
             } => {
                 shard.counters.duplicate_batches.add(1);
-                return Ok(Ok((base_offset, log_append_time_ms, ticket)));
+                return Ok(Ok((base_offset, Some(log_append_time_ms), ticket)));
             }
         }
         let Appended {
@@ -389,16 +397,22 @@ fn silence(topics: &[(String, Vec<Part>)]) -> Reply {
     Reply::Nothing
 }
 
-async fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
+/// Waits until every batch is as safe as its topic wants it, or that cannot be said of it.
+async fn committed(topics: &mut [(String, Vec<Part>)]) {
+    for part in topics.iter_mut().flat_map(|(_, parts)| parts) {
+        if let Some(ticket) = part.ticket.take()
+            && let Err(error) = ticket.committed().await
+        {
+            part.response = not_committed(part.response.partition, &error);
+        }
+    }
+}
+
+fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
     let mut response = ProduceResponse::default();
     for (name, parts) in topics {
         let mut partitions = Vec::with_capacity(parts.len());
-        for mut part in parts {
-            if let Some(ticket) = part.ticket.take()
-                && let Err(error) = ticket.committed().await
-            {
-                part.response = not_committed(part.response.partition, &error);
-            }
+        for part in parts {
             if let Some(endpoint) = part.endpoint
                 && !response
                     .node_endpoints

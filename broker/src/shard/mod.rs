@@ -110,11 +110,22 @@ impl Shard {
     /// The world, once `knows` is true of it; or the newest that the host has, when that does not help. A shard behind
     /// its host's newest image waits for it instead of refusing what another shard has already shown to the client.
     pub(crate) async fn world_that(&self, knows: impl Fn(&World) -> bool) -> Rc<World> {
+        let will_do =
+            |world: &World| knows(world) || world.image.version >= self.announced.get() || self.is_stopping();
+        let world = self.world();
+        if will_do(&world) {
+            return world;
+        }
+        // In a box, so that what waits is not a part of every request.
+        Box::pin(self.later_world(will_do)).await
+    }
+
+    async fn later_world(&self, will_do: impl Fn(&World) -> bool) -> Rc<World> {
         let deadline = ring::clock::now() + IMAGE_WAIT;
         loop {
             let moved = self.world_moved.wait();
             let world = self.world();
-            if knows(&world) || world.image.version >= self.announced.get() || self.is_stopping() {
+            if will_do(&world) {
                 return world;
             }
             let left = deadline - ring::clock::now();

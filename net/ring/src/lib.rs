@@ -13,6 +13,7 @@
 //! | [`clock`], [`timer`], [`random`] | time and chance, which the simulator drives |
 //! | [`channel`] | bounded queues between threads |
 //! | [`count`] | what happened how often, and how long it took |
+//! | [`prefetch`] | memory that is asked for before it is needed |
 //! | [`local`] | signals and one-shot cells between tasks of one thread |
 //! | [`descriptors`] | how many files and sockets the process may have open |
 //! | [`simulator`] | a whole cluster in one process: seeded order, virtual time, faulty disks and network |
@@ -38,6 +39,7 @@ pub mod executor;
 pub mod file;
 pub mod local;
 mod operation;
+pub mod prefetch;
 pub mod random;
 pub mod simulator;
 pub mod socket;

@@ -38,6 +38,21 @@ impl RoomQueue {
         deadline: Instant,
         mut attempt: impl FnMut() -> Result<T, AppendError>,
     ) -> Result<T, AppendError> {
+        if self.turns.available() > 0 {
+            match attempt() {
+                Err(AppendError::JournalFull | AppendError::BacklogFull) => {}
+                outcome => return outcome,
+            }
+        }
+        // In a box, so that what waits is not a part of every request.
+        Box::pin(self.append_later(deadline, attempt)).await
+    }
+
+    async fn append_later<T>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
         let mut turn: Option<Permit> = None;
         loop {
             let room = self.room.wait();

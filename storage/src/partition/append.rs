@@ -19,8 +19,9 @@ use crate::segment::{NextBatch, SegmentLimits};
 pub struct Appended {
     /// The offset of its first record.
     pub base_offset: i64,
-    /// The broker's time, in milliseconds since 1970.
-    pub log_append_time_ms: i64,
+    /// The broker's time, which its records have, in milliseconds since 1970; none if they have the producer's
+    /// (`message.timestamp.type`).
+    pub log_append_time_ms: Option<i64>,
     /// Resolves when the batch is as safe as its topic wants it.
     pub ticket: CommitTicket,
 }
@@ -63,6 +64,12 @@ impl PartitionLog {
     /// Notified when a batch that was refused with `JournalFull` or `BacklogFull` may fit.
     pub fn room(&self) -> &Signal {
         self.partition.committer().room()
+    }
+
+    /// Has the processor fetch what an append looks at, while something else is done: most partitions of many are not in its
+    /// caches.
+    pub fn prefetch(&self) {
+        ring::prefetch::value(&*self.partition);
     }
 
     /// Judges a batch by its producer's state.
@@ -115,6 +122,9 @@ impl PartitionLog {
         }
         let config = partition.config.get();
         let mut state = partition.state.borrow_mut();
+        if let Some(newest) = state.tail.back() {
+            ring::prefetch::behind(newest);
+        }
         let base_offset = state.next_offset;
         let mut numbered = *header;
         numbered.base_offset = base_offset;
@@ -125,10 +135,8 @@ impl PartitionLog {
         ) else {
             return Err(AppendError::Malformed);
         };
-        let now_ms = ring::clock::wall_clock_ms();
-        if config.is_log_append_time {
-            numbered.max_timestamp_ms = now_ms;
-        }
+        let log_append_time_ms = config.is_log_append_time.then(ring::clock::wall_clock_ms);
+        numbered.max_timestamp_ms = log_append_time_ms.unwrap_or(numbered.max_timestamp_ms);
         let next = NextBatch {
             base_offset,
             last_offset,
@@ -162,9 +170,9 @@ impl PartitionLog {
         };
         let leader_epoch = partition.leader_epoch.get();
         let patch = |copy: &mut [u8]| {
-            if config.is_log_append_time {
+            if let Some(time_ms) = log_append_time_ms {
                 // Only a batch that is too short is refused, and this one is not.
-                let _ = record_batch::assign_log_append_time(copy, now_ms);
+                let _ = record_batch::assign_log_append_time(copy, time_ms);
             }
             if let Some(header) = copy.first_chunk_mut() {
                 record_batch::assign_offset(header, base_offset, leader_epoch);
@@ -213,7 +221,7 @@ impl PartitionLog {
         }
         Ok(Appended {
             base_offset,
-            log_append_time_ms: now_ms,
+            log_append_time_ms,
             ticket: match flush {
                 Flush::First => CommitTicket::of(group),
                 Flush::Within(_) => CommitTicket::of_written(group),

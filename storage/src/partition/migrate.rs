@@ -28,6 +28,9 @@ pub(super) const RESERVED_BYTES_MAX: u64 = 1 << 20;
 const RESERVED_BYTES_MIN: u64 = 12 << 10;
 /// Of runs that are written at a time.
 const TURN_BYTES: usize = 16 << 10;
+/// Batches whose bytes are asked for before they are copied, and of each so many: those that follow come by themselves.
+const PREFETCHED: usize = 6;
+const PREFETCHED_BYTES: usize = 256;
 /// Names the topic of a directory: Kafka's file.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
 
@@ -214,11 +217,15 @@ impl PartitionLog {
         let staging_bytes = bytes.next_multiple_of(block).max(block);
         let _turn = shared.migrating.take(staging_bytes).await;
         let mut staging = take(&shared.staging, staging_bytes).await?;
-        let mut at = 0;
-        for part in [&run.partial[..]]
-            .into_iter()
-            .chain(run.bytes.iter().map(|bytes| &bytes[..]))
-        {
+        staging[..run.partial.len()].copy_from_slice(&run.partial);
+        let mut at = run.partial.len();
+        let ahead = |next: usize| {
+            let part = run.bytes.get(next);
+            part.inspect(|part| ring::prefetch::bytes(part, PREFETCHED_BYTES));
+        };
+        (0..PREFETCHED).for_each(ahead);
+        for (number, part) in run.bytes.iter().enumerate() {
+            ahead(number + PREFETCHED);
             staging[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
