@@ -71,7 +71,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     for topic in request.topics {
         let local = world.topic(topic.name);
         let mut parts = Vec::with_capacity(topic.partitions.len());
+        let mut next = topic.partitions.iter().skip(1);
         for partition in topic.partitions {
+            if let Some(log) = next.next().and_then(|next| local?.log(next.partition)) {
+                log.prefetch();
+            }
             parts.push(append(&shard, &world, local, &partition, &rules, &call).await);
         }
         topics.push((topic.name.to_owned(), parts));

@@ -32,7 +32,8 @@ pub(crate) struct LocalTopic {
     pub(crate) rules: AppendRules,
     /// What becomes of its old records.
     pub(crate) cleanup: Cleanup,
-    led: BTreeMap<i32, PartitionLog>,
+    /// Of each partition the log, if this shard leads it: one look at little memory, for each batch of any.
+    led: Box<[Option<PartitionLog>]>,
 }
 
 /// Where a partition's data is.
@@ -83,10 +84,12 @@ impl World {
                 Some(kept) => kept.clone(),
                 None => {
                     let TopicSettings { append, cleanup, .. } = TopicSettings::of(topic, &settings.topics);
-                    let led = led_partitions(topic, node_id).filter_map(|(partition, _)| {
+                    let led = (0..).zip(&topic.partitions).map(|(partition, state)| {
                         let topic_id = id;
-                        let log = led(TopicPartition { topic_id, partition })?;
-                        Some((partition, log))
+                        let is_led = state.leader == node_id;
+                        is_led
+                            .then(|| led(TopicPartition { topic_id, partition }))
+                            .flatten()
                     });
                     Rc::new(LocalTopic {
                         topic: topic.clone(),
@@ -146,21 +149,27 @@ impl World {
 }
 
 impl LocalTopic {
-    /// Where the partition is, seen from `node_id`.
+    /// Where the partition is, seen from `node_id`, which is this shard's.
     pub(crate) fn place(&self, partition: i32, node_id: i32) -> Place<'_> {
-        let Some(state) = self.state(partition) else {
-            return Place::Nowhere;
-        };
-        match self.led.get(&partition) {
-            Some(log) if state.leader == node_id => Place::Here(log),
-            None if state.leader == node_id => Place::Offline,
-            _ => Place::Elsewhere(state),
+        if let Some(log) = self.log(partition) {
+            return Place::Here(log);
         }
+        match self.state(partition) {
+            Some(state) if state.leader == node_id => Place::Offline,
+            Some(state) => Place::Elsewhere(state),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// The partition's log, if this shard leads it.
+    pub(crate) fn log(&self, partition: i32) -> Option<&PartitionLog> {
+        self.led.get(usize::try_from(partition).ok()?)?.as_ref()
     }
 
     /// The partitions that this shard leads, in order.
     pub(crate) fn led(&self) -> impl Iterator<Item = (i32, &PartitionLog)> {
-        self.led.iter().map(|(&partition, log)| (partition, log))
+        let led = (0..).zip(&self.led);
+        led.filter_map(|(partition, log)| Some((partition, log.as_ref()?)))
     }
 
     /// What all nodes know of the partition.
