@@ -12,14 +12,15 @@ use std::time::Duration;
 use net::Reply;
 use ring::clock::Instant;
 use ring::local::Permit;
+use smallvec::SmallVec;
 use storage::{
     AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpenError, OpeningBudget, PartitionLog,
     ProducerCheck, StorageError,
 };
 use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
-    RecordError,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+    ProduceTopicResponse, RecordError,
 };
 use wire::{ErrorCode, RecordBatch};
 
@@ -61,25 +62,32 @@ impl Part {
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: ProduceRequest<'_> = call.body()?;
-    bound_entries(request.topics.iter().map(|topic| topic.partitions.len() + 1))?;
+    bound_entries(std::iter::once(request.topics.len()))?;
+    // Read once: each time costs a walk over all of the topic.
+    let sent: SmallVec<[ProduceTopic<'_>; 1]> = request.topics.iter().collect();
+    bound_entries(sent.iter().map(|topic| topic.partitions.len() + 1))?;
     let acks = request.acks;
-    let rules = RequestRules::of(&request, &call);
-    let world = shard
-        .world_with(|| request.topics.iter().map(|topic| topic.name))
-        .await;
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let local = world.topic(topic.name);
+    let world = shard.world_with(|| sent.iter().map(|topic| topic.name)).await;
+    let locals: SmallVec<[_; 1]> = sent.iter().map(|topic| world.topic(topic.name)).collect();
+    let prefetch = |local: Option<&LocalTopic>, partition: Option<ProducePartition<'_>>| {
+        let log = partition.and_then(|partition| local?.log(partition.partition));
+        log.inspect(|log| log.prefetch());
+    };
+    if let (Some(first), Some(local)) = (sent.first(), locals.first()) {
+        prefetch(*local, first.partitions.iter().next());
+    }
+    let rules = RequestRules::of(&request, &sent, &call);
+    let mut topics = Vec::with_capacity(sent.len());
+    for (topic, local) in sent.iter().zip(locals) {
         let mut parts = Vec::with_capacity(topic.partitions.len());
         let mut next = topic.partitions.iter().skip(1);
         for partition in topic.partitions {
-            if let Some(log) = next.next().and_then(|next| local?.log(next.partition)) {
-                log.prefetch();
-            }
+            prefetch(local, next.next());
             parts.push(append(&shard, &world, local, &partition, &rules, &call).await);
         }
         topics.push((topic.name.to_owned(), parts));
     }
+    drop(sent);
     let caller = call.into_caller();
     let begun = rules.begun;
     if acks == 0 {
@@ -115,8 +123,8 @@ struct RequestRules {
 }
 
 impl RequestRules {
-    fn of(request: &ProduceRequest<'_>, call: &Call) -> RequestRules {
-        let mut partitions = request.topics.iter().flat_map(|topic| topic.partitions.iter());
+    fn of(request: &ProduceRequest<'_>, sent: &[ProduceTopic<'_>], call: &Call) -> RequestRules {
+        let mut partitions = sent.iter().flat_map(|topic| topic.partitions.iter());
         let is_transactional = request.transactional_id.is_none()
             && partitions.any(|partition| leader::is_transactional(partition.records));
         let begun = ring::clock::now();
@@ -160,9 +168,6 @@ async fn append(
     if matches!(place, Place::Nowhere) {
         let cause = "the topic has no such partition";
         return Part::failed(partition, ErrorCode::UnknownTopicOrPartition, cause);
-    }
-    if let Place::Here(log) = place {
-        log.prefetch();
     }
     let now_ms = ring::clock::wall_clock_ms();
     let checked = leader::check(sent.records, rules.version, &topic.rules, now_ms);
