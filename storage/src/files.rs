@@ -21,7 +21,7 @@ use crate::segment::{Segment, SegmentName, aside_name, file_stem};
 /// One in so many files that are opened to be written to is kept at another's cost: a migration comes by all partitions, and
 /// would have each file closed again before it comes back.
 const PASSING: u64 = 8;
-/// Of so many segments it is known who has them open, before those that nobody has any more are forgotten.
+/// Of so many segments at least it is known who has them open, before those that nobody has any more are forgotten.
 const USERS_MIN: usize = 64;
 /// Indexes that were read, in memory: of 1 GiB each they are 3 MiB.
 const INDEXES_MAX: usize = 16;
@@ -71,6 +71,8 @@ pub(crate) struct Files {
     indexes: RefCell<Recent<ReadIndex>>,
     /// Of those and of others.
     users: RefCell<BTreeMap<Key, Users>>,
+    /// When there are more, those that have gone are forgotten.
+    users_max: Cell<usize>,
 }
 
 impl Files {
@@ -134,8 +136,9 @@ impl Files {
         }
         known.file = Some(file.downgrade());
         drop(opening);
-        if users.len() > 2 * self.open_max.get().max(USERS_MIN) {
+        if users.len() > self.users_max.get().max(USERS_MIN) {
             users.retain(|_, users| !users.are_gone());
+            self.users_max.set(2 * users.len());
         }
         let mut files = self.files.borrow_mut();
         let is_kept =

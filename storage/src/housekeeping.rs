@@ -26,6 +26,8 @@ const STEP: usize = 64;
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// A segment that took no direct writes for so long gives back what is reserved of it.
 const RESTED: Duration = Duration::from_secs(30);
+/// A disk is nearly full when less than this part of it is free.
+const TIGHT_PART: u64 = 20;
 /// How often that is looked at.
 const REST_LOOK: Duration = Duration::from_secs(10);
 
@@ -98,6 +100,7 @@ impl Inner {
     async fn rest(self: Rc<Self>) {
         loop {
             sleep(REST_LOOK).await;
+            self.look_at_the_disk().await;
             // Bounded: so many have a segment for direct writes.
             let mut resting = Vec::new();
             let mut walk = Walk::default();
@@ -108,6 +111,25 @@ impl Inner {
             if !resting.is_empty() {
                 self.give_back(resting).await;
             }
+        }
+    }
+
+    /// Files that are kept for later are given up when the disk is nearly full, whoever fills it: another shard may wait for
+    /// the room.
+    async fn look_at_the_disk(&self) {
+        let shared = &self.shared;
+        let volume = ring::directory::volume(&shared.directory).await;
+        let is_tight = volume.is_ok_and(|volume| volume.usable_bytes < volume.total_bytes / TIGHT_PART);
+        shared.is_disk_tight.set(is_tight);
+        let mut walk = Walk::default();
+        while is_tight
+            && !shared.has_failed()
+            && let Some(logs) = walk.next_step(&self.partitions)
+        {
+            for log in logs.drain(..).filter(PartitionLog::has_spares) {
+                log.give_spares_back().await;
+            }
+            yield_now().await;
         }
     }
 
@@ -146,7 +168,9 @@ impl Inner {
                 if let Some(correction) = &correction {
                     log.correct_times(correction);
                 }
-                log.look_at_spares().await;
+                if !self.shared.has_failed() {
+                    log.look_at_spares().await;
+                }
                 if let Some(start) = log.retention_start(clock.age_now_ms()) {
                     deletions.push(spawn(Class::Background, async move {
                         // Its partition was dropped, or the log has failed, which is told elsewhere.

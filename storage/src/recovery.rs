@@ -5,6 +5,7 @@
 //! believed about which partitions there are. Nothing is written before all of it has been read, except segments:
 //! the same bytes to the same places each time.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -147,17 +148,18 @@ pub(crate) async fn recover(
         backlog: Backlog::new(memory.tail / 2),
         migrating: RunTurns::default(),
         // A replay reserves nothing: who begins on a disk that is all but full should not fail for that.
-        is_disk_short: std::cell::Cell::new(true),
+        is_disk_short: Cell::new(true),
         direct_segments: ring::local::Semaphore::new(DIRECT_SEGMENTS_MAX),
         background: ring::local::Semaphore::new(1),
         producers: ProducerBudget::new(memory.producers),
         directory: data,
         block_bytes: superblock.block_bytes,
         reading_shortage: Shortage::default(),
-        is_checkpoint_due: std::cell::Cell::new(false),
+        is_checkpoint_due: Cell::new(false),
         removed_segments: Counter::new(),
         removed_bytes: Counter::new(),
         reused_segments: Counter::new(),
+        is_disk_tight: Cell::new(false),
         clock: Rc::new(SteadyClock::new(
             (saved.head.time_ms > 0).then_some(saved.head.time_ms),
         )),

@@ -67,16 +67,18 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let sent: SmallVec<[ProduceTopic<'_>; 1]> = request.topics.iter().collect();
     bound_entries(sent.iter().map(|topic| topic.partitions.len() + 1))?;
     let acks = request.acks;
+    let begun = ring::clock::now();
     let world = shard.world_with(|| sent.iter().map(|topic| topic.name)).await;
     let locals: SmallVec<[_; 1]> = sent.iter().map(|topic| world.topic(topic.name)).collect();
     let prefetch = |local: Option<&LocalTopic>, partition: Option<ProducePartition<'_>>| {
         let log = partition.and_then(|partition| local?.log(partition.partition));
         log.inspect(|log| log.prefetch());
     };
+    // Of the first batch before the request is judged, of every other before the one ahead of it is appended.
     if let (Some(first), Some(local)) = (sent.first(), locals.first()) {
         prefetch(*local, first.partitions.iter().next());
     }
-    let rules = RequestRules::of(&request, &sent, &call);
+    let rules = RequestRules::of(&request, &sent, &call, begun);
     let mut topics = Vec::with_capacity(sent.len());
     for (topic, local) in sent.iter().zip(locals) {
         let mut parts = Vec::with_capacity(topic.partitions.len());
@@ -89,7 +91,6 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     }
     drop(sent);
     let caller = call.into_caller();
-    let begun = rules.begun;
     if acks == 0 {
         for (_, parts) in &topics {
             parts
@@ -112,8 +113,6 @@ struct RequestRules {
     /// The whole request is refused with this.
     refusal: Option<Refusal>,
     acks_are_valid: bool,
-    /// When it was begun.
-    begun: Instant,
     /// Until when all of its batches together wait for room in the journal.
     room_deadline: Instant,
     /// How many more records may be named as bad ones.
@@ -123,11 +122,15 @@ struct RequestRules {
 }
 
 impl RequestRules {
-    fn of(request: &ProduceRequest<'_>, sent: &[ProduceTopic<'_>], call: &Call) -> RequestRules {
+    fn of(
+        request: &ProduceRequest<'_>,
+        sent: &[ProduceTopic<'_>],
+        call: &Call,
+        begun: Instant,
+    ) -> RequestRules {
         let mut partitions = sent.iter().flat_map(|topic| topic.partitions.iter());
         let is_transactional = request.transactional_id.is_none()
             && partitions.any(|partition| leader::is_transactional(partition.records));
-        let begun = ring::clock::now();
         RequestRules {
             version: call.version,
             // As Kafka refuses a transactional batch without a transactional id.
@@ -137,7 +140,6 @@ impl RequestRules {
                 stage: leader::Stage::Request,
             }),
             acks_are_valid: matches!(request.acks, -1..=1),
-            begun,
             room_deadline: begun + ROOM_WAIT,
             record_errors_left: Cell::new(RECORD_ERRORS_MAX),
             opening: OpeningBudget::new(OPENED_BYTES_MAX),

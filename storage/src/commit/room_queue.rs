@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ring::clock::{self, Instant};
-use ring::local::{Permit, Semaphore, Signal};
+use ring::local::{Permit, Semaphore, Signal, SignalWait};
 use ring::timer::timeout;
 
 use crate::error::AppendError;
@@ -38,45 +38,57 @@ impl RoomQueue {
         deadline: Instant,
         mut attempt: impl FnMut() -> Result<T, AppendError>,
     ) -> Result<T, AppendError> {
-        if self.turns.available() > 0 {
-            match attempt() {
-                Err(AppendError::JournalFull | AppendError::BacklogFull) => {}
-                outcome => return outcome,
+        let room = self.room.wait();
+        match self.try_now(false, &mut attempt) {
+            // In a box, so that what waits is not a part of every request.
+            Err(refused @ (AppendError::JournalFull | AppendError::BacklogFull)) => {
+                Box::pin(self.append_later(deadline, attempt, refused, room)).await
             }
+            outcome => outcome,
         }
-        // In a box, so that what waits is not a part of every request.
-        Box::pin(self.append_later(deadline, attempt)).await
     }
 
+    /// Tries, for who has its turn, or if nobody waits for one.
+    fn try_now<T>(
+        &self,
+        has_turn: bool,
+        attempt: &mut impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        let may_try = has_turn || self.turns.available() > 0;
+        if may_try {
+            attempt()
+        } else {
+            Err(AppendError::JournalFull)
+        }
+    }
+
+    /// After it was refused, `room` being waited for since before that.
     async fn append_later<T>(
         &self,
         deadline: Instant,
         mut attempt: impl FnMut() -> Result<T, AppendError>,
+        mut refused: AppendError,
+        mut room: SignalWait,
     ) -> Result<T, AppendError> {
         let mut turn: Option<Permit> = None;
         loop {
-            let room = self.room.wait();
-            let may_try = turn.is_some() || self.turns.available() > 0;
-            let outcome = if may_try {
-                attempt()
-            } else {
-                Err(AppendError::JournalFull)
-            };
-            let Err(AppendError::JournalFull | AppendError::BacklogFull) = outcome else {
-                return outcome;
-            };
             let left = deadline - clock::now();
             if left.is_zero() {
-                return outcome;
+                return Err(refused);
             }
-            if matches!(outcome, Err(AppendError::JournalFull)) && turn.is_none() {
+            if matches!(refused, AppendError::JournalFull) && turn.is_none() {
                 turn = timeout(left, self.turns.acquire(1)).await.ok();
-                continue;
+            } else {
+                if matches!(refused, AppendError::BacklogFull) {
+                    turn = None;
+                }
+                let _ = timeout(left.min(ROOM_RETRY), room).await;
             }
-            if matches!(outcome, Err(AppendError::BacklogFull)) {
-                turn = None;
-            }
-            let _ = timeout(left.min(ROOM_RETRY), room).await;
+            room = self.room.wait();
+            refused = match self.try_now(turn.is_some(), &mut attempt) {
+                Err(refused @ (AppendError::JournalFull | AppendError::BacklogFull)) => refused,
+                outcome => return outcome,
+            };
         }
     }
 }

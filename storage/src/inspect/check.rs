@@ -16,7 +16,7 @@ use crate::directory::{
 };
 use crate::error::StorageError;
 use crate::files::read_small;
-use crate::partition::{SPARE_EXTENSION, directory_name};
+use crate::partition::{directory_name, is_spare_name};
 use crate::takeover;
 
 /// Between two reports of progress, in bytes of the log.
@@ -435,7 +435,10 @@ impl Checking<'_> {
                 what,
                 "nothing: it is written over when its time comes",
             );
-        } else if path.to_string_lossy().ends_with(SPARE_EXTENSION) {
+        } else if path
+            .file_name()
+            .is_some_and(|name| is_spare_name(&name.to_string_lossy()))
+        {
             let what = "the file of a segment that was removed; nothing reads it";
             self.find(
                 Severity::Note,

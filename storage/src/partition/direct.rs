@@ -29,7 +29,7 @@ const RESERVED_FOR: Duration = Duration::from_secs(1);
 
 /// A segment that took no direct writes for so long makes room for others when its log is migrated: two migrations may follow
 /// each other at once.
-const RESTED: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a partition knows of its direct writes.
 pub(super) struct Direct {
@@ -205,10 +205,18 @@ impl PartitionLog {
             .files
             .log(&directory, partition.id, SegmentName::first(segment_base), true)
             .await?;
-        if to > reused {
-            file.allocate(0..to, Allocate::Extend)
-                .await
-                .map_err(StorageError::io("reserve blocks for", &path))?;
+        let block = u64::from(partition.shared.block_bytes);
+        let to = to.max(reused / block * block);
+        // A file that was there may have holes: this costs nothing where it has none.
+        if let Err(error) = file.allocate(0..to, Allocate::Extend).await {
+            if let Some((base, end)) = self.end_of_newest()
+                && reused > 0
+                && base == segment_base
+            {
+                // If it cannot be cut now, it will be when it is sealed.
+                let _ = self.cut(base, end).await;
+            }
+            return Err(StorageError::io("reserve blocks for", &path)(error));
         }
         // Its size and its blocks become durable with the first commit that uses them, its name before that.
         for directory in [&directory, &partition.shared.directory] {
@@ -220,7 +228,7 @@ impl PartitionLog {
         let before = segment.take().map(|before| before.counted);
         *segment = counted.or(before).map(|counted| Ready {
             segment_base,
-            bytes: to.max(reused),
+            bytes: to,
             target: Target {
                 file,
                 path: path.into(),
@@ -233,7 +241,7 @@ impl PartitionLog {
     /// Closes the segment that takes direct writes, if none came lately, and gives back what is reserved of it: others may need
     /// the place. No migration of the partition may run.
     pub(crate) async fn rest(&self) {
-        if self.rests_for(RESTED) {
+        if self.rests_for(IDLE) {
             self.close_ready().await;
         }
     }
@@ -243,11 +251,11 @@ impl PartitionLog {
         self.partition.direct.segment.borrow().is_some()
     }
 
-    /// Whether it has a segment that takes direct writes, and none came for so long.
+    /// Whether it has a segment that takes direct writes, or files for such, and none came for so long.
     pub(crate) fn rests_for(&self, time: Duration) -> bool {
         let direct = &self.partition.direct;
         let is_used = (direct.used_at.get()).is_some_and(|at| ring::clock::now() - at < time);
-        self.writes_direct() && !is_used
+        (self.writes_direct() || self.has_spares()) && !is_used
     }
 
     /// Whether a segment is ready for direct writes: it has blocks, and what may be on its way there is not to wait for more of
@@ -361,6 +369,11 @@ impl PartitionLog {
     pub(super) async fn end_preparing(&self) {
         self.partition.direct.is_over.set(true);
         drop(self.pause_preparing().await);
+    }
+
+    /// The same, if none is being made ready now.
+    pub(super) fn try_pause_preparing(&self) -> Option<Permit> {
+        self.partition.direct.one.try_acquire(1)
     }
 
     /// While the permit is held no file of the partition is made ready.

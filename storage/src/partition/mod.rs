@@ -48,7 +48,7 @@ use self::replace::Replacing;
 pub(crate) use self::replace::{CHECKPOINTS, CompactedSegment, SegmentSummary};
 pub(crate) use self::replay::Part;
 pub(crate) use self::sealed::SealedSegment;
-pub(crate) use self::spare::SPARE_EXTENSION;
+pub(crate) use self::spare::is_spare_name;
 use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
 use crate::disk_turns::DiskTurns;
@@ -188,6 +188,8 @@ pub(crate) struct LogShared {
     pub(crate) migrating: RunTurns,
     /// The disk was full when segments were written last: nothing is reserved on it.
     pub(crate) is_disk_short: Cell<bool>,
+    /// The disk's last room is used: no file is kept for what may come.
+    pub(crate) is_disk_tight: Cell<bool>,
     /// How many segments more may take direct writes.
     pub(crate) direct_segments: Semaphore,
     /// Who reads or writes in the background has it: commits bear one such piece beside them, whoever's it is (storage

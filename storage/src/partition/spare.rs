@@ -16,7 +16,7 @@ use crate::files::{Users, final_path};
 use crate::segment::Segment;
 
 /// What the name of such a file ends with; Kafka knows it, and removes what has it at a start.
-pub(crate) const SPARE_EXTENSION: &str = "log.deleted";
+pub(super) const SPARE_EXTENSION: &str = "log.deleted";
 
 /// Those of a partition.
 #[derive(Default)]
@@ -28,10 +28,15 @@ pub(super) struct Spares {
     begun_before: Cell<usize>,
 }
 
+/// A file that has got its spare name.
+pub(super) struct NewSpare {
+    path: PathBuf,
+    bytes: u64,
+}
+
 /// A file under its spare name.
 struct Spare {
     path: PathBuf,
-    /// Its blocks.
     bytes: u64,
     /// Of the segment that it was.
     users: Users,
@@ -48,44 +53,50 @@ impl Spares {
 }
 
 impl PartitionLog {
-    /// Keeps the `.log` file of a segment that is removed, if it is of use; nobody may have it open but `users`, and no file of
-    /// the partition be made ready. False if it is still there under its name.
-    pub(super) async fn keep_spare(&self, segment: &Segment, users: Users) -> bool {
+    /// Gives the `.log` file of a segment that is removed its spare name, if it is of use; no file of the partition may be made
+    /// ready meanwhile. What it has become, to be kept or removed once the segment is forgotten.
+    pub(super) async fn set_aside_spare(&self, segment: &Segment) -> Option<NewSpare> {
         let partition = &self.partition;
         let spares = &partition.direct.spares;
-        let block = u64::from(partition.shared.block_bytes);
-        let bytes = u64::from(segment.appended) / block * block;
-        // A compacted segment may be at one of two places, and what has no end may be written to.
-        let is_fit = segment.generation == 0 && segment.is_sealed && !users.may_come();
+        let bytes = u64::from(segment.appended);
+        // A compacted segment may be at one of two places, and of what has no end the file may have no blocks.
+        let is_fit = segment.generation == 0 && segment.is_sealed && self.is_fit_for_next(bytes);
         let is_wanted = self.writes_direct()
             && !partition.shared.is_disk_short.get()
-            && self.is_long_enough(bytes)
+            && !partition.shared.is_disk_tight.get()
             && spares.files.borrow().len() < spares.most();
         if !is_fit || !is_wanted {
-            return false;
+            return None;
         }
         let directory = self.directory();
         let from = final_path(&directory, segment.base_offset, "log");
         let path = final_path(&directory, segment.base_offset, SPARE_EXTENSION);
-        if directory::rename(&from, &path).await.is_err() {
-            return false;
+        let renamed = directory::rename(&from, &path).await;
+        renamed.is_ok().then_some(NewSpare { path, bytes })
+    }
+
+    /// Keeps such a file. Whoever opens it from now on does not find it; these may have it open.
+    pub(super) async fn keep_spare(&self, new: NewSpare, users: Users) {
+        let NewSpare { path, bytes } = new;
+        if users.may_come() {
+            // Somebody has found it under its old name, and nobody knows when that ends. The next start removes what cannot be.
+            let _ = directory::remove_file(&path).await;
+            return;
         }
         let spare = Spare { path, bytes, users };
-        spares.files.borrow_mut().push_back(spare);
-        true
+        self.partition.direct.spares.files.borrow_mut().push_back(spare);
     }
 
     /// Gives a segment that begins a file to write over; no other may be made or removed meanwhile. How many bytes
     /// it has: 0 if there is none, or the segment has a file.
     pub(super) async fn take_spare(&self, path: &Path) -> u64 {
         let spares = &self.partition.direct.spares;
-        spares.begun.set(spares.begun.get() + 1);
-        let is_free = |spare: &Spare| spare.users.are_gone() && self.is_long_enough(spare.bytes);
-        let at = spares.files.borrow().iter().position(is_free);
-        // Only looked at when there is one: as a rule there is none.
-        if at.is_none() || directory::exists(path).await.unwrap_or(true) {
+        if directory::exists(path).await.unwrap_or(true) {
             return 0;
         }
+        spares.begun.set(spares.begun.get() + 1);
+        let is_free = |spare: &Spare| spare.users.are_gone() && self.is_fit_for_next(spare.bytes);
+        let at = spares.files.borrow().iter().position(is_free);
         let Some(spare) = at.and_then(|at| spares.files.borrow_mut().remove(at)) else {
             return 0;
         };
@@ -99,40 +110,68 @@ impl PartitionLog {
         }
     }
 
-    /// A time in which segments are begun is over; what will not be needed in the next goes.
+    /// A time in which segments are begun is over; what will not be needed in the next goes. If a file is being made ready, the
+    /// next time will do.
     pub(crate) async fn look_at_spares(&self) {
         let spares = &self.partition.direct.spares;
         spares.begun_before.set(spares.begun.replace(0));
-        if spares.files.borrow().len() > spares.most() {
-            let _one = self.pause_preparing().await;
+        let has_unfit = || {
+            let files = spares.files.borrow();
+            files.len() > spares.most() || files.iter().any(|spare| !self.is_fit_for_next(spare.bytes))
+        };
+        if has_unfit()
+            && let Some(_one) = self.try_pause_preparing()
+        {
             self.remove_spares(spares.most()).await;
         }
     }
 
-    pub(super) fn has_spares(&self) -> bool {
+    pub(crate) fn has_spares(&self) -> bool {
         !self.partition.direct.spares.files.borrow().is_empty()
     }
 
-    /// Removes all but so many. No file of the partition may be made ready meanwhile.
+    /// Removes all.
+    pub(crate) async fn give_spares_back(&self) {
+        let _one = self.pause_preparing().await;
+        self.remove_spares(0).await;
+    }
+
+    /// Removes what is of no use any more, and all but so many. No file of the partition may be made ready meanwhile.
     pub(super) async fn remove_spares(&self, most: usize) {
+        let spares = &self.partition.direct.spares;
         loop {
             let spare = {
-                let mut files = self.partition.direct.spares.files.borrow_mut();
-                if files.len() <= most || self.partition.is_dropped.get() {
-                    return;
+                let mut files = spares.files.borrow_mut();
+                let unfit = files.iter().position(|spare| !self.is_fit_for_next(spare.bytes));
+                // Those of a dropped partition are removed with its directory, under another name.
+                match unfit.or(files.len().checked_sub(1).filter(|last| *last >= most)) {
+                    Some(at) if !self.partition.is_dropped.get() => files.remove(at),
+                    _ => None,
                 }
-                files.pop_back()
             };
-            if let Some(spare) = spare {
-                // What cannot be removed is found by the next start.
-                let _ = directory::remove_file(&spare.path).await;
-            }
+            let Some(spare) = spare else { return };
+            // What cannot be removed is found by the next start.
+            let _ = directory::remove_file(&spare.path).await;
         }
     }
 
+    /// Whether a file is kept by this life under that name.
+    pub(super) fn is_spare(&self, path: &Path) -> bool {
+        let files = self.partition.direct.spares.files.borrow();
+        files.iter().any(|spare| spare.path == path)
+    }
+
     /// Not one that would be cut to a small part, or be most of it new.
-    fn is_long_enough(&self, bytes: u64) -> bool {
+    fn is_fit_for_next(&self, bytes: u64) -> bool {
         let segment_bytes = u64::from(self.partition.config.get().segment_bytes);
         (segment_bytes / 2..=segment_bytes).contains(&bytes)
     }
+}
+
+/// Whether a file's name is such a one: a segment's base offset, and what says that it was removed.
+pub(crate) fn is_spare_name(name: &str) -> bool {
+    let stem = name
+        .strip_suffix(SPARE_EXTENSION)
+        .and_then(|stem| stem.strip_suffix('.'));
+    stem.is_some_and(|stem| stem.len() == 20 && stem.parse::<i64>().is_ok())
 }

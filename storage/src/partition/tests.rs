@@ -166,7 +166,7 @@ async fn roll(shard: &ShardLog, log: &PartitionLog, segments: i64) {
 async fn spares(log: &PartitionLog) -> Vec<String> {
     let names = directory::list(&log.directory()).await.expect("listed");
     let names = names.into_iter().map(|entry| entry.name);
-    names.filter(|name| name.ends_with(SPARE_EXTENSION)).collect()
+    names.filter(|name| is_spare_name(name)).collect()
 }
 
 #[test]
@@ -188,7 +188,13 @@ fn a_file_that_somebody_has_open_is_not_written_over() {
                 "00000000000000000002.log.deleted"
             ]
         );
-        let before = reader.len().await.expect("looked at");
+        let first_block = async || {
+            let buffer = log.partition.shared.reading.try_take(4_096).expect("memory");
+            let (read, buffer) = reader.read_exact_at(buffer, 0..4_096, 0).await;
+            assert_eq!(read.expect("read"), 4_096);
+            buffer[..4_096].to_vec()
+        };
+        let before = first_block().await;
         // One of the two is taken, and the other is not.
         roll(&shard, &log, 6).await;
         assert_eq!(shard.statistics().reused_segments, 1);
@@ -197,7 +203,7 @@ fn a_file_that_somebody_has_open_is_not_written_over() {
                 .await
                 .contains(&"00000000000000000000.log.deleted".to_owned())
         );
-        assert_eq!(reader.len().await.expect("looked at"), before);
+        assert!(first_block().await == before, "another segment's");
         drop(reader);
         roll(&shard, &log, 8).await;
         assert!(
@@ -229,6 +235,62 @@ fn a_file_that_somebody_is_about_to_open_is_not_kept() {
         roll(&shard, &log, 4).await;
         assert_eq!(spares(&log).await, ["00000000000000000002.log.deleted"]);
         opening.await.expect("it was there");
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn whoever_opens_a_file_while_it_goes_keeps_it_from_being_written_over() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        fill(&log, 3).await;
+        let (files, directory) = (&log.partition.shared.files, log.directory());
+        let first = SegmentName::first(0);
+        let (its, of_shard) = (log.clone(), shard.clone());
+        let removing = spawn(Class::Latency, async move { roll(&of_shard, &its, 3).await });
+        let mut reader = None;
+        while let Ok(opened) = files.log(&directory, ID, first, false).await {
+            reader = Some(opened);
+            ring::executor::yield_now().await;
+        }
+        removing.await;
+        assert!(reader.is_some());
+        roll(&shard, &log, 6).await;
+        assert_eq!(shard.statistics().reused_segments, 0);
+        drop(reader);
+        roll(&shard, &log, 8).await;
+        assert!(shard.statistics().reused_segments > 0);
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn files_of_another_size_go_and_those_of_a_log_that_was_emptied_too() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        roll(&shard, &log, 6).await;
+        assert_eq!(spares(&log).await.len(), 4);
+        log.set_config(PartitionConfig {
+            segment_bytes: 10 * BATCH_BYTES as u32,
+            ..PartitionConfig::default()
+        });
+        let path = log_path(&log.directory(), 100);
+        assert_eq!(log.take_spare(&path).await, 0, "it would be most of it new");
+        log.look_at_spares().await;
+        assert_eq!(spares(&log).await.len(), 0);
+        roll(&shard, &log, 12).await;
+        let end = log.log_end_offset();
+        log.delete_records(end).await.expect("deleted");
+        ring::timer::sleep(Duration::from_millis(50)).await;
+        assert!(!spares(&log).await.is_empty() && !log.writes_direct());
+        ring::timer::sleep(Duration::from_secs(2)).await;
+        assert!(log.rests_for(Duration::from_secs(1)));
+        log.give_back().await;
+        assert_eq!(spares(&log).await.len(), 0);
     });
     ended.expect("it ends");
 }

@@ -12,7 +12,7 @@ use ring::directory;
 use ring::executor::{Class, spawn, yield_now};
 
 use super::piece::Piece;
-use super::spare::SPARE_EXTENSION;
+use super::spare::is_spare_name;
 use super::{Partition, PartitionLog, State};
 use crate::commit::{CommitTicket, ROOM_RETRY};
 use crate::directory::topic_id_of;
@@ -199,14 +199,18 @@ impl PartitionLog {
             // Whoever drops it waits for the permit, and then the next topic of that name may have its files there.
             return;
         }
-        let users = shared.files.forget_segment(*id, name);
         self.forget_direct(name.base_offset);
-        let is_kept = match segment {
-            Some(segment) => self.keep_spare(segment, users).await,
-            None => false,
+        let spare = match segment {
+            Some(segment) => self.set_aside_spare(segment).await,
+            None => None,
         };
+        // After the renaming: whoever opens it after this does not find it.
+        let users = shared.files.forget_segment(*id, name);
+        if let Some(spare) = spare {
+            self.keep_spare(spare, users).await;
+        }
         let directory = self.directory();
-        for extension in &EXTENSIONS[usize::from(is_kept)..] {
+        for extension in EXTENSIONS {
             let _ = directory::remove_file(&final_path(&directory, name.base_offset, extension)).await;
             if name.generation > 0 {
                 let _ = directory::remove_file(&aside_path(&directory, name, extension)).await;
@@ -234,11 +238,12 @@ impl PartitionLog {
         let names = directory::list(&directory)
             .await
             .map_err(StorageError::io("list", &directory))?;
-        let spares = names.iter().filter(|entry| entry.name.ends_with(SPARE_EXTENSION));
-        for spare in spares {
-            // Or one of this life: whoever looks for it finds none then.
-            let _ = directory::remove_file(&directory.join(&spare.name)).await;
-            yield_now().await;
+        for spare in names.iter().filter(|entry| is_spare_name(&entry.name)) {
+            let path = directory.join(&spare.name);
+            let _no_preparing = self.pause_preparing().await;
+            if !self.is_spare(&path) && !shared.has_failed() && !self.partition.is_dropped.get() {
+                let _ = directory::remove_file(&path).await;
+            }
         }
         for base_offset in segments_in(&names).range(..first) {
             if shared.has_failed() {

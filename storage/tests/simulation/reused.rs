@@ -1,8 +1,11 @@
 //! Files of removed segments, written over by those that come next: what is read is what was written there last, the disk is
 //! no fuller than without, and they go when nobody needs them.
 
+use std::path::Path;
 use std::time::Duration;
 
+use ring::executor::{Class, spawn};
+use ring::file::{Allocate, File, OpenOptions};
 use ring::simulator::{HostId, PowerCut, Simulator};
 use storage::{PartitionConfig, PartitionLog, ScrubOptions};
 use wire::record_batch::batches;
@@ -131,4 +134,38 @@ fn a_log_that_nobody_writes_to_any_more_keeps_none() {
     assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
     simulator.run_for(Duration::from_secs(60));
     assert_eq!(spare_bytes(&simulator, host), 0);
+}
+
+#[test]
+fn none_are_kept_when_the_disk_is_nearly_full_whoever_fills_it() {
+    const OTHERS: &str = "/others";
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    simulator.start(host, MEMORY_BYTES, || async {
+        let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
+        let writing = spawn(Class::Latency, async move { write(&log, i64::MAX).await });
+        ring::timer::sleep(Duration::from_secs(10)).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open(Path::new(OTHERS), options).await.expect("made");
+        file.allocate(0..59 << 20, Allocate::Extend)
+            .await
+            .expect("there is room");
+        ring::timer::sleep(Duration::from_secs(20)).await;
+        file.set_len(0).await.expect("cut");
+        writing.await;
+    });
+    let has_others = |simulator: &Simulator| simulator.files(host).contains(&(OTHERS.to_owned(), 59 << 20));
+    assert!(simulator.run_until(LIMIT, has_others));
+    assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
+    // It is looked at every ten seconds.
+    simulator.run_for(Duration::from_secs(12));
+    for _ in 0..100 {
+        simulator.run_for(Duration::from_millis(50));
+        assert_eq!(spare_bytes(&simulator, host), 0);
+    }
+    assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
 }
