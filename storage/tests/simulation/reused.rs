@@ -2,6 +2,8 @@
 //! no fuller than without, and they go when nobody needs them.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
@@ -137,29 +139,60 @@ fn a_log_that_nobody_writes_to_any_more_keeps_none() {
 }
 
 #[test]
+fn a_log_that_is_written_to_more_slowly_keeps_fewer() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let slows = is_slow.clone();
+    simulator.start(host, MEMORY_BYTES, || async move {
+        let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
+        loop {
+            write(&log, 1).await;
+            if slows.load(Ordering::Relaxed) {
+                ring::timer::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    });
+    let two = 2 * SEGMENT_BYTES + SEGMENT_BYTES / 2;
+    assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > two));
+    is_slow.store(true, Ordering::Relaxed);
+    simulator.run_for(Duration::from_millis(2_500));
+    assert!(spare_bytes(&simulator, host) < two);
+}
+
+/// Takes nearly all that is left of the disk, for so long.
+async fn fill_the_disk(time: Duration) {
+    let options = OpenOptions {
+        write: true,
+        create: true,
+        ..OpenOptions::default()
+    };
+    let file = File::open(Path::new(OTHERS), options).await.expect("made");
+    file.allocate(0..59 << 20, Allocate::Extend)
+        .await
+        .expect("there is room");
+    ring::timer::sleep(time).await;
+    file.set_len(0).await.expect("cut");
+}
+
+const OTHERS: &str = "/others";
+
+fn is_full(simulator: &Simulator, host: HostId) -> bool {
+    simulator.files(host).contains(&(OTHERS.to_owned(), 59 << 20))
+}
+
+#[test]
 fn none_are_kept_when_the_disk_is_nearly_full_whoever_fills_it() {
-    const OTHERS: &str = "/others";
     let mut simulator = Simulator::new(1);
     let host = simulator.host(64 << 20);
     simulator.start(host, MEMORY_BYTES, || async {
         let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
         let writing = spawn(Class::Latency, async move { write(&log, i64::MAX).await });
         ring::timer::sleep(Duration::from_secs(10)).await;
-        let options = OpenOptions {
-            write: true,
-            create: true,
-            ..OpenOptions::default()
-        };
-        let file = File::open(Path::new(OTHERS), options).await.expect("made");
-        file.allocate(0..59 << 20, Allocate::Extend)
-            .await
-            .expect("there is room");
-        ring::timer::sleep(Duration::from_secs(20)).await;
-        file.set_len(0).await.expect("cut");
+        fill_the_disk(Duration::from_secs(20)).await;
         writing.await;
     });
-    let has_others = |simulator: &Simulator| simulator.files(host).contains(&(OTHERS.to_owned(), 59 << 20));
-    assert!(simulator.run_until(LIMIT, has_others));
+    assert!(simulator.run_until(LIMIT, |simulator| is_full(simulator, host)));
     assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
     // It is looked at every ten seconds.
     simulator.run_for(Duration::from_secs(12));
@@ -168,4 +201,22 @@ fn none_are_kept_when_the_disk_is_nearly_full_whoever_fills_it() {
         assert_eq!(spare_bytes(&simulator, host), 0);
     }
     assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
+}
+
+#[test]
+fn those_that_are_kept_go_when_the_disk_is_nearly_full() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    simulator.start(host, MEMORY_BYTES, || async {
+        let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
+        write(&log, 400).await;
+        // The last look at what may go.
+        ring::timer::sleep(Duration::from_secs(1)).await;
+        fill_the_disk(Duration::from_secs(60)).await;
+    });
+    assert!(simulator.run_until(LIMIT, |simulator| is_full(simulator, host)));
+    assert!(spare_bytes(&simulator, host) > 0);
+    // Before it has rested for long.
+    simulator.run_for(Duration::from_secs(11));
+    assert_eq!(spare_bytes(&simulator, host), 0);
 }
