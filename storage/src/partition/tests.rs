@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ring::directory;
 use ring::executor::{Class, spawn};
+use ring::file::{Allocate, File, OpenOptions};
 use ring::simulator::Simulator;
 use wire::{BatchBuilder, Compression, NewRecord, RecordBatch};
 
@@ -349,6 +350,32 @@ fn no_file_is_put_in_the_place_of_one_that_a_migration_makes() {
         assert!(directory::exists(&newest).await.expect("looked at"));
         assert_eq!(log.take_spare(&newest).await, 0);
         assert_eq!(spares(&log).await, kept);
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn files_that_are_kept_go_when_the_disk_is_nearly_full() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard, log) = open().await;
+        roll(&shard, &log, 6).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let others = File::open(Path::new("/others"), options).await.expect("made");
+        others
+            .allocate(0..240 << 20, Allocate::Extend)
+            .await
+            .expect("there is room");
+        assert_eq!(spares(&log).await.len(), 4);
+        // It is looked at sooner than a partition has rested.
+        ring::timer::sleep(Duration::from_secs(11)).await;
+        assert_eq!(spares(&log).await.len(), 0);
+        assert!(log.writes_direct());
     });
     ended.expect("it ends");
 }

@@ -153,46 +153,40 @@ fn a_log_that_is_written_to_more_slowly_keeps_fewer() {
             }
         }
     });
-    let two = 2 * SEGMENT_BYTES + SEGMENT_BYTES / 2;
-    assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > two));
+    assert!(
+        simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host)
+            > 2 * SEGMENT_BYTES)
+    );
     is_slow.store(true, Ordering::Relaxed);
-    simulator.run_for(Duration::from_millis(2_500));
-    assert!(spare_bytes(&simulator, host) < two);
-}
-
-/// Takes nearly all that is left of the disk, for so long.
-async fn fill_the_disk(time: Duration) {
-    let options = OpenOptions {
-        write: true,
-        create: true,
-        ..OpenOptions::default()
-    };
-    let file = File::open(Path::new(OTHERS), options).await.expect("made");
-    file.allocate(0..59 << 20, Allocate::Extend)
-        .await
-        .expect("there is room");
-    ring::timer::sleep(time).await;
-    file.set_len(0).await.expect("cut");
-}
-
-const OTHERS: &str = "/others";
-
-fn is_full(simulator: &Simulator, host: HostId) -> bool {
-    simulator.files(host).contains(&(OTHERS.to_owned(), 59 << 20))
+    // Not one segment is begun within the last two looks.
+    simulator.run_for(Duration::from_millis(3_500));
+    assert_eq!(spare_bytes(&simulator, host), 0);
 }
 
 #[test]
 fn none_are_kept_when_the_disk_is_nearly_full_whoever_fills_it() {
+    const OTHERS: &str = "/others";
     let mut simulator = Simulator::new(1);
     let host = simulator.host(64 << 20);
     simulator.start(host, MEMORY_BYTES, || async {
         let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
         let writing = spawn(Class::Latency, async move { write(&log, i64::MAX).await });
         ring::timer::sleep(Duration::from_secs(10)).await;
-        fill_the_disk(Duration::from_secs(20)).await;
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let file = File::open(Path::new(OTHERS), options).await.expect("made");
+        file.allocate(0..59 << 20, Allocate::Extend)
+            .await
+            .expect("there is room");
+        ring::timer::sleep(Duration::from_secs(20)).await;
+        file.set_len(0).await.expect("cut");
         writing.await;
     });
-    assert!(simulator.run_until(LIMIT, |simulator| is_full(simulator, host)));
+    let is_full = |simulator: &Simulator| simulator.files(host).contains(&(OTHERS.to_owned(), 59 << 20));
+    assert!(simulator.run_until(LIMIT, is_full));
     assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
     // It is looked at every ten seconds.
     simulator.run_for(Duration::from_secs(12));
@@ -201,22 +195,4 @@ fn none_are_kept_when_the_disk_is_nearly_full_whoever_fills_it() {
         assert_eq!(spare_bytes(&simulator, host), 0);
     }
     assert!(simulator.run_until(LIMIT, |simulator| spare_bytes(simulator, host) > 0));
-}
-
-#[test]
-fn those_that_are_kept_go_when_the_disk_is_nearly_full() {
-    let mut simulator = Simulator::new(1);
-    let host = simulator.host(64 << 20);
-    simulator.start(host, MEMORY_BYTES, || async {
-        let (_directory, _shard, log) = open_with(config(), ScrubOptions::OFF).await;
-        write(&log, 400).await;
-        // The last look at what may go.
-        ring::timer::sleep(Duration::from_secs(1)).await;
-        fill_the_disk(Duration::from_secs(60)).await;
-    });
-    assert!(simulator.run_until(LIMIT, |simulator| is_full(simulator, host)));
-    assert!(spare_bytes(&simulator, host) > 0);
-    // Before it has rested for long.
-    simulator.run_for(Duration::from_secs(11));
-    assert_eq!(spare_bytes(&simulator, host), 0);
 }
