@@ -2,7 +2,7 @@
 //!
 //! 10,000 partitions may not hold 30,000 descriptors: the least recently used are closed.
 //! Owns who has a segment's file open, kept here or not: nobody else opens one to read or write it, but who asks after each
-//! read whether the segment is still there (the scrubber).
+//! read whether the segment is still there (the scrubber), and who cuts one while none of the partition may be made ready.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -39,7 +39,8 @@ pub(super) struct Direct {
     bytes: Cell<usize>,
     /// It had enough in the group before that.
     is_hot: Cell<bool>,
-    /// When something was written at once last.
+    /// Something was written at once since the last migration; and when that was last.
+    is_used: Cell<bool>,
     used_at: Cell<Option<Instant>>,
     segment: RefCell<Option<Ready>>,
     /// How much was reserved last, and when.
@@ -72,6 +73,7 @@ impl Direct {
             group: Cell::new(0),
             bytes: Cell::new(0),
             is_hot: Cell::new(false),
+            is_used: Cell::new(false),
             used_at: Cell::new(None),
             segment: RefCell::new(None),
             ahead: Cell::new(0),
@@ -132,6 +134,7 @@ impl PartitionLog {
         if target.is_none() || reserved - end < direct.ahead.get() / 2 {
             self.prepare(position.segment_base, reserved, end, segment_bytes);
         }
+        direct.is_used.set(true);
         direct.used_at.set(Some(ring::clock::now()));
         target
     }
@@ -200,30 +203,21 @@ impl PartitionLog {
         let path = log_path(&directory, segment_base);
         let is_named = self.takes_direct_writes(segment_base);
         let reused = if is_named { 0 } else { self.take_spare(&path).await };
-        let file = partition
-            .shared
-            .files
-            .log(&directory, partition.id, SegmentName::first(segment_base), true)
-            .await?;
         let block = u64::from(partition.shared.block_bytes);
         let to = to.max(reused / block * block);
-        // A file that was there may have holes: this costs nothing where it has none.
-        if let Err(error) = file.allocate(0..to, Allocate::Extend).await {
-            if let Some((base, end)) = self.end_of_newest()
-                && reused > 0
-                && base == segment_base
-            {
-                // If it cannot be cut now, it will be when it is sealed.
-                let _ = self.cut(base, end).await;
+        let file = match self.reserve_ahead(segment_base, to, is_named).await {
+            Ok(file) => file,
+            Err(error) => {
+                if let Some((base, end)) = self.end_of_newest()
+                    && reused > 0
+                    && base == segment_base
+                {
+                    // If it cannot be cut now, it will be when it is sealed.
+                    let _ = self.cut(base, end).await;
+                }
+                return Err(error);
             }
-            return Err(StorageError::io("reserve blocks for", &path)(error));
-        }
-        // Its size and its blocks become durable with the first commit that uses them, its name before that.
-        for directory in [&directory, &partition.shared.directory] {
-            if !is_named {
-                partition.committer().flush_names(directory).await?;
-            }
-        }
+        };
         let mut segment = direct.segment.borrow_mut();
         let before = segment.take().map(|before| before.counted);
         *segment = counted.or(before).map(|counted| Ready {
@@ -238,10 +232,35 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the segment that takes direct writes, if none came lately, and gives back what is reserved of it: others may need
-    /// the place. No migration of the partition may run.
+    /// The segment's file, with blocks up to `to`, and its name durable.
+    async fn reserve_ahead(&self, segment_base: i64, to: u64, is_named: bool) -> Result<File, StorageError> {
+        let partition = &self.partition;
+        let directory = self.directory();
+        let path = log_path(&directory, segment_base);
+        let name = SegmentName::first(segment_base);
+        let file = partition
+            .shared
+            .files
+            .log(&directory, partition.id, name, true)
+            .await?;
+        // A file that was there may have holes: this costs nothing where it has none.
+        file.allocate(0..to, Allocate::Extend)
+            .await
+            .map_err(StorageError::io("reserve blocks for", &path))?;
+        // Its size and its blocks become durable with the first commit that uses them, its name before that.
+        for directory in [&directory, &partition.shared.directory] {
+            if !is_named {
+                partition.committer().flush_names(directory).await?;
+            }
+        }
+        Ok(file)
+    }
+
+    /// Closes the segment that takes direct writes, if none came since the last call, nor lately, and gives back what is reserved
+    /// of it: others may need the place. No migration of the partition may run.
     pub(crate) async fn rest(&self) {
-        if self.rests_for(IDLE) {
+        let is_used = self.partition.direct.is_used.replace(false);
+        if !is_used && self.rests_for(IDLE) {
             self.close_ready().await;
         }
     }

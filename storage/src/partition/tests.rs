@@ -258,6 +258,7 @@ fn whoever_opens_a_file_while_it_goes_keeps_it_from_being_written_over() {
         }
         removing.await;
         assert!(reader.is_some());
+        assert_eq!(spares(&log).await, ["00000000000000000000.log.deleted"]);
         roll(&shard, &log, 6).await;
         assert_eq!(shard.statistics().reused_segments, 0);
         drop(reader);
