@@ -26,9 +26,8 @@ const STEP: usize = 64;
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// A segment that took no direct writes for so long gives back what is reserved of it.
 const RESTED: Duration = Duration::from_secs(30);
-/// A disk is nearly full when less than this part of it is free, and no longer when more than that is.
+/// A disk is nearly full when less than this part of it is free.
 const TIGHT_PART: u64 = 20;
-const WIDE_PART: u64 = 15;
 /// How often that is looked at.
 const REST_LOOK: Duration = Duration::from_secs(10);
 
@@ -120,12 +119,7 @@ impl Inner {
     async fn look_at_the_disk(&self) {
         let shared = &self.shared;
         let volume = ring::directory::volume(&shared.directory).await;
-        let part = if shared.is_disk_tight.get() {
-            WIDE_PART
-        } else {
-            TIGHT_PART
-        };
-        let is_tight = volume.is_ok_and(|volume| volume.usable_bytes < volume.total_bytes / part);
+        let is_tight = volume.is_ok_and(|volume| volume.usable_bytes < volume.total_bytes / TIGHT_PART);
         shared.is_disk_tight.set(is_tight);
         let mut walk = Walk::default();
         while is_tight

@@ -9,8 +9,8 @@ const LINE_BYTES: usize = 64;
 const LINES_MAX: usize = 24;
 
 /// Asks for a value's lines.
-pub fn value<T: ?Sized>(value: &T) {
-    lines(std::ptr::from_ref(value).cast(), size_of_val(value));
+pub fn value<T>(value: &T) {
+    lines(std::ptr::from_ref(value).cast(), size_of::<T>());
 }
 
 /// Asks for the first `most` bytes of some.

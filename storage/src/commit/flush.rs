@@ -26,8 +26,6 @@ pub(crate) const FLUSH_WITHIN_MAX: Duration = Duration::from_secs(5);
 const UNFLUSHED_RING_PART: u64 = 8;
 /// Of so many bytes this many times as much may be waiting for flushes before nothing more is written.
 const UNFLUSHED_TIMES: u64 = 2;
-/// So many observers before it is told, what one looks at is asked for.
-const PREFETCHED: usize = 6;
 /// Flushes that come after writes, at a time.
 const FLUSHES_MAX: usize = 2;
 /// For so long after the last record that is flushed later, all are: or a record that is flushed with its write would keep
@@ -217,12 +215,12 @@ impl Pipeline {
                 state.resident.push_back(group.group.clone());
             }
             drop(state);
-            for (at, observed) in group.observers.iter().enumerate() {
-                let later = group.observers.get(at + PREFETCHED);
-                later.inspect(|later| later.observer.prefetch());
-                if observed.is_flushed_first {
-                    observed.observer.committed(observed.next_offset);
-                }
+            for observed in group
+                .observers
+                .iter()
+                .filter(|observed| observed.is_flushed_first)
+            {
+                observed.observer.committed(observed.next_offset);
             }
             group.group.succeed();
         }

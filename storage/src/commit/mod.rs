@@ -60,9 +60,6 @@ const CHUNK_BYTES_MIN: usize = 4_096;
 pub(crate) trait CommitObserver {
     /// Everything before `next_offset` is.
     fn committed(&self, next_offset: i64);
-
-    /// It is told soon: what it looks at then may be fetched.
-    fn prefetch(&self) {}
 }
 
 /// Where a batch was put.

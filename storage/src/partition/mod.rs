@@ -298,10 +298,6 @@ impl CommitObserver for Partition {
         self.high_watermark.set(next_offset);
         self.moved.notify_all();
     }
-
-    fn prefetch(&self) {
-        ring::prefetch::value(&self.high_watermark);
-    }
 }
 
 impl PartitionLog {

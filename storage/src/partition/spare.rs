@@ -16,7 +16,7 @@ use crate::files::{Users, final_path};
 use crate::segment::Segment;
 
 /// What the name of such a file ends with; Kafka knows it, and removes what has it at a start.
-pub(super) const SPARE_EXTENSION: &str = "log.deleted";
+const SPARE_EXTENSION: &str = "log.deleted";
 
 /// Those of a partition.
 #[derive(Default)]
