@@ -25,7 +25,7 @@ use crate::segment::{SegmentName, file_stem};
 const RUN_BYTES: usize = 512 << 10;
 /// Reserved behind what is written, in bytes.
 pub(super) const RESERVED_BYTES_MAX: u64 = 1 << 20;
-const RESERVED_BYTES_MIN: u64 = 12 << 10;
+const RESERVED_BYTES_MIN: u64 = 56 << 10;
 /// Of runs that are written at a time.
 const TURN_BYTES: usize = 16 << 10;
 /// Batches whose bytes are asked for before they are copied, and of each so many: those that follow come by themselves.
@@ -270,11 +270,11 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Reserves blocks behind those that are about to be written, in the segment's file: as many as it has, so that a log that
-    /// is written a block at a time is in few pieces. The kernel writes at once what neither makes a file longer nor allocates.
+    /// Reserves blocks behind those that are about to be written, in the segment's file: three times as many as it has, so that a log
+    /// that is written a block at a time is in few pieces. The kernel writes at once what neither makes a file longer nor allocates.
     async fn reserve(&self, file: &File, from: u32, to: u64) {
         let most = u64::from(self.partition.config.get().segment_bytes).max(to);
-        let end = to + to.clamp(RESERVED_BYTES_MIN, RESERVED_BYTES_MAX);
+        let end = to + (3 * to).clamp(RESERVED_BYTES_MIN, RESERVED_BYTES_MAX);
         let end = end
             .min(most)
             .next_multiple_of(u64::from(self.partition.shared.block_bytes));
