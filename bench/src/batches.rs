@@ -1,7 +1,7 @@
-//! Batches that are built before the run, so that sending one costs a system call and nothing else.
+//! Batches that are built before the run, so that sending one costs a system call and little else.
 //!
-//! The bytes of a partition's requests differ in the partition's number only: each request is its partition's head and
-//! tail around one of a few shared batches.
+//! The bytes of a partition's requests differ in the partition's number only. Each request is made when it is sent, from that of
+//! its batch: those of many partitions, kept, would be in memory that is in no cache, and the generator slower the more there are.
 
 use ring::buffer::Slice;
 use wire::messages::produce::{ProducePartition, ProduceRequest, ProduceTopic};
@@ -9,6 +9,10 @@ use wire::{Array, BatchBuilder, Compression, NewRecord, Piece};
 
 /// Batches with different bytes, that requests take in turn: enough that no cache below us learns one by heart.
 const BATCHES: u64 = 4;
+/// A request of no more bytes is copied when it is sent; of a longer one its head is.
+const COPIED_BYTES_MAX: usize = 1_024;
+/// Of a partition's number in a request.
+const NUMBER_BYTES: usize = size_of::<i32>();
 
 /// What a batch is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,33 +77,75 @@ impl Batches {
 
     /// The requests of these partitions; the batches are shared by them.
     pub fn requests(&self, shape: RequestShape<'_>, partitions: &[i32]) -> Requests {
-        let batches: Vec<Slice> = self.batches.iter().map(|batch| batch.clone().into()).collect();
-        let partitions = (partitions.iter())
-            .map(|partition| {
-                (batches.iter())
-                    .map(|batch| request(shape, *partition, batch))
-                    .collect()
-            })
-            .collect();
-        Requests { partitions }
+        let batches = self.batches.iter().map(|batch| Template::new(shape, batch));
+        Requests {
+            templates: batches.collect(),
+            partitions: partitions.to_vec(),
+        }
     }
 }
 
 /// Whole requests, ready to be sent again and again.
 pub struct Requests {
-    /// By partition, then by batch.
-    partitions: Vec<Vec<Vec<Slice>>>,
+    /// By batch.
+    templates: Vec<Template>,
+    partitions: Vec<i32>,
 }
 
 impl Requests {
-    /// A request for the partition at this place; `turn` chooses among the batches. Copies no bytes.
+    /// A request for the partition at this place; `turn` chooses among the batches. Copies no more than [`COPIED_BYTES_MAX`].
     pub fn request(&self, place: usize, turn: u64) -> Vec<Slice> {
-        let frames = &self.partitions[place];
-        frames[usize::try_from(turn % frames.len() as u64).expect("less than a length")].clone()
+        let turn = turn % self.templates.len() as u64;
+        let template = &self.templates[usize::try_from(turn).expect("less than a length")];
+        template.request(self.partitions[place])
     }
 }
 
-fn request(shape: RequestShape<'_>, partition: i32, batch: &Slice) -> Vec<Slice> {
+/// The requests with a batch.
+struct Template {
+    /// What they begin with, the number of the partition in it.
+    head: Vec<u8>,
+    number_at: usize,
+    /// What follows that.
+    rest: Vec<Slice>,
+}
+
+impl Template {
+    fn new(shape: RequestShape<'_>, batch: &[u8]) -> Template {
+        let batch = Slice::from(batch.to_vec());
+        let [slices, others] = [0, -1].map(|partition| pieces(shape, partition, &batch));
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let heads = if bytes <= COPIED_BYTES_MAX {
+            slices.len()
+        } else {
+            1
+        };
+        let joined = |slices: &[Slice]| {
+            slices
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect::<Vec<u8>>()
+        };
+        let (head, other) = (joined(&slices[..heads]), joined(&others[..heads]));
+        let number_at = head.iter().zip(&other).position(|(one, other)| one != other);
+        Template {
+            head,
+            number_at: number_at.expect("requests for two partitions differ"),
+            rest: slices[heads..].to_vec(),
+        }
+    }
+
+    fn request(&self, partition: i32) -> Vec<Slice> {
+        let mut head = self.head.clone();
+        head[self.number_at..][..NUMBER_BYTES].copy_from_slice(&partition.to_be_bytes());
+        let mut slices = Vec::with_capacity(1 + self.rest.len());
+        slices.push(head.into());
+        slices.extend_from_slice(&self.rest);
+        slices
+    }
+}
+
+fn pieces(shape: RequestShape<'_>, partition: i32, batch: &Slice) -> Vec<Slice> {
     let partitions = [ProducePartition {
         partition,
         records: Some(batch),
@@ -194,9 +240,21 @@ mod tests {
 
     #[test]
     fn every_request_is_one_that_a_broker_takes() {
+        requests_are_taken(SHAPE, 15);
+        requests_are_taken(
+            BatchShape {
+                record_bytes: 100,
+                batch_bytes_max: 1,
+                ..SHAPE
+            },
+            1,
+        );
+    }
+
+    fn requests_are_taken(shape: BatchShape, records: i32) {
         let batches = Batches::build(BatchShape {
             compression: Compression::Lz4,
-            ..SHAPE
+            ..shape
         });
         for api_version in [3, 8, 9, 11] {
             let shape = RequestShape {
@@ -226,7 +284,7 @@ mod tests {
                     );
                     let (batch, rest) = RecordBatch::parse(found.records.unwrap()).unwrap();
                     batch.verify_crc().unwrap();
-                    assert_eq!((batch.header().record_count, rest.len()), (15, 0));
+                    assert_eq!((batch.header().record_count, rest.len()), (records, 0));
                 }
             }
         }

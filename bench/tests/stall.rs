@@ -16,7 +16,7 @@ use millstream_bench::report::Report;
 use millstream_bench::run::run_here;
 use millstream_bench::sweep;
 use net::server::serve;
-use net::{Limits, Peer, Pending, Reply, Request, Service};
+use net::{BoxedReply, Limits, Peer, Pending, Reply, Request, Service};
 use ring::clock::{self, Instant};
 use ring::executor;
 use ring::local::Signal;
@@ -82,11 +82,13 @@ struct Node {
 }
 
 impl Service for Node {
+    type Later = BoxedReply;
+
     fn is_short(&self) -> bool {
         false
     }
 
-    async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending {
+    async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending<BoxedReply> {
         let (header, body) = decode_request_header(&request.frame).unwrap();
         let (version, id) = (header.api_version, header.correlation_id);
         let frame = match ApiKey::from_code(header.api_key).unwrap() {
@@ -132,7 +134,7 @@ impl Service for Node {
             }
             other => panic!("{other:?} was not expected"),
         };
-        Pending::Ready(Reply::Frame(vec![frame.into()]))
+        Pending::Ready(Reply::Bytes(frame.into()))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::{Peer, Pending, Reply, Request, Service};
 
 /// Answers are gathered up to so many bytes before they are sent together: enough that the call no longer matters.
 const GATHERED_BYTES: usize = 256 << 10;
+/// Frames that are no longer are copied together, in bytes: each slice of a send costs the kernel more.
+const COPIED_BYTES_MAX: usize = 1_024;
 /// Slices of one send: what sendmsg(2) takes at once (IOV_MAX).
 const SLICES_MAX: usize = 1_024;
 /// Bytes of one send, so that a client that reads slowly is told from one that does not read.
@@ -40,7 +42,6 @@ pub(crate) struct Connection {
     pub(crate) progress: Rc<Progress>,
     stream: TcpStream,
     load: Rc<Load>,
-    in_flight: RefCell<VecDeque<InFlight>>,
     reading: Cell<Reading>,
     /// A request is being begun.
     is_beginning: Cell<bool>,
@@ -78,11 +79,14 @@ enum Reading {
     Gone,
 }
 
-struct InFlight {
-    pending: Pending,
+struct InFlight<L> {
+    pending: Pending<L>,
     weight: Weight,
     long_poll_since: Option<Instant>,
 }
+
+/// Those of a connection, in the order of arrival.
+type Queue<L> = Rc<RefCell<VecDeque<InFlight<L>>>>;
 
 /// Why a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,7 +104,6 @@ impl Connection {
             progress: Rc::new(Progress::new()),
             stream,
             load,
-            in_flight: RefCell::default(),
             reading: Cell::new(Reading::Open),
             is_beginning: Cell::new(false),
             is_sending: Cell::new(false),
@@ -123,7 +126,8 @@ impl Connection {
         pools: Pools,
         frame_bytes_max: usize,
     ) -> Why {
-        let _emptied = Emptied(self);
+        let in_flight: Queue<S::Later> = Rc::default();
+        let _emptied = Emptied(&in_flight);
         let frames = FrameReader::new(
             self.stream.clone(),
             pools.clone(),
@@ -133,9 +137,9 @@ impl Connection {
         let refused: Rc<RefCell<Option<String>>> = Rc::default();
         let reader = spawn(
             Class::Latency,
-            read(self.clone(), frames, service, refused.clone()),
+            read(self.clone(), in_flight.clone(), frames, service, refused.clone()),
         );
-        let closed = self.write().await;
+        let closed = self.write(&in_flight).await;
         drop(reader);
         let why = match (self.cut.get(), closed, refused.take()) {
             (Some(why), _, _) => Why::Refused(why.to_owned()),
@@ -204,15 +208,21 @@ impl Connection {
     }
 
     /// Answers requests until there is no more to do. Gives what a [`Reply::Close`] said.
-    async fn write(&self) -> Option<String> {
+    async fn write<L: Future<Output = Reply> + Unpin>(&self, in_flight: &Queue<L>) -> Option<String> {
         let mut first = None;
         loop {
-            let gathered = self.gather(&mut first).await;
-            let _weights = gathered.weights;
-            if !gathered.slices.is_empty() && self.send(gathered.slices).await.is_err() {
+            let mut gathered = self.gather(in_flight, &mut first).await;
+            gathered.end_copy();
+            let Gathered {
+                slices,
+                weights: _weights,
+                then,
+                ..
+            } = gathered;
+            if !slices.is_empty() && self.send(slices).await.is_err() {
                 return None;
             }
-            match gathered.then {
+            match then {
                 Then::More => {}
                 Then::End => return None,
                 Then::Close(why) => return Some(why),
@@ -222,12 +232,16 @@ impl Connection {
 
     /// Waits for the first answer, and takes all that are there behind it. `first` is the request whose answer is
     /// awaited between two calls.
-    async fn gather(&self, first: &mut Option<InFlight>) -> Gathered {
+    async fn gather<L: Future<Output = Reply> + Unpin>(
+        &self,
+        in_flight: &Queue<L>,
+        first: &mut Option<InFlight<L>>,
+    ) -> Gathered {
         let mut gathered = Gathered::default();
         let mut stirred = pin!(self.stirred.wait());
         std::future::poll_fn(|context| {
             loop {
-                match self.next_reply(first, context) {
+                match self.next_reply(in_flight, first, context) {
                     Next::Reply(reply, weight) => {
                         gathered.add(reply, weight);
                         if gathered.is_full() {
@@ -238,7 +252,7 @@ impl Connection {
                         gathered.then = Then::End;
                         return Poll::Ready(());
                     }
-                    Next::Later if !gathered.slices.is_empty() => return Poll::Ready(()),
+                    Next::Later if gathered.bytes > 0 => return Poll::Ready(()),
                     Next::Later => {
                         if stirred.as_mut().poll(context).is_pending() {
                             return Poll::Pending;
@@ -252,12 +266,17 @@ impl Connection {
         gathered
     }
 
-    fn next_reply(&self, first: &mut Option<InFlight>, context: &mut Context<'_>) -> Next {
+    fn next_reply<L: Future<Output = Reply> + Unpin>(
+        &self,
+        in_flight: &Queue<L>,
+        first: &mut Option<InFlight<L>>,
+        context: &mut Context<'_>,
+    ) -> Next {
         if self.cut.get().is_some() {
             return Next::End;
         }
         if first.is_none() {
-            *first = self.in_flight.borrow_mut().pop_front();
+            *first = in_flight.borrow_mut().pop_front();
         }
         self.long_poll_since.set(None);
         let Some(InFlight {
@@ -271,22 +290,24 @@ impl Connection {
         };
         match pending {
             Pending::Ready(reply) => Next::Reply(reply, weight),
-            Pending::Later(mut later) | Pending::LongPoll(mut later) => match later.as_mut().poll(context) {
-                Poll::Ready(reply) => {
-                    weight.answered(reply_bytes(&reply));
-                    Next::Reply(reply, weight)
+            Pending::Later(mut later) | Pending::LongPoll(mut later) => {
+                match Pin::new(&mut later).poll(context) {
+                    Poll::Ready(reply) => {
+                        weight.answered(reply.bytes());
+                        Next::Reply(reply, weight)
+                    }
+                    Poll::Pending if self.reading.get() == Reading::Gone => Next::End,
+                    Poll::Pending => {
+                        self.long_poll_since.set(long_poll_since);
+                        *first = Some(InFlight {
+                            pending: Pending::Later(later),
+                            weight,
+                            long_poll_since,
+                        });
+                        Next::Later
+                    }
                 }
-                Poll::Pending if self.reading.get() == Reading::Gone => Next::End,
-                Poll::Pending => {
-                    self.long_poll_since.set(long_poll_since);
-                    *first = Some(InFlight {
-                        pending: Pending::Later(later),
-                        weight,
-                        long_poll_since,
-                    });
-                    Next::Later
-                }
-            },
+            }
         }
     }
 
@@ -338,11 +359,11 @@ impl Connection {
 }
 
 /// Drops what is in flight when the connection's task ends, however it does.
-struct Emptied<'a>(&'a Connection);
+struct Emptied<'a, L>(&'a Queue<L>);
 
-impl Drop for Emptied<'_> {
+impl<L> Drop for Emptied<'_, L> {
     fn drop(&mut self) {
-        let in_flight = self.0.in_flight.take();
+        let in_flight = self.0.take();
         drop(in_flight);
     }
 }
@@ -350,6 +371,7 @@ impl Drop for Emptied<'_> {
 /// Reads and begins requests, one after the other.
 async fn read<S: Service>(
     connection: Rc<Connection>,
+    in_flight: Queue<S::Later>,
     mut frames: FrameReader,
     service: Rc<S>,
     refused: Rc<RefCell<Option<String>>>,
@@ -373,7 +395,7 @@ async fn read<S: Service>(
         connection.is_beginning.set(false);
         let closes = matches!(pending, Pending::Ready(Reply::Close(_)));
         if let Pending::Ready(reply) = &pending {
-            weight.answered(reply_bytes(reply));
+            weight.answered(reply.bytes());
         }
         let long_poll_since = matches!(pending, Pending::LongPoll(_)).then(|| {
             weight.waits();
@@ -384,7 +406,7 @@ async fn read<S: Service>(
             weight,
             long_poll_since,
         };
-        connection.in_flight.borrow_mut().push_back(request);
+        in_flight.borrow_mut().push_back(request);
         connection.stirred.notify_all();
         if closes {
             break Reading::Draining;
@@ -405,6 +427,9 @@ enum Next {
 #[derive(Default)]
 struct Gathered {
     slices: Vec<Slice>,
+    /// Short frames that follow the slices: one piece of memory for all of them.
+    copy: Vec<u8>,
+    /// Of both.
     bytes: usize,
     weights: Vec<Weight>,
     then: Then,
@@ -420,30 +445,35 @@ enum Then {
 
 impl Gathered {
     fn add(&mut self, reply: Reply, weight: Weight) {
+        self.bytes += reply.bytes();
         match reply {
             Reply::Frame(mut slices) => {
-                self.bytes += slices.iter().map(|slice| slice.len()).sum::<usize>();
-                if self.slices.is_empty() {
-                    self.slices = slices;
-                } else {
-                    self.slices.append(&mut slices);
-                }
-                self.weights.push(weight);
+                self.end_copy();
+                self.slices.append(&mut slices);
             }
-            Reply::Nothing => {}
-            Reply::Close(why) => self.then = Then::Close(why),
+            Reply::Bytes(bytes) if bytes.len() <= COPIED_BYTES_MAX => self.copy.extend_from_slice(&bytes),
+            Reply::Bytes(bytes) => {
+                self.end_copy();
+                self.slices.push(Slice::from(bytes.into_vec()));
+            }
+            Reply::Nothing => return,
+            Reply::Close(why) => {
+                self.then = Then::Close(why);
+                return;
+            }
+        }
+        self.weights.push(weight);
+    }
+
+    /// What is copied becomes a slice.
+    fn end_copy(&mut self) {
+        if !self.copy.is_empty() {
+            self.slices.push(Slice::from(std::mem::take(&mut self.copy)));
         }
     }
 
     fn is_full(&self) -> bool {
         !matches!(self.then, Then::More) || self.bytes >= GATHERED_BYTES || self.slices.len() >= SLICES_MAX
-    }
-}
-
-fn reply_bytes(reply: &Reply) -> usize {
-    match reply {
-        Reply::Frame(slices) => slices.iter().map(|slice| slice.len()).sum(),
-        Reply::Nothing | Reply::Close(_) => 0,
     }
 }
 

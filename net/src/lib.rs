@@ -24,5 +24,5 @@ mod service;
 mod traffic;
 
 pub use limits::{ConnectionLimits, Limits};
-pub use service::{Peer, Pending, Reply, Request, Service};
+pub use service::{BoxedReply, FrameBytes, Peer, Pending, Reply, Request, Service};
 pub use traffic::Traffic;

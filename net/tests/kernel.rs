@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_net::client::{Connection, ConnectionOptions};
-use millstream_net::{Limits, Peer, Pending, Reply, Request, Service};
+use millstream_net::{BoxedReply, Limits, Peer, Pending, Reply, Request, Service};
 use ring::buffer::Slice;
 use ring::channel;
 use ring::executor::{Class, spawn};
@@ -20,11 +20,13 @@ use ring::timer;
 struct Echo;
 
 impl Service for Echo {
+    type Later = BoxedReply;
+
     fn is_short(&self) -> bool {
         false
     }
 
-    async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending {
+    async fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> Pending<BoxedReply> {
         let frame = request.frame;
         let length = (frame.len() as i32 - 4).to_be_bytes();
         let reply = Reply::Frame(vec![Slice::from(length.to_vec()), frame.slice(4..frame.len())]);

@@ -43,7 +43,7 @@ mod steady_clock;
 mod takeover;
 mod unproven;
 
-pub use commit::{CommitTicket, ROOM_RETRY};
+pub use commit::{CommitTicket, Committed, ROOM_RETRY};
 pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
 pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
 pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};

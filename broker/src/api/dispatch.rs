@@ -4,12 +4,12 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use net::{ConnectionLimits, Peer, Pending, Service};
+use net::{ConnectionLimits, Peer, Service};
 use ring::buffer::Slice;
 use wire::messages::api_versions::ApiVersionsResponse;
 use wire::{ApiKey, DecodeError, decode_request_header};
 
-use crate::api::{Call, Caller, Handled, handler, produce};
+use crate::api::{Call, Caller, Handled, Later, Pending, handler, produce};
 use crate::shard::Shard;
 
 /// Where a frame goes, by its header.
@@ -48,6 +48,8 @@ fn route(frame: &[u8]) -> Result<Route, DecodeError> {
 }
 
 impl Service for Shard {
+    type Later = Later;
+
     fn is_short(&self) -> bool {
         self.is_short_of_memory()
     }

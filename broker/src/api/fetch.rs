@@ -25,7 +25,8 @@ use wire::{Compression, ErrorCode, Piece};
 
 use crate::api::session::{FINAL_EPOCH, INITIAL_EPOCH, Interest, Plan, Seen, TopicKey};
 use crate::api::{
-    ANSWER_BYTES_MAX, AnswerBudget, Call, Caller, Handled, Refused, bound_entries, long_poll, topic_id, uuid,
+    ANSWER_BYTES_MAX, AnswerBudget, Call, Caller, Handled, Pending, Refused, bound_entries, long_poll,
+    topic_id, uuid,
 };
 use crate::partition::leader::check_leader_epoch;
 use crate::shard::{LocalTopic, Place, Shard, World};
@@ -150,7 +151,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
                 error_code,
                 ..FetchResponse::default()
             };
-            Ok(net::Pending::Ready(frame(response, terms.caller)))
+            Ok(Pending::Ready(frame(response, terms.caller)))
         }
     }
 }

@@ -10,7 +10,7 @@ use wire::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, KEY_TYPE_GROUP, KEY_TYPE_TRANSACTION,
 };
 
-use crate::api::{Call, Caller, Handled, bound_entries, later};
+use crate::api::{Call, Caller, Handled, Pending, bound_entries, later};
 use crate::controller::decide::OFFSETS_TOPIC;
 use crate::group::coordinators::partition_of;
 use crate::shard::{Shard, World};
@@ -37,7 +37,7 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         let refused = keys
             .into_iter()
             .map(|key| failed(key, ErrorCode::InvalidRequest, message));
-        return Ok(net::Pending::Ready(reply(caller, refused.collect())));
+        return Ok(Pending::Ready(reply(caller, refused.collect())));
     }
     later(async move {
         let mut world = shard.world();

@@ -12,12 +12,14 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use net::{Pending, Reply};
+use net::{BoxedReply, FrameBytes, Reply};
 use ring::buffer::Slice;
 use ring::executor::yield_now;
 use wire::{ApiKey, DecodeError, Reader, Request, RequestHeader, Response, TooLarge, decode_request_header};
 
+pub(crate) use self::produce::AnswerMemory;
 use crate::shard::Shard;
 
 /// Topics and partitions that one request may name, together. A view costs nothing, but each is answered, and waited
@@ -65,6 +67,28 @@ impl Turn {
         }
     }
 }
+
+/// What an answer that is still to come is waited for with.
+pub(crate) enum Later {
+    /// Of a Produce, the one that comes most often: it costs no box.
+    Committing(produce::Committing),
+    /// Of any other.
+    Boxed(BoxedReply),
+}
+
+impl Future for Later {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
+        match &mut *self {
+            Later::Committing(committing) => Pin::new(committing).poll(context),
+            Later::Boxed(reply) => reply.as_mut().poll(context),
+        }
+    }
+}
+
+/// A request that was begun.
+pub(crate) type Pending = net::Pending<Later>;
 
 /// What a handler gives: the answer, now or later; or why the bytes are not a request.
 pub(crate) type Handled = Result<Pending, Refused>;
@@ -182,7 +206,7 @@ impl Caller {
     fn frame(self, response: &impl Response) -> Result<Reply, Refused> {
         let frame = response.encode_within(ANSWER_BYTES_MAX, self.version, self.correlation_id);
         let frame = frame.map_err(|TooLarge| Refused::AnswerTooLarge)?;
-        Ok(Reply::Frame(vec![Slice::from(frame)]))
+        Ok(Reply::Bytes(FrameBytes::from_vec(frame)))
     }
 }
 
@@ -192,7 +216,7 @@ impl Caller {
 /// own. So across an await it holds nothing that others need (a permit, a place in a line), or it asks a task of its
 /// own to do that part; and what must happen anyway is a task's too.
 pub(crate) fn later(answer: impl Future<Output = Reply> + 'static) -> Handled {
-    Ok(Pending::Later(Box::pin(answer)))
+    Ok(Pending::Later(Later::Boxed(Box::pin(answer))))
 }
 
 /// The same, for what the connection's earlier requests may change: it is read when they were answered, as by Kafka, which
@@ -203,7 +227,7 @@ pub(crate) fn in_turn(answer: impl Future<Output = Result<Reply, Refused>> + 'st
 
 /// The same, if it may take as long as the client says: what it keeps of the request has a bound of its own.
 pub(crate) fn long_poll(answer: impl Future<Output = Reply> + 'static) -> Handled {
-    Ok(Pending::LongPoll(Box::pin(answer)))
+    Ok(Pending::LongPoll(Later::Boxed(Box::pin(answer))))
 }
 
 /// Refuses a request that names too much.
@@ -294,10 +318,10 @@ mod tests {
                 ..DescribeGroupsResponse::default()
             })
         };
-        let Reply::Frame(frame) = of(4_000) else {
+        let Reply::Bytes(frame) = of(4_000) else {
             panic!("there is room for it");
         };
-        assert!(frame[0].len() > 4_000 << 14);
+        assert!(frame.len() > 4_000 << 14);
         assert!(matches!(of(4_100), Reply::Close(why) if why == Refused::AnswerTooLarge.to_string()));
     }
 

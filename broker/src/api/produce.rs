@@ -2,14 +2,14 @@
 //!
 //! The batches of a request are checked, numbered and put into the pending commit while the request is begun, in
 //! order, so that what a connection pipelines keeps its order; the answer waits for the commit. Until then the
-//! request's own bytes are not needed: they go back to the connection.
-//! acks=0 asks for no answer; if anything failed its connection is closed, as in Kafka, because silence would lose data.
+//! request's own bytes are not needed: they go back to the connection ([`answer`]).
+
+mod answer;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use net::Reply;
 use ring::clock::Instant;
 use ring::local::Permit;
 use smallvec::SmallVec;
@@ -17,14 +17,14 @@ use storage::{
     AppendError, Appended, CommitTicket, OPENED_BYTES_MAX, OpenError, OpeningBudget, PartitionLog,
     ProducerCheck, StorageError,
 };
-use wire::messages::leader::NodeEndpoint;
 use wire::messages::produce::{
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
-    ProduceTopicResponse, RecordError,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceTopic, RecordError,
 };
 use wire::{ErrorCode, RecordBatch};
 
-use crate::api::{Call, Caller, Handled, bound_entries, later};
+pub(crate) use self::answer::{AnswerMemory, Committing};
+use self::answer::{Draft, Part};
+use crate::api::{Call, Handled, Later, Pending, bound_entries};
 use crate::partition::leader::{self, Refusal, TimestampType};
 use crate::shard::{LocalTopic, Place, Shard, World};
 
@@ -36,29 +36,6 @@ const ROOM_WAIT: Duration = Duration::from_secs(10);
 const RECORD_ERRORS_MAX: usize = 10_000;
 /// The first version whose answer names the new leader (KIP-951).
 const FIRST_LEADER_VERSION: i16 = 10;
-
-/// A partition's part of the answer, once its batch is committed.
-struct Part {
-    response: ProducePartitionResponse,
-    /// What to wait for.
-    ticket: Option<CommitTicket>,
-    endpoint: Option<NodeEndpoint>,
-}
-
-impl Part {
-    fn failed(partition: i32, error_code: ErrorCode, cause: &str) -> Part {
-        Part {
-            response: ProducePartitionResponse {
-                partition,
-                error_code,
-                error_message: Some(cause.to_owned()),
-                ..ProducePartitionResponse::default()
-            },
-            ticket: None,
-            endpoint: None,
-        }
-    }
-}
 
 pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
     let request: ProduceRequest<'_> = call.body()?;
@@ -79,32 +56,24 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         prefetch(*local, first.partitions.iter().next());
     }
     let rules = RequestRules::of(&request, &sent, &call, begun);
-    let mut topics = Vec::with_capacity(sent.len());
+    let mut draft = Draft::begin(&shard.produce_answer);
     for (topic, local) in sent.iter().zip(locals) {
-        let mut parts = Vec::with_capacity(topic.partitions.len());
+        draft.topic(topic.name);
         let mut next = topic.partitions.iter().skip(1);
         for partition in topic.partitions {
             prefetch(local, next.next());
-            parts.push(append(&shard, &world, local, &partition, &rules, &call).await);
+            let part = append(&shard, &world, local, &partition, &rules, &call).await;
+            shard.counters.produce_errors.count(part.response.error_code);
+            draft.add(part);
         }
-        topics.push((topic.name.to_owned(), parts));
+    }
+    if acks == 0 {
+        shard.counters.produce_time.record(ring::clock::now() - begun);
+        return Ok(Pending::Ready(draft.silence()));
     }
     drop(sent);
-    let caller = call.into_caller();
-    if acks == 0 {
-        for (_, parts) in &topics {
-            parts
-                .iter()
-                .for_each(|part| shard.counters.produce_errors.count(part.response.error_code));
-        }
-        shard.counters.produce_time.record(ring::clock::now() - begun);
-        return Ok(net::Pending::Ready(silence(&topics)));
-    }
-    later(async move {
-        committed(&mut topics).await;
-        shard.counters.produce_time.record(ring::clock::now() - begun);
-        answer(&shard, caller, topics)
-    })
+    let committing = draft.wait(&shard, call.into_caller(), begun)?;
+    Ok(Pending::Later(Later::Committing(committing)))
 }
 
 /// What holds for all partitions of a request.
@@ -391,84 +360,5 @@ fn cause_of(code: ErrorCode) -> &'static str {
         ErrorCode::MessageTooLarge => "the batch is larger than the log takes",
         ErrorCode::RequestTimedOut => "the disk is behind: the journal was full for too long",
         _ => "the log does not take batches now",
-    }
-}
-
-/// acks=0: nothing, if all went well.
-fn silence(topics: &[(String, Vec<Part>)]) -> Reply {
-    for (topic, parts) in topics {
-        for part in parts {
-            let error = part.response.error_code;
-            if error != ErrorCode::None {
-                let partition = part.response.partition;
-                return Reply::Close(format!("acks=0, and {error} for {topic}-{partition}"));
-            }
-        }
-    }
-    Reply::Nothing
-}
-
-/// Waits until every batch is as safe as its topic wants it, or that cannot be said of it.
-async fn committed(topics: &mut [(String, Vec<Part>)]) {
-    for part in topics.iter_mut().flat_map(|(_, parts)| parts) {
-        if let Some(ticket) = part.ticket.take()
-            && let Err(error) = ticket.committed().await
-        {
-            part.response = not_committed(part.response.partition, &error);
-        }
-    }
-}
-
-fn answer(shard: &Shard, caller: Caller, topics: Vec<(String, Vec<Part>)>) -> Reply {
-    let mut response = ProduceResponse::default();
-    for (name, parts) in topics {
-        let mut partitions = Vec::with_capacity(parts.len());
-        for part in parts {
-            if let Some(endpoint) = part.endpoint
-                && !response
-                    .node_endpoints
-                    .iter()
-                    .any(|known| known.node_id == endpoint.node_id)
-            {
-                response.node_endpoints.push(endpoint);
-            }
-            shard.counters.produce_errors.count(part.response.error_code);
-            partitions.push(part.response);
-        }
-        response.topics.push(ProduceTopicResponse { name, partitions });
-    }
-    caller.reply(&response)
-}
-
-/// The flush failed, or was never tried: nothing may be said of the batch.
-fn not_committed(partition: i32, error: &StorageError) -> ProducePartitionResponse {
-    ProducePartitionResponse {
-        partition,
-        error_code: ErrorCode::KafkaStorageError,
-        error_message: Some(error.to_string()),
-        ..ProducePartitionResponse::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_acks_0_request_that_fails_closes_its_connection() {
-        let good = || Part {
-            response: ProducePartitionResponse::default(),
-            ticket: None,
-            endpoint: None,
-        };
-        assert!(matches!(
-            silence(&[("a".into(), vec![good(), good()])]),
-            Reply::Nothing
-        ));
-        let bad = Part::failed(3, ErrorCode::NotLeaderOrFollower, "elsewhere");
-        let Reply::Close(reason) = silence(&[("a".into(), vec![good()]), ("b".into(), vec![bad])]) else {
-            panic!("the connection stays open");
-        };
-        assert_eq!(reason, "acks=0, and NOT_LEADER_OR_FOLLOWER for b-3");
     }
 }

@@ -29,6 +29,7 @@ use self::failures::ReadFailures;
 pub(crate) use self::logs::Logs;
 pub use self::run::run;
 pub(crate) use self::world::{LocalTopic, Place, World};
+use crate::api::AnswerMemory;
 use crate::api::fetch_room::FetchRoom;
 use crate::api::session::{PARTITIONS_MAX, SessionCache};
 use crate::controller::decide::OFFSETS_TOPIC;
@@ -66,6 +67,8 @@ pub(crate) struct Shard {
     connections: Rc<ConnectionLimits>,
     /// What its Fetches hold.
     pub(crate) fetch_room: FetchRoom,
+    /// For the next answer to a Produce.
+    pub(crate) produce_answer: Cell<AnswerMemory>,
     /// Its logs.
     pub(crate) logs: Logs,
     world: RefCell<Rc<World>>,

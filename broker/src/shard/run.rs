@@ -285,6 +285,7 @@ async fn open(
         coordinators,
         traffic: Rc::default(),
         connections,
+        produce_answer: Cell::default(),
         logs,
         world: RefCell::new(Rc::new(world)),
         world_moved: Signal::new(),

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_net::client::{Client, ClientError, ClientOptions, Connection, ConnectionOptions};
-use millstream_net::{Limits, Peer, Pending, Reply, Request, Service};
-use ring::buffer::Slice;
+use millstream_net::{BoxedReply, Limits, Peer, Pending, Reply, Request, Service};
 use ring::executor::{Class, spawn};
 use ring::local::Signal;
 use ring::simulator::{HostId, Simulator};
@@ -176,11 +175,13 @@ struct Node {
 }
 
 impl Service for Node {
+    type Later = BoxedReply;
+
     fn is_short(&self) -> bool {
         false
     }
 
-    fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
+    fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending<BoxedReply>> {
         let node = self.clone();
         async move {
             let (header, body) = decode_request_header(&request.frame).unwrap();
@@ -191,7 +192,7 @@ impl Service for Node {
                 let request = MetadataRequest::decode(body, version).unwrap();
                 node.metadata(&request).encode(version, id)
             };
-            Pending::Ready(Reply::Frame(vec![Slice::from(answer)]))
+            Pending::Ready(Reply::Bytes(answer.into()))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_net::client::{Answer, ClientError, Connection, ConnectionOptions};
-use millstream_net::{ConnectionLimits, Limits, Peer, Pending, Reply, Request, Service};
+use millstream_net::{BoxedReply, ConnectionLimits, Limits, Peer, Pending, Reply, Request, Service};
 use ring::buffer::{Pool, Slice};
 use ring::local::Signal;
 use ring::simulator::{HostId, NetworkFaults, Simulator};
@@ -77,6 +77,8 @@ pub(crate) struct Obedient {
 }
 
 impl Service for Obedient {
+    type Later = BoxedReply;
+
     fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
     }
@@ -85,7 +87,8 @@ impl Service for Obedient {
         self.connections.clone()
     }
 
-    fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending> {
+    fn begin(self: &Rc<Self>, _peer: &Peer, request: Request) -> impl Future<Output = Pending<BoxedReply>> {
+        let later = |reply: BoxedReply| Pending::Later(reply);
         let begun = self.begun.clone();
         async move {
             let frame = request.frame;
@@ -107,7 +110,7 @@ impl Service for Obedient {
             let echo = move |frame: &Slice| answer(vec![frame.slice(13..frame.len())]);
             match head[8] {
                 0 => Pending::Ready(echo(&frame)),
-                1 => Pending::Later(Box::pin(async move {
+                1 => later(Box::pin(async move {
                     timer::sleep_until(then).await;
                     echo(&frame)
                 })),
@@ -122,7 +125,7 @@ impl Service for Obedient {
                     timer::sleep_until(then).await;
                     echo(&frame)
                 })),
-                _ => Pending::Later(Box::pin(async move {
+                _ => later(Box::pin(async move {
                     timer::sleep_until(then).await;
                     Reply::Close("it was asked to".to_owned())
                 })),

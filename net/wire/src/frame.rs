@@ -125,6 +125,24 @@ pub trait Response: Encode {
         finish(writer)
     }
 
+    /// The same, into `bytes`, instead of what was there: its memory is used again.
+    ///
+    /// # Errors
+    /// If it would be larger; `bytes` is empty then, and has no memory.
+    #[inline]
+    fn encode_into(
+        &self,
+        bytes: &mut Vec<u8>,
+        bytes_max: usize,
+        api_version: i16,
+        correlation_id: i32,
+    ) -> Result<(), TooLarge> {
+        let mut writer = Writer::reusing(std::mem::take(bytes), bytes_max);
+        write_response(self, &mut writer, api_version, correlation_id);
+        *bytes = finish(writer)?;
+        Ok(())
+    }
+
     /// Reads a body that fills `body` to its end.
     fn decode<'a>(mut body: Reader<'a>, api_version: i16) -> Result<Self, DecodeError>
     where

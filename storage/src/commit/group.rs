@@ -1,12 +1,15 @@
 //! The batches that share one flush, from the first append until their memory is needed for others.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use ring::buffer::{Buffer, Pool, Slice};
 use ring::clock::Instant;
-use ring::local::Signal;
+use ring::local::{Signal, SignalWait};
 
 use super::CommitObserver;
 use super::direct::{DirectWrite, Fragment, Run, Stretch, Target};
@@ -147,8 +150,8 @@ enum Ticket {
 }
 
 impl CommitTicket {
-    /// For what is safe already.
-    pub(crate) fn done() -> CommitTicket {
+    /// For what is safe already: there is nothing to wait for.
+    pub fn done() -> CommitTicket {
         CommitTicket(Ticket::Done)
     }
 
@@ -165,23 +168,42 @@ impl CommitTicket {
     /// Waits until the batch, and every one before it in the shard's journal, is on stable storage; or, if its topic's
     /// `flush.messages` asks for no more, written: that survives the process and not a power cut.
     ///
-    /// # Errors
-    /// If that cannot be said of it: it may or may not be in the log after a restart.
-    pub async fn committed(self) -> Result<(), StorageError> {
-        let (group, is_written_enough) = match self.0 {
-            Ticket::Done => return Ok(()),
+    /// It gives an error if that cannot be said of the batch: it may or may not be in the log after a restart.
+    pub fn committed(self) -> Committed {
+        Committed {
+            ticket: self.0,
+            ended: None,
+        }
+    }
+}
+
+/// See [`CommitTicket::committed`].
+#[must_use = "it waits when it is awaited"]
+pub struct Committed {
+    ticket: Ticket,
+    /// Of the group, once that was found pending.
+    ended: Option<SignalWait>,
+}
+
+impl Future for Committed {
+    type Output = Result<(), StorageError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), StorageError>> {
+        let Committed { ticket, ended } = &mut *self;
+        let (group, is_written_enough) = match ticket {
+            Ticket::Done => return Poll::Ready(Ok(())),
             Ticket::Flushed(group) => (group, false),
             Ticket::Written(group) => (group, true),
         };
         loop {
-            let ended = group.ended.wait();
             match &*group.outcome.borrow() {
-                Outcome::Durable => return Ok(()),
-                Outcome::Written if is_written_enough => return Ok(()),
-                Outcome::Failed(error) => return Err(error.clone()),
+                Outcome::Durable => return Poll::Ready(Ok(())),
+                Outcome::Written if is_written_enough => return Poll::Ready(Ok(())),
+                Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
                 Outcome::Written | Outcome::Pending => {}
             }
-            ended.await;
+            ready!(Pin::new(ended.get_or_insert_with(|| group.ended.wait())).poll(context));
+            *ended = None;
         }
     }
 }

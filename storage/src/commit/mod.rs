@@ -29,7 +29,7 @@ use ring::local::Signal;
 pub(crate) use self::direct::Target;
 pub(crate) use self::flush::Flush;
 use self::flush::Unflushed;
-pub use self::group::CommitTicket;
+pub use self::group::{CommitTicket, Committed};
 pub(crate) use self::group::{Group, Place};
 use self::group::{HEAD_ROOM, Observed, OpenGroup};
 pub use self::room_queue::ROOM_RETRY;

@@ -40,8 +40,14 @@ impl Writer {
 
     /// The same, of at most so many bytes.
     pub(crate) fn within(bytes_max: usize) -> Self {
+        Self::reusing(Vec::with_capacity(INITIAL_CAPACITY), bytes_max)
+    }
+
+    /// The same, in memory that was used before: what was in it is gone.
+    pub(crate) fn reusing(mut bytes: Vec<u8>, bytes_max: usize) -> Self {
+        bytes.clear();
         Self {
-            bytes: Vec::with_capacity(INITIAL_CAPACITY),
+            bytes,
             gaps: Vec::new(),
             vectored: false,
             bytes_max: bytes_max.min(FRAME_BYTES_MAX),
