@@ -103,6 +103,10 @@ impl Service for Obedient {
                 let length = 4 + rest.iter().map(|slice| slice.len()).sum::<usize>();
                 let mut head = (length as i32).to_be_bytes().to_vec();
                 head.extend(id.to_be_bytes());
+                if id % 3 == 0 {
+                    rest.iter().for_each(|slice| head.extend_from_slice(slice));
+                    return Reply::Bytes(head.into());
+                }
                 let mut slices = vec![Slice::from(head)];
                 slices.extend(rest);
                 Reply::Frame(slices)

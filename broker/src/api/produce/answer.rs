@@ -157,9 +157,11 @@ impl<'a> Draft<'a> {
             caller,
             begun,
             answer,
-            committed: std::mem::take(&mut self.committed),
-            done: 0,
-            failed: Vec::new(),
+            commits: Commits {
+                all: std::mem::take(&mut self.committed),
+                ended: 0,
+                failed: Vec::new(),
+            },
         })
     }
 
@@ -184,11 +186,7 @@ pub(crate) struct Committing {
     begun: Instant,
     /// If all of them are committed.
     answer: FrameBytes,
-    /// Of each partition, in the order of the answer; so many of them have ended.
-    committed: SmallVec<[Committed; 1]>,
-    done: usize,
-    /// Those of them that are not committed.
-    failed: Vec<(usize, StorageError)>,
+    commits: Commits<Committed>,
 }
 
 impl Future for Committing {
@@ -196,19 +194,13 @@ impl Future for Committing {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
         let this = &mut *self;
-        while let Some(committed) = this.committed.get_mut(this.done) {
-            if let Err(error) = ready!(Pin::new(committed).poll(context)) {
-                this.failed.push((this.done, error));
-            }
-            this.done += 1;
-        }
+        let failed = ready!(this.commits.poll(context));
         let counters = &this.shard.counters;
         counters.produce_time.record(ring::clock::now() - this.begun);
         let answer = std::mem::take(&mut this.answer);
-        if this.failed.is_empty() {
+        if failed.is_empty() {
             return Poll::Ready(Reply::Bytes(answer));
         }
-        let failed = std::mem::take(&mut this.failed);
         for _ in &failed {
             counters.produce_errors.count(ErrorCode::KafkaStorageError);
         }
@@ -216,6 +208,27 @@ impl Future for Committing {
             this.caller
                 .reply(&with_failures(&answer, this.caller.version, failed)),
         )
+    }
+}
+
+/// The commits of a request's batches.
+struct Commits<C> {
+    /// Of each partition, in the order of the answer; so many of them have ended.
+    all: SmallVec<[C; 1]>,
+    ended: usize,
+    failed: Vec<(usize, StorageError)>,
+}
+
+impl<C: Future<Output = Result<(), StorageError>> + Unpin> Commits<C> {
+    /// Waits for all of them. Gives those that failed, by their places, in order.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Vec<(usize, StorageError)>> {
+        while let Some(commit) = self.all.get_mut(self.ended) {
+            if let Err(error) = ready!(Pin::new(commit).poll(context)) {
+                self.failed.push((self.ended, error));
+            }
+            self.ended += 1;
+        }
+        Poll::Ready(std::mem::take(&mut self.failed))
     }
 }
 
@@ -349,5 +362,30 @@ mod tests {
             );
             assert_eq!(told.topics[1].name, "b");
         }
+    }
+    #[test]
+    fn all_commits_are_waited_for_and_those_that_failed_are_told() {
+        type Commit = Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (giver, taker) = ring::local::oneshot();
+        let late = async move { taker.await.expect("given") };
+        let all: [Commit; 4] = [
+            Box::pin(std::future::ready(Err(StorageError::Dropped))),
+            Box::pin(std::future::ready(Ok(()))),
+            Box::pin(late),
+            Box::pin(std::future::ready(Ok(()))),
+        ];
+        let mut commits = Commits {
+            all: all.into_iter().collect(),
+            ended: 0,
+            failed: Vec::new(),
+        };
+        assert!(commits.poll(&mut context).is_pending());
+        giver.give(Err(StorageError::Dropped));
+        let Poll::Ready(failed) = commits.poll(&mut context) else {
+            panic!("all have ended");
+        };
+        let places: Vec<usize> = failed.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0, 2]);
     }
 }
