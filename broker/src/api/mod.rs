@@ -69,6 +69,10 @@ impl Turn {
 }
 
 /// What an answer that is still to come is waited for with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the one that comes most often"
+)]
 pub(crate) enum Later {
     /// Of a Produce, the one that comes most often: it costs no box.
     Committing(produce::Committing),
