@@ -75,7 +75,7 @@ impl Batches {
         (all / self.batches.len()) as u64
     }
 
-    /// The requests of these partitions; the batches are shared by them.
+    /// The requests of these partitions; large batches are shared by them.
     pub fn requests(&self, shape: RequestShape<'_>, partitions: &[i32]) -> Requests {
         let batches = self.batches.iter().map(|batch| Template::new(shape, batch));
         Requests {
@@ -85,7 +85,7 @@ impl Batches {
     }
 }
 
-/// Whole requests, ready to be sent again and again.
+/// Whole requests for some partitions.
 pub struct Requests {
     /// By batch.
     templates: Vec<Template>,

@@ -449,7 +449,11 @@ impl Gathered {
         match reply {
             Reply::Frame(mut slices) => {
                 self.end_copy();
-                self.slices.append(&mut slices);
+                if self.slices.is_empty() {
+                    self.slices = slices;
+                } else {
+                    self.slices.append(&mut slices);
+                }
             }
             Reply::Bytes(bytes) if bytes.len() <= COPIED_BYTES_MAX => self.copy.extend_from_slice(&bytes),
             Reply::Bytes(bytes) => {

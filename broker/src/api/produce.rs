@@ -1,8 +1,8 @@
 //! Produce (key 0), versions 3-11: appends batches, and answers when they are as safe as their topics want them.
 //!
 //! The batches of a request are checked, numbered and put into the pending commit while the request is begun, in
-//! order, so that what a connection pipelines keeps its order; the answer waits for the commit. Until then the
-//! request's own bytes are not needed: they go back to the connection ([`answer`]).
+//! order, so that what a connection pipelines keeps its order; the answer ([`answer`]) waits for the commit. Until then the
+//! request's own bytes are not needed: they go back to the connection.
 
 mod answer;
 
@@ -72,8 +72,11 @@ pub(crate) async fn handle(shard: Rc<Shard>, call: Call) -> Handled {
         return Ok(Pending::Ready(draft.silence()));
     }
     drop(sent);
-    let committing = draft.wait(&shard, call.into_caller(), begun)?;
-    Ok(Pending::Later(Later::Committing(committing)))
+    Ok(match draft.wait(&shard, call.into_caller(), begun) {
+        Ok(committing) => Pending::Later(Later::Committing(committing)),
+        // The batches are appended all the same: it is not the request that is malformed.
+        Err(refused) => Pending::Ready(refused.close()),
+    })
 }
 
 /// What holds for all partitions of a request.

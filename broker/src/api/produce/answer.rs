@@ -21,7 +21,7 @@ use wire::{ApiKey, ErrorCode, LENGTH_PREFIX_BYTES, Response, decode_response_hea
 use crate::api::{ANSWER_BYTES_MAX, Caller, Refused};
 use crate::shard::Shard;
 
-/// An answer whose memory is kept for the next one has at most so many topics, and partitions of each; and bytes.
+/// The memory that is kept has room for at most so many topics, and partitions of each; and so many bytes.
 const KEPT_TOPICS_MAX: usize = 4;
 const KEPT_PARTITIONS_MAX: usize = 64;
 const KEPT_BYTES_MAX: usize = 4_096;
@@ -57,18 +57,20 @@ pub(crate) struct AnswerMemory {
 }
 
 impl AnswerMemory {
-    /// Forgets what is too large to be kept.
-    fn shrink(&mut self) {
-        self.response.node_endpoints = Vec::new();
+    /// Forgets the answer, and gives back what is too large to be kept.
+    fn forget(&mut self) {
         let topics = &mut self.response.topics;
         topics.truncate(KEPT_TOPICS_MAX);
-        topics.retain(|topic| topic.partitions.capacity() <= KEPT_PARTITIONS_MAX);
-        if topics.capacity() > KEPT_PARTITIONS_MAX {
-            *topics = Vec::new();
+        topics.shrink_to(KEPT_TOPICS_MAX);
+        for topic in topics {
+            topic.name.clear();
+            topic.name.shrink_to(KEPT_BYTES_MAX);
+            topic.partitions.clear();
+            topic.partitions.shrink_to(KEPT_PARTITIONS_MAX);
         }
-        if self.bytes.capacity() > KEPT_BYTES_MAX {
-            self.bytes = Vec::new();
-        }
+        self.response.node_endpoints.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
 }
 
@@ -76,7 +78,7 @@ impl AnswerMemory {
 pub(super) struct Draft<'a> {
     memory: AnswerMemory,
     home: &'a Cell<AnswerMemory>,
-    /// Topics of the answer; behind them, the memory holds those of an earlier one.
+    /// Topics of the answer; behind them, there is the memory of more.
     topics: usize,
     /// Of each partition, in order.
     committed: SmallVec<[Committed; 1]>,
@@ -97,11 +99,7 @@ impl<'a> Draft<'a> {
     pub(super) fn topic(&mut self, name: &str) {
         let topics = &mut self.memory.response.topics;
         match topics.get_mut(self.topics) {
-            Some(topic) => {
-                topic.name.clear();
-                topic.name.push_str(name);
-                topic.partitions.clear();
-            }
+            Some(topic) => topic.name.push_str(name),
             None => topics.push(ProduceTopicResponse {
                 name: name.to_owned(),
                 partitions: Vec::new(),
@@ -151,7 +149,11 @@ impl<'a> Draft<'a> {
         let AnswerMemory { response, bytes } = &mut self.memory;
         let encoded = response.encode_into(bytes, ANSWER_BYTES_MAX, caller.version, caller.correlation_id);
         encoded.map_err(|_| Refused::AnswerTooLarge)?;
-        let answer = FrameBytes::from_slice(bytes);
+        let answer = if bytes.len() <= KEPT_BYTES_MAX {
+            FrameBytes::from_slice(bytes)
+        } else {
+            FrameBytes::from_vec(std::mem::take(bytes))
+        };
         Ok(Committing {
             shard: shard.clone(),
             caller,
@@ -174,7 +176,7 @@ impl<'a> Draft<'a> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        self.memory.shrink();
+        self.memory.forget();
         self.home.set(std::mem::take(&mut self.memory));
     }
 }
@@ -300,6 +302,34 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_is_told_of_once_and_in_its_answer_only() {
+        let home = Cell::default();
+        let elsewhere = || {
+            let mut part = Part::failed(1, ErrorCode::NotLeaderOrFollower, "elsewhere");
+            part.endpoint = Some(NodeEndpoint {
+                node_id: 7,
+                ..NodeEndpoint::default()
+            });
+            part
+        };
+        let mut moved = draft(
+            &home,
+            vec![("a", vec![elsewhere(), elsewhere()]), ("b", vec![elsewhere()])],
+        );
+        assert_eq!(moved.response().node_endpoints.len(), 1);
+        let answer = moved.response().encode(11, 1);
+        let told = with_failures(&answer, 11, vec![(2, StorageError::Dropped)]);
+        assert_eq!(told.node_endpoints, moved.response().node_endpoints);
+        drop(moved);
+        assert!(
+            draft(&home, vec![("a", vec![good(1)])])
+                .response()
+                .node_endpoints
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn an_answer_is_the_same_in_memory_that_was_used() {
         let home = Cell::default();
         let many = |partitions: i32| (0..partitions).map(good).collect::<Vec<Part>>();
@@ -325,7 +355,7 @@ mod tests {
             }
         }
         let kept = home.take().response.topics;
-        assert!(kept.len() <= KEPT_TOPICS_MAX);
+        assert!(kept.capacity() <= KEPT_TOPICS_MAX);
         assert!(
             kept.iter()
                 .all(|topic| topic.partitions.capacity() <= KEPT_PARTITIONS_MAX)
@@ -363,6 +393,7 @@ mod tests {
             assert_eq!(told.topics[1].name, "b");
         }
     }
+
     #[test]
     fn all_commits_are_waited_for_and_those_that_failed_are_told() {
         type Commit = Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
