@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use signal_hook::consts::SIGTERM;
 
@@ -37,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .create()?;
     consumer.subscribe(&[topic])?;
+    let mut is_commit_due = false;
     while !ended.load(Ordering::Relaxed) {
         let mut wait = Duration::from_millis(200);
         let mut count = 0;
@@ -52,11 +54,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             wait = Duration::ZERO;
         }
-        if count > 0 {
-            // A rebalance, or a broker that restarts: what was read comes again.
-            if let Err(error) = consumer.commit_consumer_state(CommitMode::Sync) {
+        is_commit_due |= count > 0;
+        if is_commit_due {
+            // A rebalance, or a broker that restarts: tried again, since of partitions that are kept nothing comes again.
+            let committed = consumer.commit_consumer_state(CommitMode::Sync);
+            if let Err(error) = &committed {
                 eprintln!("commit: {error}");
             }
+            let is_nothing_left =
+                |error: &KafkaError| error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset);
+            is_commit_due = committed.is_err_and(|error| !is_nothing_left(&error));
         }
     }
     Ok(())
