@@ -211,18 +211,12 @@ impl Connection {
     async fn write<L: Future<Output = Reply> + Unpin>(&self, in_flight: &Queue<L>) -> Option<String> {
         let mut first = None;
         loop {
-            let mut gathered = self.gather(in_flight, &mut first).await;
-            gathered.end_copy();
-            let Gathered {
-                slices,
-                weights: _weights,
-                then,
-                ..
-            } = gathered;
-            if !slices.is_empty() && self.send(slices).await.is_err() {
+            let gathered = self.gather(in_flight, &mut first).await;
+            let _weights = gathered.weights;
+            if !gathered.slices.is_empty() && self.send(gathered.slices).await.is_err() {
                 return None;
             }
-            match then {
+            match gathered.then {
                 Then::More => {}
                 Then::End => return None,
                 Then::Close(why) => return Some(why),
@@ -263,6 +257,7 @@ impl Connection {
             }
         })
         .await;
+        gathered.end_copy();
         gathered
     }
 

@@ -120,9 +120,9 @@ pub trait Response: Encode {
         api_version: i16,
         correlation_id: i32,
     ) -> Result<Vec<u8>, TooLarge> {
-        let mut writer = Writer::within(bytes_max);
-        write_response(self, &mut writer, api_version, correlation_id);
-        finish(writer)
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes, bytes_max, api_version, correlation_id)?;
+        Ok(bytes)
     }
 
     /// The same, into `bytes`, instead of what was there: its memory is used again.
@@ -307,6 +307,9 @@ mod tests {
             let whole = response.encode(version, 1);
             assert!(whole.len() > 100_000);
             assert_eq!(response.encode_within(whole.len(), version, 1), Ok(whole.clone()));
+            let mut used = vec![7; 5_000];
+            assert_eq!(response.encode_into(&mut used, whole.len(), version, 1), Ok(()));
+            assert_eq!(used, whole, "nothing is left of what was there");
             for bytes_max in [whole.len() - 1, whole.len() / 2, 4, 0] {
                 assert_eq!(response.encode_within(bytes_max, version, 1), Err(TooLarge));
             }

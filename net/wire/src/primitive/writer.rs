@@ -40,12 +40,13 @@ impl Writer {
 
     /// The same, of at most so many bytes.
     pub(crate) fn within(bytes_max: usize) -> Self {
-        Self::reusing(Vec::with_capacity(INITIAL_CAPACITY), bytes_max)
+        Self::reusing(Vec::new(), bytes_max)
     }
 
     /// The same, in memory that was used before: what was in it is gone.
     pub(crate) fn reusing(mut bytes: Vec<u8>, bytes_max: usize) -> Self {
         bytes.clear();
+        bytes.reserve(INITIAL_CAPACITY);
         Self {
             bytes,
             gaps: Vec::new(),
