@@ -1,8 +1,11 @@
 //! Metrics and health of a broker that has done what a test knows, read as strictly as Prometheus reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use wire::messages::delete_records::{
@@ -303,6 +306,15 @@ fn what_was_produced_and_consumed_is_counted_exactly() {
     }
 }
 
+/// Turns one bit of the file over, in place: the broker reads it meanwhile, and must not see it short.
+fn rot(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.expect("a segment");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+}
+
 #[test]
 fn damage_that_a_read_finds_is_counted_and_said() {
     if Broker::foreign().is_some() {
@@ -316,9 +328,7 @@ fn damage_that_a_read_finds_is_counted_and_said() {
     let path = broker
         .directory()
         .join(format!("{topic}-0/00000000000000000000.log"));
-    let mut bytes = std::fs::read(&path).expect("a segment");
-    bytes[5_000] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    rot(&path, 5_000);
     for _ in 0..3 {
         let part = fetch(&mut broker.leader(&topic, 0), &topic, ASK);
         assert_eq!(part.error_code, ErrorCode::KafkaStorageError);
@@ -374,9 +384,7 @@ fn rot_that_nobody_reads_is_counted_and_said_once_and_the_broker_goes_on() {
     let path = broker
         .directory()
         .join(format!("{topic}-0/00000000000000000001.log"));
-    let mut bytes = std::fs::read(&path).expect("a segment");
-    bytes[5_000] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    rot(&path, 5_000);
     let samples = scrubbed(&broker, 5.0);
     for (name, expected) in [
         ("millstream_damaged_segments", 1.0),
