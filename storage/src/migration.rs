@@ -32,7 +32,7 @@ const MEMORY_PART: u64 = 3;
 /// A migration that found the disk full is tried again after this.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Segments that a migration removes at most: the journal does not wait for more, nor does a stop.
-const REMOVED_MAX: usize = 256;
+pub(crate) const REMOVED_MAX: usize = 256;
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]

@@ -76,6 +76,8 @@ pub(crate) struct Recovered {
     pub(crate) tail: Pool,
     pub(crate) compaction: Pool,
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
+    /// Those of them that have batches in the journal that had no place, and were passed over.
+    pub(crate) passed_over: BTreeSet<TopicPartition>,
     /// Groups that are in memory, oldest first.
     pub(crate) resident: VecDeque<Rc<Group>>,
     /// Where the next record goes.
@@ -171,6 +173,7 @@ pub(crate) async fn recover(
         starts: BTreeMap::new(),
         partitions: BTreeMap::new(),
         displaced: BTreeMap::new(),
+        passed_over: BTreeSet::new(),
         resident: VecDeque::new(),
         tail: pool("tail", memory.tail)?,
         shared: shared.clone(),
@@ -226,6 +229,7 @@ pub(crate) async fn recover(
         tail: recovery.tail,
         compaction: pool("compaction", memory.compaction)?,
         partitions: recovery.partitions,
+        passed_over: recovery.passed_over,
         resident: recovery.resident,
         end,
         replay,
@@ -245,6 +249,7 @@ struct Recovery<'a> {
     partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// No metadata knows them, and their directories are others': nothing of them is migrated.
     displaced: BTreeMap<TopicPartition, PartitionLog>,
+    passed_over: BTreeSet<TopicPartition>,
     resident: VecDeque<Rc<Group>>,
     tail: Pool,
     shared: Rc<LogShared>,
@@ -429,8 +434,9 @@ impl Recovery<'_> {
         let known = (self.partitions.values()).filter(|log| self.specs.contains_key(&log.id()));
         let known: Vec<(PartitionLog, i64)> = known
             .map(|log| {
+                // The checkpoint may know of a START, and still have segments before it: files go before the next one.
                 let start = self.starts.get(&log.id()).copied().unwrap_or(i64::MIN);
-                (log.clone(), start)
+                (log.clone(), start.max(log.log_start_offset()))
             })
             .collect();
         let check = async |(log, start): (PartitionLog, i64)| {
@@ -474,6 +480,9 @@ impl Recovery<'_> {
     ) -> Result<(), String> {
         let id = parts.first().map(|part| part.entry.id);
         let id = id.ok_or("a batch without an entry")?;
+        if self.displaced.contains_key(&id) {
+            self.passed_over.insert(id);
+        }
         if self.dropped.contains(&id) {
             return Ok(());
         }

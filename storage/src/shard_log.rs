@@ -161,6 +161,7 @@ impl ShardLog {
             tail,
             compaction,
             partitions,
+            passed_over: _,
             resident,
             end,
             replay,
@@ -527,10 +528,11 @@ pub(crate) async fn separate_unknown(
         let is_free = !directory::exists(&path)
             .await
             .map_err(StorageError::io("look at", &path))?;
-        if !is_deleted && !is_there && !is_free && log.has_unmigrated() {
+        let has_batches = log.has_what_no_file_has() || recovered.passed_over.contains(&id);
+        if !is_deleted && !is_there && !is_free && has_batches {
             let what = format!(
-                "it is another topic's, and partition {id}, which no metadata knows, has batches in the journal that \
-                 belong in a directory of this name. Move it away, or restore the metadata from a copy"
+                "it is another topic's, and partition {id}, which no metadata knows, has batches in the journal or in its \
+                 checkpoint that belong in a directory of this name. Move it away, or restore the metadata from a copy"
             );
             return Err(StorageError::refused(&path, what));
         }

@@ -95,6 +95,11 @@ impl PartitionLog {
         state.migrated_pieces < state.tail.len()
     }
 
+    /// Whether the journal or the checkpoint has batches, or the end of one, that no segment is known to have.
+    pub(crate) fn has_what_no_file_has(&self) -> bool {
+        self.has_unmigrated() || !self.partition.state.borrow().migrated.partial.is_empty()
+    }
+
     /// Writes everything up to journal record `up_to_seq` to the segments. Not durable before a flush of the file
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {

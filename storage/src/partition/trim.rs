@@ -176,6 +176,7 @@ impl PartitionLog {
         let taken: Vec<_> = state.segments.all.drain(..count).collect();
         if taken.iter().any(|segment| !segment.is_sealed) {
             state.migrated.partial.clear();
+            state.migrated.reserved = 0;
         }
         taken
     }

@@ -15,6 +15,7 @@ use crate::directory::{DirectoryOptions, LogDirectory};
 use crate::files::{log_path, replace};
 use crate::id::to_base64;
 use crate::journal::largest_record_of;
+use crate::migration::REMOVED_MAX;
 use crate::partition::{METADATA_FILE, PartitionConfig};
 
 const DATA: &str = "/data";
@@ -77,8 +78,12 @@ async fn open(specs: Vec<PartitionSpec>) -> (LogDirectory, ShardLog) {
     (directory, log)
 }
 
-/// Appends so many batches to each of the partitions, and waits until the last one is durable.
+/// Appends so many batches to each of both partitions, and waits until the last one is durable.
 async fn append(log: &ShardLog, batches: i64) {
+    append_to(log, &[KEPT, DELETED], batches).await;
+}
+
+async fn append_to(log: &ShardLog, topic_ids: &[u128], batches: i64) {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(&NewRecord {
         value: Some(&[7; BATCH_BYTES]),
@@ -87,7 +92,7 @@ async fn append(log: &ShardLog, batches: i64) {
     let bytes = builder.build();
     let (batch, _) = RecordBatch::parse(&bytes).expect("a batch");
     for number in 0..batches {
-        for topic_id in [KEPT, DELETED] {
+        for &topic_id in topic_ids {
             let partition = log.partition(spec(topic_id).id).expect("it is there");
             let appended = partition
                 .append(batch.bytes(), batch.header())
@@ -227,18 +232,100 @@ fn a_replay_that_memory_is_too_short_for_makes_no_segment_anew_that_is_missing()
 }
 
 #[test]
+fn a_replay_that_memory_is_too_short_for_misses_nothing_before_the_start_that_its_checkpoint_knows() {
+    const SEGMENTS: i64 = REMOVED_MAX as i64 + 2;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let first = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT), spec(DELETED)]).await;
+        let kept = shard.partition(spec(KEPT).id).expect("it is there");
+        kept.set_config(PartitionConfig {
+            segment_bytes: 1,
+            ..PartitionConfig::default()
+        });
+        for _ in 0..=SEGMENTS {
+            indexes::append_small(&shard, 1).await;
+        }
+        kept.set_config(PartitionConfig::default());
+        kept.delete_records(SEGMENTS).await.expect("deleted");
+        let removed = || shard.inner.shared.removed_segments.get();
+        while removed() == 0 {
+            ring::timer::sleep(Duration::from_millis(1)).await;
+        }
+        // Behind the migration that removes the first of them, and writes a checkpoint.
+        let no_migration = shard.inner.migration.pause().await;
+        assert_eq!(removed(), REMOVED_MAX as u64);
+        // What the next one does before it writes its own.
+        for base_offset in REMOVED_MAX as i64..SEGMENTS {
+            let path = log_path(&kept.directory(), base_offset);
+            directory::remove_file(&path).await.expect("removed");
+        }
+        append(&shard, BATCHES / 2).await;
+        std::mem::forget(no_migration);
+    });
+    first.expect("it ends");
+    let second = simulator.run(host, 256 << 20, LIMIT, || async {
+        let live = [spec(KEPT), spec(DELETED)];
+        let recovered = recover_short(&live).await.expect("nothing is missing");
+        let kept = &recovered.partitions[&spec(KEPT).id];
+        (kept.log_start_offset(), kept.log_end_offset())
+    });
+    let found = second.expect("it ends");
+    assert_eq!(found, (SEGMENTS, SEGMENTS + 1 + BATCHES / 2));
+}
+
+/// Makes a directory of the deleted topic's name that says it is the next one's, as another shard would.
+async fn give_its_name_away() {
+    let path = Path::new(DATA).join(directory_name(&spec(DELETED).topic, 0));
+    directory::create_all(&path).await.expect("created");
+    let text = format!("version: 0\ntopic_id: {}\n", to_base64(DELETED + 1));
+    let written = replace(&path.join(METADATA_FILE), text.into_bytes()).await;
+    written.expect("written");
+}
+
+#[test]
+fn an_unknown_partition_without_a_place_is_not_deleted_for_batches_that_came_late_or_are_in_the_checkpoint() {
+    // Batches of the unknown one that its checkpoint has the end of, and those at the journal's end.
+    for (first, late) in [(0, 1), (1, 0)] {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 30);
+        let life = simulator.run(host, 256 << 20, LIMIT, move || async move {
+            let (_directory, shard) = open(vec![spec(KEPT), spec(DELETED)]).await;
+            append_to(&shard, &[DELETED], first).await;
+            shard.inner.migration.checkpoint().await.expect("a checkpoint");
+            let no_migration = shard.inner.migration.pause().await;
+            append_to(&shard, &[KEPT], BATCHES).await;
+            append_to(&shard, &[DELETED], late).await;
+            std::mem::forget(no_migration);
+        });
+        life.expect("it ends");
+        let next = simulator.run(host, 256 << 20, LIMIT, move || async move {
+            let live = [spec(KEPT)];
+            let _directory = prepare(&live).await;
+            give_its_name_away().await;
+            let mut recovered = recover_short(&live).await.expect("recovered");
+            let up_to = recovered.end.seq - 1;
+            let deleted = BTreeSet::new();
+            separate_unknown(&mut recovered, &live, (&deleted).into(), up_to).await
+        });
+        let separated = next.expect("it ends");
+        let error = separated.expect_err("batches have no place").to_string();
+        assert!(
+            error.contains("which no metadata knows"),
+            "{first} {late}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnation_is() {
     let (mut simulator, host) = filled();
     let third = simulator.run(host, 256 << 20, LIMIT, || async {
         let live = [spec(KEPT)];
         // Which puts the deleted topic's directory aside; and another shard has made that of the next of its name.
         let _directory = prepare(&live).await;
+        give_its_name_away().await;
         let path = Path::new(DATA).join(directory_name(&spec(DELETED).topic, 0));
-        directory::create_all(&path).await.expect("created");
-        let text = format!("version: 0\ntopic_id: {}\n", to_base64(DELETED + 1));
-        replace(&path.join(METADATA_FILE), text.into_bytes())
-            .await
-            .expect("written");
         let end_seq = |recovered: &Recovered| recovered.end.seq - 1;
         let mut recovered = recover_short(&live).await.expect("recovered");
         let up_to = end_seq(&recovered);

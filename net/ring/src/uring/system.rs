@@ -9,8 +9,12 @@ use std::os::linux::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::buffer::PAGE_SIZE;
 use crate::directory::Volume;
 use crate::socket::Shutdown;
+
+/// The largest block of a file system or a device that is served.
+const BLOCK_BYTES_MAX: usize = 65_536;
 
 /// A clock of clock_gettime(2), in nanoseconds.
 pub(super) fn clock_ns(clock: libc::clockid_t) -> u64 {
@@ -267,8 +271,8 @@ pub(super) fn message(vectors: &mut [libc::iovec]) -> libc::msghdr {
     message
 }
 
-/// The block of O_DIRECT in a directory: the largest of statx(2)'s direct-I/O alignments, the file system's block and
-/// the device's physical block. 4096 at least where the kernel (before 6.1) or the file system does not say.
+/// The block of O_DIRECT in a directory: see [`block_for`]. 4096 at least where the kernel (before 6.1) or the file system
+/// does not say.
 pub(super) fn direct_alignment(directory: &Path) -> io::Result<usize> {
     let device = std::fs::metadata(directory)?.st_dev();
     // Only regular files have direct-I/O alignments: ask a nameless one. Where there are none, the defaults must do.
@@ -281,14 +285,20 @@ pub(super) fn direct_alignment(directory: &Path) -> io::Result<usize> {
     let known = asked.unwrap_or(4096);
     let block = file_system_block(directory).unwrap_or(4096);
     let physical = physical_block(device).unwrap_or(512);
-    let largest = known.max(block).max(physical);
-    if !largest.is_power_of_two() || largest > 65_536 {
-        return Err(io::Error::other(format!(
-            "{}: blocks of {known} (direct I/O), {block} (file system), {physical} (device) bytes cannot be served",
+    block_for(known, block, physical).ok_or_else(|| {
+        io::Error::other(format!(
+            "{}: blocks of {known} (direct I/O), {block} (file system), {physical} (device) bytes cannot be served: at \
+             most {PAGE_SIZE}, {BLOCK_BYTES_MAX} and {BLOCK_BYTES_MAX} can. Put the directory on another disk",
             directory.display()
-        )));
-    }
-    Ok(largest)
+        ))
+    })
+}
+
+/// The largest of what direct I/O must be aligned to, the file system's block and the device's, if it can be served:
+/// what was read or written in part is carried on with at a page.
+fn block_for(direct: usize, file_system: usize, device: usize) -> Option<usize> {
+    let largest = direct.max(file_system).max(device);
+    (largest.is_power_of_two() && largest <= BLOCK_BYTES_MAX && direct <= PAGE_SIZE).then_some(largest)
 }
 
 fn statx_alignment(file: &File) -> Option<usize> {
@@ -345,4 +355,25 @@ fn physical_block(device: u64) -> Option<usize> {
         .iter()
         .find_map(|queue| std::fs::read_to_string(format!("{queue}/physical_block_size")).ok())
         .and_then(|text| text.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_cannot_be_served_are_refused() {
+        for (direct, file_system, device, served) in [
+            (512, 4096, 512, Some(4096)),
+            (4096, 16_384, 4096, Some(16_384)),
+            (512, 4096, 65_536, Some(65_536)),
+            // A read that ended at a page could not be carried on with.
+            (16_384, 16_384, 16_384, None),
+            (512, 131_072, 512, None),
+            (512, 4096, 520, Some(4096)),
+            (512, 4608, 512, None),
+        ] {
+            assert_eq!(block_for(direct, file_system, device), served);
+        }
+    }
 }

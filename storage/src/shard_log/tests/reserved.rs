@@ -46,6 +46,22 @@ fn three_times_what_there_is_is_reserved_and_given_back_when_the_disk_is_full() 
 }
 
 #[test]
+fn what_was_reserved_for_a_segment_that_is_deleted_is_not_taken_for_the_next_ones() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        append_small(&shard, 40).await;
+        let log = shard.partition(spec(KEPT).id).expect("it is there");
+        log.delete_records(40).await.expect("deleted");
+        shard.inner.migration.checkpoint().await.expect("a checkpoint");
+        append_small(&shard, 2).await;
+        lengths(&shard).await
+    });
+    assert_eq!(life.expect("it ends"), (60 << 10, 4_096));
+}
+
+#[test]
 fn what_an_earlier_life_has_reserved_is_used_and_a_clean_stop_gives_it_back() {
     let mut simulator = Simulator::new(1);
     let host = simulator.host(1 << 30);
