@@ -119,15 +119,19 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    device: String,
-    kind: String,
-    source: String,
-    options: String,
+pub struct Mount {
+    /// MAJOR:MINOR of its device.
+    pub device: String,
+    /// Its file system: ext4, xfs and such.
+    pub kind: String,
+    /// What is mounted, as the mounter said it.
+    pub source: String,
+    /// Of the mount, then of the file system, separated by commas; what both have is there twice.
+    pub options: String,
 }
 
 /// The mount that holds a path: of those that are above it the deepest, and of two in one place the later.
-fn mount_of(mountinfo: &str, path: &str) -> Option<Mount> {
+pub fn mount_of(mountinfo: &str, path: &str) -> Option<Mount> {
     let mut deepest: Option<(usize, Mount)> = None;
     for line in mountinfo.lines() {
         let Some((place, of_kind)) = line.split_once(" - ") else {
@@ -135,7 +139,9 @@ fn mount_of(mountinfo: &str, path: &str) -> Option<Mount> {
         };
         let place: Vec<&str> = place.split(' ').collect();
         let of_kind: Vec<&str> = of_kind.split(' ').collect();
-        let (&[_, _, device, _, point, options, ..], &[kind, source, ..]) = (&place[..], &of_kind[..]) else {
+        let (&[_, _, device, _, point, options, ..], &[kind, source, of_file_system, ..]) =
+            (&place[..], &of_kind[..])
+        else {
             continue;
         };
         let point = unescaped(point);
@@ -145,7 +151,7 @@ fn mount_of(mountinfo: &str, path: &str) -> Option<Mount> {
                 device: device.to_owned(),
                 kind: kind.to_owned(),
                 source: unescaped(source),
-                options: options.to_owned(),
+                options: format!("{options},{of_file_system}"),
             };
             deepest = Some((point.len(), mount));
         }
@@ -193,7 +199,10 @@ a line that says nothing
         assert_eq!(device("/tmp/x"), "0:26");
         assert_eq!(device("/tmpx"), "254:0");
         let mount = mount_of(MOUNTS, "/srv/my data/kafka").unwrap();
-        assert_eq!((&mount.device[..], &mount.options[..]), ("259:4", "rw,nobarrier"));
+        assert_eq!(
+            (&mount.device[..], &mount.options[..]),
+            ("259:4", "rw,nobarrier,rw")
+        );
         assert_eq!((&mount.kind[..], &mount.source[..]), ("xfs", "/dev/nvme0n1p4"));
         assert_eq!(mount_of("", "/"), None);
     }

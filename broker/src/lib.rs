@@ -12,3 +12,4 @@ pub mod fuzzing;
 mod group;
 mod partition;
 pub mod shard;
+pub mod tune;

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +13,12 @@ use bench::embedded::BrokerProgram;
 use clap::Parser;
 use millstream::admin::{self, AdminOptions};
 use millstream::cli::{
-    CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_log, run_topic,
+    self, CliError, Command, CommandLine, StartArguments, run_cluster, run_config, run_group, run_log,
+    run_topic, run_tune,
 };
 use millstream::config::{FILE_BYTES_MAX, Settings, table};
 use millstream::controller::host::{self, HostOptions};
+use millstream::tune::{self, Host, Profile};
 use ring::channel::{Sender, bounded, oneshot};
 use ring::thread::ThreadOptions;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Config(arguments) => return client(run_config(arguments)),
         Command::Cluster(arguments) => return client(run_cluster(arguments)),
         Command::Log(arguments) => return run_log(arguments),
+        Command::Tune(arguments) => return run_tune(arguments),
         Command::Bench(arguments) => return bench::run::main(arguments, BrokerProgram::Itself),
     };
     match ran {
@@ -53,9 +56,20 @@ fn client(ran: Result<(), CliError>) -> ExitCode {
     }
 }
 
-/// The settings, from defaults, file, `--set` and flags; a later source wins.
+/// The settings, from defaults, profile, file, `--set` and flags; a later source wins.
 fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
     let mut settings = Settings::default();
+    let this_host = |directories: &[PathBuf], shards| Host::new(Path::new("/"), directories, shards);
+    let profile = arguments.profile.as_deref().map(Profile::load).transpose();
+    let profile = profile.map_err(|error| error.to_string())?;
+    if let Some(profile) = &profile {
+        let shares = profile
+            .settings(&this_host(&[], 1))
+            .map_err(|error| error.to_string())?;
+        settings
+            .take_profile(&shares)
+            .map_err(|error| format!("profile {}: {error}", profile.name))?;
+    }
     if let Some(path) = &arguments.config {
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         #[expect(clippy::disallowed_methods, reason = "before any ring thread is there")]
@@ -92,6 +106,16 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
         }
     }
     settings.check().map_err(|error| error.to_string())?;
+    if let Some(profile) = &profile {
+        let shards = settings.integer(&table::SHARDS).unsigned_abs();
+        let verdicts = tune::check(profile, &this_host(&log_directories, shards));
+        for line in verdicts
+            .iter()
+            .filter_map(|verdict| cli::complaint(&profile.name, verdict))
+        {
+            eprintln!("millstream: {line}");
+        }
+    }
     // As many as it may use at once, of those that it was given: taskset and containers give some.
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     Ok(HostOptions {

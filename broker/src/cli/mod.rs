@@ -13,6 +13,7 @@ mod offsets;
 mod output;
 mod session;
 mod topic;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ pub use self::error::CliError;
 pub use self::group::{GroupArguments, run as run_group};
 pub use self::log::{LogArguments, run as run_log};
 pub use self::topic::{TopicArguments, run as run_topic};
+pub use self::tune::{TuneArguments, complaint, run as run_tune};
 
 /// A Kafka-compatible broker: a core is a node, an acknowledged record is on the disk.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -57,13 +59,19 @@ pub enum Command {
     Cluster(ClusterArguments),
     /// Look into a data directory: dump, check and explain its files
     Log(LogArguments),
+    /// Hold this host against a profile of tuning/, and change what it asks for
+    Tune(TuneArguments),
     /// Measure a broker, this or any other, or a disk
     Bench(bench::arguments::Arguments),
 }
 
-/// `millstream start`. What is not given comes from the configuration file, then from the defaults.
+/// `millstream start`. What is not given comes from the configuration file, then from the profile, then from the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct StartArguments {
+    /// Settings for a kind of work, and warnings of what is wrong with the host for it: one of `millstream tune list`, or a
+    /// file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub profile: Option<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -119,8 +127,9 @@ mod tests {
 
     #[test]
     fn start_takes_settings_by_flag_and_by_name() {
-        let line = "millstream start --config c.toml --data-dir /d,/e --data-dir /f --give-up-directory -jRWeJq83vASNFZ4mrze8A --host h --port 0 --shards 4 --set a=b --set c=d=e";
+        let line = "millstream start --profile latency --config c.toml --data-dir /d,/e --data-dir /f --give-up-directory -jRWeJq83vASNFZ4mrze8A --host h --port 0 --shards 4 --set a=b --set c=d=e";
         let expected = StartArguments {
+            profile: Some("latency".to_owned()),
             config: Some("c.toml".into()),
             data_dir: vec!["/d".into(), "/e".into(), "/f".into()],
             give_up_directory: Some(0xfa34_5678_9abc_def0_1234_5678_9abc_def0),
@@ -204,6 +213,11 @@ mod tests {
             ("millstream bench compare a:1", ErrorKind::MissingRequiredArgument),
             ("millstream bench disk --seconds 0", ErrorKind::ValueValidation),
             ("millstream log check --output xml", ErrorKind::InvalidValue),
+            ("millstream tune check", ErrorKind::MissingRequiredArgument),
+            (
+                "millstream tune apply --output json --profile dev",
+                ErrorKind::UnknownArgument,
+            ),
             (
                 "millstream topic produce t --partition -1",
                 ErrorKind::UnknownArgument,

@@ -79,7 +79,7 @@ impl From<Origin> for Source {
         match origin {
             Origin::Broker => Source::Broker,
             Origin::AllBrokers => Source::AllBrokers,
-            Origin::File | Origin::Set | Origin::Flag => Source::Start,
+            Origin::Profile | Origin::File | Origin::Set | Origin::Flag => Source::Start,
             Origin::Default => Source::Default,
         }
     }

@@ -27,17 +27,27 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(Table, String, String)>, ConfigEr
                 "'{name}' in the configuration file is a table, [{name}]"
             )));
         };
-        flatten(table, "", content, &mut found)?;
+        found.extend(
+            flat(content)?
+                .into_iter()
+                .map(|(name, value)| (table, name, value)),
+        );
     }
+    Ok(found)
+}
+
+/// Every key of a table of settings, with its value as text.
+pub(crate) fn flat(content: &toml::Table) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    flatten("", content, &mut found)?;
     Ok(found)
 }
 
 /// TOML reads `num.partitions = 3` as a table in a table: this puts the names together again.
 fn flatten(
-    table: Table,
     prefix: &str,
     content: &toml::Table,
-    found: &mut Vec<(Table, String, String)>,
+    found: &mut Vec<(String, String)>,
 ) -> Result<(), ConfigError> {
     for (key, value) in content {
         let name = if prefix.is_empty() {
@@ -47,7 +57,7 @@ fn flatten(
         };
         let value = match value {
             toml::Value::Table(inner) => {
-                flatten(table, &name, inner, found)?;
+                flatten(&name, inner, found)?;
                 continue;
             }
             toml::Value::String(text) => text.clone(),
@@ -55,11 +65,11 @@ fn flatten(
             toml::Value::Boolean(flag) => flag.to_string(),
             toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) => {
                 return Err(ConfigError::Form(format!(
-                    "setting {name} in the configuration file is a text, an integer, or true or false"
+                    "setting {name} is a text, an integer, or true or false"
                 )));
             }
         };
-        found.push((table, name, value));
+        found.push((name, value));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! `cargo test --release -p millstream-storage --test compaction`; `MILLSTREAM_SEEDS=0..1000` for the long form,
 //! `MILLSTREAM_SEED=N` to repeat one run.
 
+mod in_place;
 mod life;
 mod limits;
 mod model;

@@ -46,6 +46,15 @@ pub(crate) async fn open_with(
     compaction: CompactionConfig,
     scrub: ScrubOptions,
 ) -> Result<ShardLog, StorageError> {
+    open_keeping(128, compaction, scrub).await
+}
+
+/// The same, with so many files that stay open.
+pub(crate) async fn open_keeping(
+    open_files_max: usize,
+    compaction: CompactionConfig,
+    scrub: ScrubOptions,
+) -> Result<ShardLog, StorageError> {
     let options = DirectoryOptions {
         journal_bytes: 1 << 20,
         new_cluster_id: 1,
@@ -74,7 +83,7 @@ pub(crate) async fn open_with(
         shard: 0,
         memory_bytes: MEMORY_BYTES,
         direct_bytes_min: 64 << 10,
-        open_files_max: 128,
+        open_files_max,
         file_delete_delay: Duration::ZERO,
         retention_check_interval: Duration::from_secs(300),
         scrub,
