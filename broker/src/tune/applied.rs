@@ -191,8 +191,9 @@ fn set(host: &Host, file: &Path, value: &str) -> Result<(), TuneError> {
         value: value.to_owned(),
         why,
     };
+    let place = host.kernel_file(file).map_err(refused)?;
     #[expect(clippy::disallowed_methods, reason = "no ring thread is there")]
-    std::fs::write(host.place(file), value).map_err(|error| match error.kind() {
+    std::fs::write(place, value).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => refused(format!(
             "{error}. Run it as root, on the host and not in a container"
         )),
@@ -329,13 +330,40 @@ mod tests {
     #[test]
     fn a_kernel_that_took_a_value_and_has_another_is_not_believed() {
         let (host, record) = host(25);
-        let deaf = "/proc/sys/vm/deaf";
-        std::os::unix::fs::symlink("/dev/null", host.place(Path::new(deaf))).unwrap();
-        let error = Applied::apply(&host, &record, "p", &[change(deaf, "0", "1")], |_| {}).unwrap_err();
+        // Of which the word in brackets is the value.
+        let changes = [change(SWAPPINESS, "60", "[1] 2")];
+        let error = Applied::apply(&host, &record, "p", &changes, |_| {}).unwrap_err();
         assert!(
-            error.to_string().contains("the kernel took it and has"),
+            error.to_string().contains("the kernel took it and has 1 now"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_no_setting_of_the_kernels_is_not_written_whatever_a_record_says() {
+        let (host, record) = host(26);
+        host.put("/etc/passwd", "new");
+        host.put("/proc/self/x", "new");
+        std::os::unix::fs::symlink(
+            host.place(Path::new("/etc/passwd")),
+            host.place(Path::new("/proc/sys/vm/link")),
+        )
+        .unwrap();
+        for file in [
+            "/etc/passwd",
+            "/proc/self/x",
+            "/proc/sys/vm/../../../etc/passwd",
+            "/proc/sys/vm/link",
+        ] {
+            let applied = Applied {
+                file: record.clone(),
+                profile: "p".to_owned(),
+                changes: vec![change(file, "old", "new")],
+            };
+            let error = applied.revert(&host, |_| {}).unwrap_err().to_string();
+            assert!(error.contains("no setting of the kernel's"), "{file}: {error}");
+            assert_eq!(host.text("/etc/passwd").as_deref(), Some("new"), "{file}");
+        }
     }
 
     #[test]

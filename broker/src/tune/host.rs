@@ -79,6 +79,23 @@ impl Host {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Where a file of the kernel's settings is, links and `..` resolved. Root writes there, and a record of what was
+    /// changed may be another's work: nothing else is given.
+    ///
+    /// # Errors
+    /// It is not there, or it is no file of `/proc/sys` or `/sys`.
+    pub(super) fn kernel_file(&self, path: &Path) -> Result<PathBuf, String> {
+        let resolved = |path: &Path| self.place(path).canonicalize();
+        let found = resolved(path).map_err(|error| error.to_string())?;
+        let mut places = ["/proc/sys", "/sys"]
+            .iter()
+            .filter_map(|place| resolved(place.as_ref()).ok());
+        match places.any(|place| found.starts_with(place)) {
+            true => Ok(found),
+            false => Err("it is no setting of the kernel's, which are in /proc/sys and /sys".to_owned()),
+        }
+    }
+
     /// The names in a directory, in their order; none, if it cannot be read.
     pub(super) fn names(&self, path: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.place(Path::new(path)));
