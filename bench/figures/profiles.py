@@ -30,6 +30,8 @@ def main():
     options = scene.arguments(__doc__, rounds=3, seconds=8, warmup=4, profiles=",".join(LOADS), set="",
                               short={"rounds": 1, "seconds": 1, "warmup": 1, "profiles": "many-partitions"})
     names = options.profiles.split(",")
+    if unknown := set(names) - set(LOADS):
+        scene.fail(f"no load for {', '.join(sorted(unknown))}: there are {', '.join(LOADS)}")
     figures = scene.Figures()
     for number in range(options.rounds):
         for name in names:
