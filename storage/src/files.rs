@@ -242,6 +242,14 @@ impl<'a> SegmentFiles<'a> {
         }
     }
 
+    /// The same where they are going to be.
+    pub(crate) fn in_place(&self) -> SegmentFiles<'a> {
+        SegmentFiles {
+            is_aside: false,
+            ..*self
+        }
+    }
+
     /// One of them.
     pub(crate) fn path(&self, extension: &str) -> PathBuf {
         if self.is_aside {

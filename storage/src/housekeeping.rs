@@ -2,11 +2,11 @@
 //!
 //! Owns when, and how much at a step: in the `Background` class, a bounded number of partitions between two turns of
 //! the others, so that 10,000 idle ones cost next to nothing. What is done is decided elsewhere (`retention.rs`), and
-//! carried out as if a client had asked (`partition/trim.rs`). What a start finds to remove, and what a quiet shard has to
+//! carried out as if a client had asked (`partition/trim.rs`). Producers that have not written for long are forgotten. What a start finds to remove, and what a quiet shard has to
 //! give back, has no other moment: a start must not wait for it, and a quiet shard makes no checkpoint.
 //! Must never hold up a stop, nor do anything to a log that has failed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
@@ -31,6 +31,11 @@ const TIGHT_PART: u64 = 20;
 /// How often that is looked at.
 const REST_LOOK: Duration = Duration::from_secs(10);
 
+/// How often it is looked for producers to forget: as often as Kafka does.
+const PRODUCERS_LOOK: Duration = Duration::from_secs(600);
+/// `producer.id.expiration.ms`, unless it is set.
+const PRODUCERS_EXPIRE: Duration = Duration::from_secs(86_400);
+
 /// See the module.
 pub(crate) struct Housekeeping {
     inner: Rc<Inner>,
@@ -41,6 +46,7 @@ struct Inner {
     shared: Rc<LogShared>,
     partitions: Rc<RefCell<BTreeMap<TopicPartition, PartitionLog>>>,
     migration: Migration,
+    producer_expiration: Cell<Duration>,
 }
 
 impl Housekeeping {
@@ -55,6 +61,7 @@ impl Housekeeping {
                 shared,
                 partitions,
                 migration,
+                producer_expiration: Cell::new(PRODUCERS_EXPIRE),
             }),
             tasks: RefCell::default(),
         }
@@ -67,7 +74,13 @@ impl Housekeeping {
             spawn(Class::Background, inner().retain(retention_check_interval)),
             spawn(Class::Background, inner().remove_leftovers()),
             spawn(Class::Background, inner().rest()),
+            spawn(Class::Background, inner().forget_producers()),
         ];
+    }
+
+    /// Producers are forgotten that have not written for so long.
+    pub(crate) fn set_producer_expiration(&self, expiration: Duration) {
+        self.inner.producer_expiration.set(expiration);
     }
 
     /// Does nothing from now on. What is under way is finished by others, or by the next start.
@@ -94,6 +107,19 @@ impl Inner {
                 let _ = log.remove_leftovers().await;
             }
             yield_now().await;
+        }
+    }
+
+    async fn forget_producers(self: Rc<Self>) {
+        loop {
+            sleep(PRODUCERS_LOOK).await;
+            let mut walk = Walk::default();
+            while let Some(logs) = walk.next_step(&self.partitions) {
+                for log in logs.drain(..) {
+                    log.forget_idle_producers(self.producer_expiration.get());
+                }
+                yield_now().await;
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! What a partition remembers of its idempotent producers (KIP-98). Pure.
 //!
 //! Decides whether a batch is new, a repetition, or out of order, as Kafka's ProducerStateManager does: the last five
-//! batches of each producer are known. How many producers there may be is for `partition/producers.rs` to say; Kafka's
-//! expiry by time comes with retention.
+//! batches of each producer are known. How many producers there may be is for `partition/producers.rs` to say, and when it is
+//! time to forget one for `housekeeping.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use ring::clock::Instant;
 use wire::BatchHeader;
 
 /// Batches of a producer that a repetition is recognised among: a client has at most five requests in flight.
@@ -42,6 +44,8 @@ struct Producer {
     batches: VecDeque<ProducerBatch>,
     /// The last of its batches that is in a segment, and its epoch: what a checkpoint says when the five are all newer.
     migrated: Option<(i16, ProducerBatch)>,
+    /// When it wrote last, in this life of the log: whatever its records say of their times.
+    wrote_at: Instant,
 }
 
 /// A producer, as a checkpoint has it.
@@ -85,14 +89,15 @@ impl ProducerBatch {
 }
 
 impl ProducerState {
-    /// As [`ProducerState::save`] said it.
-    pub(crate) fn restore(saved: Vec<SavedProducer>) -> ProducerState {
+    /// As [`ProducerState::save`] said it. They are as good as if they had written now.
+    pub(crate) fn restore(saved: Vec<SavedProducer>, now: Instant) -> ProducerState {
         let producer = |saved: SavedProducer| {
             let migrated = saved.batches.last().map(|last| (saved.epoch, *last));
             let producer = Producer {
                 epoch: saved.epoch,
                 batches: saved.batches.into(),
                 migrated,
+                wrote_at: now,
             };
             (saved.id, producer)
         };
@@ -157,11 +162,9 @@ impl ProducerState {
         }
     }
 
-    /// Remembers a batch that was appended, with its offsets in `header`.
-    pub(crate) fn appended(&mut self, header: &BatchHeader) {
-        if !header.has_producer_id() {
-            return;
-        }
+    /// Remembers a batch that was appended now, with its offsets in `header`.
+    pub(crate) fn appended(&mut self, header: &BatchHeader, now: Instant) {
+        debug_assert!(header.has_producer_id());
         let producer = self
             .producers
             .entry(header.producer_id)
@@ -169,7 +172,9 @@ impl ProducerState {
                 epoch: header.producer_epoch,
                 batches: VecDeque::new(),
                 migrated: None,
+                wrote_at: now,
             });
+        producer.wrote_at = now;
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
@@ -188,6 +193,12 @@ impl ProducerState {
         {
             producer.migrated = Some((header.producer_epoch, ProducerBatch::of(header)));
         }
+    }
+
+    /// Forgets those that have not written for so long.
+    pub(crate) fn forget_idle(&mut self, idle: Duration, now: Instant) {
+        let is_idle = |producer: &Producer| now - producer.wrote_at >= idle;
+        self.producers.retain(|_, producer| !is_idle(producer));
     }
 
     /// Forgets half of the producers, rounded up: those that have not written for longest.
@@ -215,6 +226,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Instant = Instant(0);
+
     fn batch(producer_id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> BatchHeader {
         let mut header = BatchHeader::decode(&[0; 61]);
         header.producer_id = producer_id;
@@ -230,7 +243,7 @@ mod tests {
         let mut state = ProducerState::default();
         for header in batches {
             assert_eq!(state.check(header), Verdict::Append);
-            state.appended(header);
+            state.appended(header, NOW);
         }
         state
     }
@@ -271,7 +284,7 @@ mod tests {
         assert_eq!(state.check(&batch(7, 4, 1, 1, 0)), Verdict::OutOfOrder);
         let first = batch(7, 4, 0, 1, 1);
         assert_eq!(state.check(&first), Verdict::Append);
-        state.appended(&first);
+        state.appended(&first, NOW);
         assert_eq!(state.check(&batch(7, 3, 1, 1, 0)), Verdict::EpochFenced);
         assert_eq!(state.producers[&7].batches.len(), 1);
     }
@@ -280,7 +293,7 @@ mod tests {
     fn those_that_have_not_written_for_longest_are_forgotten_first() {
         let mut state = state(&(0..5).map(|id| batch(id, 0, 0, 1, id)).collect::<Vec<_>>());
         // The first one writes again.
-        state.appended(&batch(0, 0, 1, 1, 5));
+        state.appended(&batch(0, 0, 1, 1, 5), NOW);
         let mut left = Vec::new();
         for _ in 0..4 {
             state.forget_half();
@@ -288,6 +301,29 @@ mod tests {
         }
         assert_eq!(left, [vec![0, 4], vec![0], vec![], vec![]]);
         assert_eq!(state.check(&batch(1, 0, 7, 1, 0)), Verdict::Append);
+    }
+
+    #[test]
+    fn who_has_not_written_for_long_is_forgotten_whatever_the_records_times() {
+        let at = |seconds| NOW + Duration::from_secs(seconds);
+        let idle = Duration::from_secs(10);
+        let mut state = ProducerState::default();
+        for (id, seconds) in [(1, 0), (2, 5)] {
+            let mut header = batch(id, 0, 0, 1, id);
+            header.max_timestamp_ms = [i64::MAX, 0][id as usize - 1];
+            state.appended(&header, at(seconds));
+        }
+        state.forget_idle(idle, at(9));
+        assert_eq!(state.len(), 2);
+        state.appended(&batch(1, 0, 1, 1, 7), at(9));
+        state.forget_idle(idle, at(15));
+        assert_eq!(state.producers.keys().collect::<Vec<_>>(), [&1]);
+        // A start knows nothing of when it was.
+        let mut restored = ProducerState::restore(state.save(i64::MAX), at(100));
+        restored.forget_idle(idle, at(109));
+        assert_eq!(restored.len(), 1);
+        restored.forget_idle(idle, at(110));
+        assert_eq!(restored.len(), 0);
     }
 
     /// Batches of few producers, among them epochs that grow and repetitions of what was forgotten.
@@ -317,14 +353,14 @@ mod tests {
             let next_offset = history.get(migrated).map_or(i64::MAX, |header| header.base_offset);
             let mut state = ProducerState::default();
             for header in &history[..appended] {
-                state.appended(header);
+                state.appended(header, NOW);
             }
             for header in &history[..migrated] {
                 state.migrated(header);
             }
             let saved = state.save(next_offset);
             // A crash that loses everything after what is migrated: the next batch of each producer is known all the same.
-            let only_migrated = ProducerState::restore(saved.clone());
+            let only_migrated = ProducerState::restore(saved.clone(), NOW);
             for id in 0..3 {
                 let last = history[..migrated].iter().rfind(|header| header.producer_id == id);
                 let known = only_migrated.producers.get(&id);
@@ -332,12 +368,12 @@ mod tests {
                 assert_eq!(known, last.map(|last| (last.producer_epoch, last.last_sequence())));
             }
             // A crash that loses nothing.
-            let mut replayed = ProducerState::restore(saved);
+            let mut replayed = ProducerState::restore(saved, NOW);
             for header in &history[migrated..] {
-                replayed.appended(header);
+                replayed.appended(header, NOW);
             }
             for header in &history[appended..] {
-                state.appended(header);
+                state.appended(header, NOW);
             }
             for (id, producer) in &state.producers {
                 let again = &replayed.producers[id];

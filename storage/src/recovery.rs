@@ -22,7 +22,7 @@ use crate::directory::{JournalPlace, topic_id_of};
 use crate::disk_turns::DiskTurns;
 use crate::error::StorageError;
 use crate::id::TopicPartition;
-use crate::journal::record::{Entry, Kind};
+use crate::journal::record::{Entry, Kind, RecordHeader};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Access, Journal, Scan, Visit};
 use crate::partition::{
@@ -138,6 +138,7 @@ pub(crate) async fn recover(
         superblock.checkpoint_generation + 1
     };
     let shared = Rc::new(LogShared {
+        access,
         committer: std::cell::OnceCell::new(),
         reading: pool("reading", memory.reading)?,
         cache: ReadCache::new(memory.reading),
@@ -169,7 +170,7 @@ pub(crate) async fn recover(
     });
     let mut recovery = Recovery {
         specs: specs.iter().map(|spec| (spec.id, spec)).collect(),
-        dropped: BTreeSet::new(),
+        dropped: BTreeMap::new(),
         starts: BTreeMap::new(),
         partitions: BTreeMap::new(),
         displaced: BTreeMap::new(),
@@ -205,7 +206,12 @@ pub(crate) async fn recover(
             .collect(),
     };
     let dropped = &recovery.dropped;
-    let topic_of = |id| topics.get(&id).copied().filter(|_| !dropped.contains(&id));
+    let topic_of = |id, seq| {
+        topics
+            .get(&id)
+            .copied()
+            .filter(|_| dropped.get(&id).is_none_or(|end| *end < seq))
+    };
     let torn = unproven.first_torn(evidence, topic_of, &shared).await?;
     let end = torn.unwrap_or(end);
     // What follows a torn record never was.
@@ -213,7 +219,10 @@ pub(crate) async fn recover(
     recovery.take_endings(&endings);
     let replay = saved.head.replay;
     for partition in saved.partitions {
-        recovery.restore(partition);
+        // A DROP that the checkpoint knows of is no longer in the journal.
+        if !recovery.dropped.contains_key(&partition.id) {
+            recovery.restore(partition);
+        }
     }
     let migrated_seq = recovery.apply_all(&journal, replay, end, torn.is_some()).await?;
     for log in recovery.partitions.values() {
@@ -242,12 +251,12 @@ pub(crate) async fn recover(
 
 struct Recovery<'a> {
     specs: BTreeMap<TopicPartition, &'a PartitionSpec>,
-    /// What a DROP in the journal voids, and what nobody has a place for.
-    dropped: BTreeSet<TopicPartition>,
-    /// The furthest START of each in the journal.
+    /// The record with the last DROP of each: what came before is void.
+    dropped: BTreeMap<TopicPartition, u64>,
+    /// The furthest START of each in the journal, of its last life.
     starts: BTreeMap<TopicPartition, i64>,
     partitions: BTreeMap<TopicPartition, PartitionLog>,
-    /// No metadata knows them, and their directories are others': nothing of them is migrated.
+    /// No metadata knows them, and their directories are others': nothing of them is migrated, and nothing applied from then on.
     displaced: BTreeMap<TopicPartition, PartitionLog>,
     passed_over: BTreeSet<TopicPartition>,
     resident: VecDeque<Rc<Group>>,
@@ -262,9 +271,10 @@ impl Recovery<'_> {
     fn take_endings(&mut self, entries: &[(u64, Entry)]) {
         self.dropped.clear();
         self.starts.clear();
-        for (_, entry) in entries {
+        for (seq, entry) in entries {
             if entry.kind == Kind::Drop {
-                self.dropped.insert(entry.id);
+                self.dropped.insert(entry.id, *seq);
+                self.starts.remove(&entry.id);
             } else {
                 let start = self.starts.entry(entry.id).or_default();
                 *start = entry.base_offset.max(*start);
@@ -273,9 +283,6 @@ impl Recovery<'_> {
     }
 
     fn restore(&mut self, saved: PartitionCheckpoint) {
-        if self.dropped.contains(&saved.id) {
-            return;
-        }
         let unknown = PartitionSpec {
             id: saved.id,
             topic: saved.topic.clone(),
@@ -343,11 +350,11 @@ impl Recovery<'_> {
                                     true => Ok(()),
                                     false => {
                                         let batch = std::mem::take(&mut parts);
-                                        self.apply_batch(&batch, header.time_ms, &mut within_blocks)
+                                        self.apply_batch(&batch, header, &mut within_blocks)
                                     }
                                 }
                             }
-                            _ => self.apply(entry, payload),
+                            _ => self.apply(header.seq, entry, payload),
                         };
                         applied.map_err(|what| {
                             let what =
@@ -461,8 +468,11 @@ impl Recovery<'_> {
                 .await
                 .map_err(StorageError::io("look at", &path))?;
             if is_there && topic_id_of(&path, &self.shared.staging).await? != Some(id.topic_id) {
-                self.dropped.insert(id);
                 self.partitions.remove(&id);
+                if log.has_unmigrated() {
+                    // They will not stay in memory.
+                    self.passed_over.insert(id);
+                }
                 self.displaced.insert(id, log);
             } else {
                 log.make_directory().await?;
@@ -475,7 +485,7 @@ impl Recovery<'_> {
     fn apply_batch(
         &mut self,
         parts: &[Part<'_>],
-        time_ms: i64,
+        header: &RecordHeader,
         within_blocks: &mut BTreeSet<TopicPartition>,
     ) -> Result<(), String> {
         let id = parts.first().map(|part| part.entry.id);
@@ -483,13 +493,13 @@ impl Recovery<'_> {
         if self.displaced.contains_key(&id) {
             self.passed_over.insert(id);
         }
-        if self.dropped.contains(&id) {
+        if self.is_void(id, header.seq) {
             return Ok(());
         }
         let log = self.partitions.get(&id);
         let log = log.ok_or("a batch of a partition that was never opened")?;
         self.report.batches += 1;
-        if log.replay(parts, time_ms)? {
+        if log.replay(parts, header.time_ms)? {
             within_blocks.insert(id);
         } else {
             within_blocks.remove(&id);
@@ -497,12 +507,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn apply(&mut self, entry: &Entry, bytes: &[u8]) -> Result<(), String> {
-        if self.dropped.contains(&entry.id) {
+    /// Whether what a record says of a partition does not count.
+    fn is_void(&self, id: TopicPartition, seq: u64) -> bool {
+        self.displaced.contains_key(&id) || self.dropped.get(&id).is_some_and(|end| seq <= *end)
+    }
+
+    fn apply(&mut self, seq: u64, entry: &Entry, bytes: &[u8]) -> Result<(), String> {
+        if self.is_void(entry.id, seq) {
             return Ok(());
         }
         match entry.kind {
-            // Voids what came before; its own effect is in `dropped`.
+            // Voids what came before: it is in `dropped`.
             Kind::Drop => Ok(()),
             Kind::Open => {
                 if self.partitions.contains_key(&entry.id) {

@@ -26,7 +26,9 @@ use crate::journal::Access;
 use crate::journal::record::{Entry, Kind};
 use crate::metadata::KnownTopics;
 use crate::migration::Migration;
-use crate::partition::{LogShared, PartitionLog, PartitionSpec, directory_name, set_aside};
+use crate::partition::{
+    LogShared, PartitionLog, PartitionSpec, directory_name, set_deleted_aside, set_stray_aside,
+};
 use crate::recovery::{Memory, Recovered, RecoveryReport, recover};
 use crate::scrubber::{ScrubFinding, ScrubOptions, ScrubStatistics, Scrubber};
 
@@ -154,7 +156,7 @@ impl ShardLog {
         let end_seq = recovered.end.seq - 1;
         let dropped = separate_unknown(&mut recovered, &specs, topics.into(), end_seq).await?;
         let all: Vec<PartitionLog> = recovered.partitions.values().cloned().collect();
-        at_once::for_each(&all, async |log: PartitionLog| log.open_files().await).await?;
+        at_once::for_each(&all, async |log: PartitionLog| log.check_and_cut_files().await).await?;
         let Recovered {
             journal,
             shared,
@@ -279,12 +281,12 @@ impl ShardLog {
             match topic_id {
                 Some(topic_id) if topic_id != spec.id.topic_id => {
                     let id = TopicPartition { topic_id, ..spec.id };
-                    set_aside(&path, id, "stray").await?;
+                    set_stray_aside(&path, id).await?;
                 }
                 // Made by a migration that no checkpoint told of: it holds nothing that a journal does not.
                 _ if !holds_data(&path).await? => {}
                 None if unclaimed == Unclaimed::SetAside => {
-                    set_aside(&path, spec.id, "stray").await?;
+                    set_stray_aside(&path, spec.id).await?;
                 }
                 _ => {
                     let what = "it holds data of a partition that no journal knows. Move it away, or restore the \
@@ -344,7 +346,7 @@ impl ShardLog {
         ticket.committed().await?;
         self.inner.partitions.borrow_mut().remove(&id);
         let no_preparing = log.pause_preparing().await;
-        let aside = log.rename_aside().await?;
+        let aside = log.hide_deleted().await?;
         // Nobody writes files of this partition any more, and the flush may take long.
         drop((no_preparing, no_migration));
         if let Some(path) = aside {
@@ -363,6 +365,11 @@ impl ShardLog {
     /// Files of partitions that are dropped from now on are removed after so long.
     pub fn set_file_delete_delay(&self, delay: Duration) {
         self.inner.file_delete_delay.set(delay);
+    }
+
+    /// `producer.id.expiration.ms`: idempotent producers that have not written for so long are forgotten, every ten minutes.
+    pub fn set_producer_expiration(&self, expiration: Duration) {
+        self.inner.housekeeping.set_producer_expiration(expiration);
     }
 
     /// How logs are compacted from now on.
@@ -528,8 +535,10 @@ pub(crate) async fn separate_unknown(
         let is_free = !directory::exists(&path)
             .await
             .map_err(StorageError::io("look at", &path))?;
-        let has_batches = log.has_what_no_file_has() || recovered.passed_over.contains(&id);
-        if !is_deleted && !is_there && !is_free && has_batches {
+        // Another unknown one may have had the name, and have been set aside by now.
+        let is_passed_over = recovered.passed_over.contains(&id);
+        let has_no_place = is_passed_over || (!is_free && log.has_what_no_file_has());
+        if !is_deleted && !is_there && has_no_place {
             let what = format!(
                 "it is another topic's, and partition {id}, which no metadata knows, has batches in the journal or in its \
                  checkpoint that belong in a directory of this name. Move it away, or restore the metadata from a copy"
@@ -540,9 +549,9 @@ pub(crate) async fn separate_unknown(
             log.migrate(end_seq).await?;
             log.finish().await?;
             recovered.report.strays.push(path.display().to_string());
-            set_aside(&path, id, "stray").await?;
+            set_stray_aside(&path, id).await?;
         } else if is_there {
-            set_aside(&path, id, "delete").await?;
+            set_deleted_aside(&path, id).await?;
         }
         dropped.push((id, log.owner_epoch()));
     }

@@ -42,16 +42,16 @@ impl Unproven {
     }
 
     /// The first record after `evidence` whose blocks are not in their segments. What is there is durable when this
-    /// returns. Partitions that `topic_of` does not know are no matter: their files may have gone. Those of deleted
+    /// returns. Partitions that `topic_of` does not know at that record are no matter: their files may have gone. Those of deleted
     /// records are never looked for: a START comes after what it deletes was durable, so its record vouches for that.
     pub(crate) async fn first_torn<'a>(
         &self,
         evidence: u64,
-        topic_of: impl Fn(TopicPartition) -> Option<&'a str>,
+        topic_of: impl Fn(TopicPartition, u64) -> Option<&'a str>,
         shared: &LogShared,
     ) -> Result<Option<ReplayStart>, StorageError> {
         for (at, entry) in self.blocks.iter().filter(|(at, _)| at.seq > evidence) {
-            let Some(topic) = topic_of(entry.id) else {
+            let Some(topic) = topic_of(entry.id, at.seq) else {
                 continue;
             };
             if !is_there(entry, topic, shared).await? {

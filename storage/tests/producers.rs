@@ -147,3 +147,32 @@ fn as_many_producers_as_clients_like_are_not_remembered() {
     });
     second.unwrap();
 }
+
+#[test]
+fn those_that_have_not_written_for_long_are_forgotten() {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(256 << 20);
+    let ended = simulator.run(host, 256 << 20, minutes(120), move || async move {
+        let shard = open(1).await;
+        shard.set_producer_expiration(minutes(30));
+        let partition = shard.partition(id(0)).unwrap();
+        for producer_id in 0..FEW {
+            append(&partition, producer_id).await;
+        }
+        let mut header = *RecordBatch::parse(&batch(0)).unwrap().0.header();
+        assert!(matches!(
+            partition.check_producer(&header),
+            ProducerCheck::Duplicate { .. }
+        ));
+        ring::timer::sleep(minutes(25)).await;
+        assert_eq!(shard.statistics().producers, FEW as usize);
+        append(&partition, FEW).await;
+        ring::timer::sleep(minutes(16)).await;
+        assert_eq!(shard.statistics().producers, 1, "the one that wrote since");
+        // As one that was never seen.
+        header.base_sequence = 77;
+        assert!(matches!(partition.check_producer(&header), ProducerCheck::Append));
+    });
+    ended.unwrap();
+}

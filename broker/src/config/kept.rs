@@ -336,8 +336,6 @@ kept! {
         "The class that says who a client is.";
     "process.roles", LIST, ReadOnly, none,
         "Whether the process is a broker, a controller, or both. Here it is both.";
-    "producer.id.expiration.ms", INT_FROM_1, ClusterWide, "86400000",
-        "How long an idle producer's sequence numbers are remembered, in milliseconds.";
     "producer.purgatory.purge.interval.requests", INT, ReadOnly, "1000",
         "After so many Produce requests, those that have ended are forgotten.";
     "queued.max.request.bytes", LONG, ReadOnly, "-1",

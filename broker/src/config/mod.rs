@@ -433,6 +433,11 @@ impl Settings {
         Duration::from_millis(self.integer(&table::LOG_SEGMENT_DELETE_DELAY_MS).unsigned_abs())
     }
 
+    /// `producer.id.expiration.ms`.
+    pub(crate) fn producer_expiration(&self) -> Duration {
+        Duration::from_millis(self.integer(&table::PRODUCER_ID_EXPIRATION_MS).unsigned_abs())
+    }
+
     /// What may be appended to a topic that does not say otherwise.
     pub fn append_rules(&self) -> AppendRules {
         AppendRules {

@@ -337,6 +337,8 @@ settings! {
         "How soon what was acknowledged when it was written is flushed, in milliseconds; 5000 at most. Not set: log.flush.scheduler.interval.ms.";
     LOG_FLUSH_SCHEDULER_INTERVAL_MS: Kafka "log.flush.scheduler.interval.ms", LONG, ReadOnly, "9223372036854775807",
         "How soon what was acknowledged when it was written is flushed, in milliseconds, if log.flush.interval.ms is not set.";
+    PRODUCER_ID_EXPIRATION_MS: Kafka "producer.id.expiration.ms", INT_FROM_1, ClusterWide, "86400000",
+        "How long the sequence numbers of a producer that does not write are remembered, in milliseconds.";
     LOG_SEGMENT_DELETE_DELAY_MS: Kafka "log.segment.delete.delay.ms", Kind::Long(0..=I32_MAX), ClusterWide, "60000",
         "Files of a deleted topic are removed after so many milliseconds.";
     FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), ReadOnly, "1000",

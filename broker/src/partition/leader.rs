@@ -232,12 +232,17 @@ pub(crate) fn is_deleting(policy: &str) -> bool {
 }
 
 /// The records of a batch that a compacted topic cannot take because they have no key, by their place in the batch (from
-/// 0): the first of them, one at least, `most` at most. Lets others go first between steps.
+/// 0): the first of them, one at least, `most` at most. A batch whose records are not numbered one after the other is refused: it
+/// could never be compacted. Lets others go first between steps.
 pub(crate) async fn records_without_key(opened: &Opened<'_>, most: usize) -> Result<Vec<i32>, Refusal> {
     let mut places = Vec::new();
     let mut place = 0;
     let broken = opened.each_record(|record| {
         match record {
+            Ok(record) if record.offset_delta != place => {
+                let cause = "the batch's records are not numbered one after the other, as a compacted topic needs them";
+                return ControlFlow::Break(refuse(ErrorCode::InvalidRecord, cause));
+            }
             Ok(record) if record.key.is_some() => {}
             Ok(_) => places.push(place),
             Err(_) => {
@@ -689,8 +694,22 @@ pub(crate) mod tests {
             assert_eq!(keyless(&batch, 2), Ok(vec![1, 3]));
             assert_eq!(keyless(&batch, 0), Ok(vec![1]));
         }
+        let mut builder = BatchBuilder::new(Compression::None);
+        for _ in 0..2 {
+            builder.push(&NewRecord {
+                key: Some(b"key"),
+                ..NewRecord::default()
+            });
+        }
+        let mut bytes = builder.build();
+        let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+        assert_eq!(keyless(&batch, 9), Ok(vec![]));
+        // The first record's offset, as a varint.
+        bytes[61 + 3] = 2 * 50;
+        let (batch, _) = RecordBatch::parse(&bytes).unwrap();
+        assert_eq!(keyless(&batch, 9).unwrap_err().code, ErrorCode::InvalidRecord);
         for codec in 0..5 {
-            let bytes = batch(40, |header| header.attributes = Attributes(codec));
+            let bytes = self::batch(40, |header| header.attributes = Attributes(codec));
             let (batch, _) = RecordBatch::parse(&bytes).unwrap();
             let refused = keyless(&batch, 9);
             assert_eq!(

@@ -437,6 +437,7 @@ fn take_settings(settings: &Settings, connections: &ConnectionLimits, logs: &Log
     );
     for (_, log) in logs.online() {
         log.set_file_delete_delay(settings.file_delete_delay());
+        log.set_producer_expiration(settings.producer_expiration());
         log.set_cleaner(settings.cleaner());
     }
 }

@@ -41,7 +41,7 @@ use crate::id::{TopicPartition, from_base64, to_base64};
 use crate::journal::superblock::ReplayStart;
 use crate::journal::{Journal, JournalOptions};
 use crate::metadata::{KnownTopics, Layout};
-use crate::partition::{METADATA_FILE, PartitionSpec, set_aside};
+use crate::partition::{METADATA_FILE, PartitionSpec, set_deleted_aside};
 use crate::takeover;
 
 pub(crate) const LOCK_FILE: &str = ".lock";
@@ -329,7 +329,7 @@ impl LogDirectory {
             let id = TopicPartition { topic_id, partition };
             // A live one's journal, or a dropped one's DROP, is not this function's business.
             if !live.contains(&id) && deleted.contains(&topic_id) {
-                set_aside(&path, id, "delete").await?;
+                set_deleted_aside(&path, id).await?;
             }
             Ok(())
         };

@@ -12,6 +12,7 @@ use ring::executor::yield_now;
 use super::LogDirectory;
 use super::clean::directories_in;
 use crate::error::StorageError;
+use crate::partition::METADATA_FILE;
 
 /// Names that are listed at a time.
 const STEP: usize = 256;
@@ -52,7 +53,8 @@ impl Leftovers {
     }
 }
 
-/// Removes a directory and all below it, a name at a time.
+/// Removes a partition's directory and all below it, a name at a time; what says whose it is comes last, for whoever finds it half
+/// removed.
 pub(crate) async fn remove_directory(path: &Path) -> Result<(), StorageError> {
     loop {
         let entries = match directory::first(path, STEP).await {
@@ -61,7 +63,8 @@ pub(crate) async fn remove_directory(path: &Path) -> Result<(), StorageError> {
             Err(error) => return Err(StorageError::io("list", path)(error)),
         };
         let mut is_removed = false;
-        for entry in entries.iter().filter(|entry| !entry.is_directory) {
+        let files = entries.iter().filter(|entry| !entry.is_directory);
+        for entry in files.filter(|entry| entry.name != METADATA_FILE) {
             let file = path.join(&entry.name);
             is_removed |= remove_file(&file)
                 .await
@@ -84,5 +87,49 @@ async fn remove_file(path: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ring::file::{File, OpenOptions};
+    use ring::simulator::{DiskOperation, Injection, Simulator};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_says_whose_it_is_until_all_else_is_gone() {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 20);
+        let injection = Injection {
+            operation: DiskOperation::Name,
+            path_contains: "zzz".to_owned(),
+            // It is made first.
+            after: 1,
+            times: 1,
+            errno: 5,
+        };
+        simulator.inject(host, injection);
+        let ended = simulator.run(host, 1 << 20, Duration::from_secs(1), || async {
+            let path = Path::new("/p-0");
+            directory::create_all(path).await.expect("made");
+            let options = OpenOptions {
+                write: true,
+                create: true,
+                ..OpenOptions::default()
+            };
+            for name in ["aaa", METADATA_FILE, "zzz"] {
+                File::open(&path.join(name), options).await.expect("made");
+            }
+            remove_directory(path).await.expect_err("it is interrupted");
+            let left = directory::list(path).await.expect("listed");
+            let left: Vec<String> = left.into_iter().map(|entry| entry.name).collect();
+            assert_eq!(left, [METADATA_FILE, "zzz"]);
+            remove_directory(path).await.expect("removed");
+            assert!(!directory::exists(path).await.expect("a look"));
+        });
+        ended.expect("it ends");
     }
 }

@@ -77,7 +77,7 @@ impl LogDirectory {
         let end_seq = recovered.end.seq - 1;
         separate_unknown(&mut recovered, live, topics, end_seq).await?;
         for log in recovered.partitions.values() {
-            log.open_files().await?;
+            log.check_and_cut_files().await?;
             log.migrate(end_seq).await?;
             log.finish().await?;
         }

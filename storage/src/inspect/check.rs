@@ -157,6 +157,8 @@ pub(super) struct Held {
     pub(super) saved: PartitionCheckpoint,
     /// Base offsets of all its segments, those included that only the journal knows.
     pub(super) segments: Vec<i64>,
+    /// Of the log, as the journal has it.
+    pub(super) end_offset: i64,
     pub(super) block_bytes: u32,
 }
 
@@ -406,6 +408,7 @@ impl Checking<'_> {
         partitions.extend(recovered.partitions.values().map(|log| Held {
             saved: log.checkpoint(),
             segments: log.unmigrated().segments,
+            end_offset: log.log_end_offset(),
             block_bytes: found.superblock.block_bytes,
         }));
         Ok(true)
@@ -413,10 +416,17 @@ impl Checking<'_> {
 
     async fn journal_strangers(&mut self, place: &Path) -> Result<(), StorageError> {
         let known = ["journal", "checkpoint-0", "checkpoint-1"];
+        let unread = ["checkpoint-0.aside", "checkpoint-1.aside"];
         match directory::list(place).await {
             Ok(names) => {
                 for entry in names.iter().filter(|entry| !known.contains(&&*entry.name)) {
-                    self.stranger(&place.join(&entry.name));
+                    let path = place.join(&entry.name);
+                    if unread.contains(&&*entry.name) {
+                        let what = "a checkpoint that a start could not read; it has begun from the other";
+                        self.find(Severity::Note, &path, None, what, "remove it");
+                    } else {
+                        self.stranger(&path);
+                    }
                 }
                 Ok(())
             }

@@ -83,19 +83,14 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
                 let what = "a segment before the log's start";
                 checking.find(Severity::Note, &file, None, what, "the next start removes it");
             }
-            Some(base_offset)
-                if base_offset == saved.next_offset
-                    && entry.bytes == 0
-                    && held.segments.len() == saved.segments.len() =>
-            {
-                let what = "a segment in which there is nothing yet";
-                checking.find(
-                    Severity::Note,
-                    &file,
-                    None,
-                    what,
-                    "nothing: the next batch begins it",
-                );
+            Some(base_offset) if is_merged(&saved.segments, base_offset) => {
+                let what = "a segment that compaction has merged with the one before it";
+                checking.find(Severity::Note, &file, None, what, "the next start removes it");
+            }
+            Some(base_offset) if base_offset == held.end_offset => {
+                let what = "a segment of which nothing is acknowledged yet";
+                let next = "nothing: the next batch begins it";
+                checking.find(Severity::Note, &file, None, what, next);
             }
             Some(_) => {
                 let what = "a segment that neither the checkpoint nor the journal knows; nothing reads it";
@@ -111,6 +106,13 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Whether a segment of that offset would be within one that compaction has written.
+fn is_merged(segments: &[SegmentCheckpoint], base_offset: i64) -> bool {
+    let before = segments.partition_point(|segment| segment.base_offset <= base_offset);
+    // Behind the last there is what the checkpoint does not know yet.
+    before > 0 && before < segments.len() && segments[before - 1].generation > 0
 }
 
 /// Whether the directory says whose it is.
@@ -265,13 +267,20 @@ async fn read_entries(
     part: Part,
     expected: usize,
 ) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = match read_small(&part.path(files), &checking.pool).await {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            checking.unreadable(error)?;
-            return Ok(Vec::new());
+    let mut bytes = Vec::new();
+    // A crash may have come between a compacted segment's indexes and its log, which come to their place in this order.
+    for files in [*files, files.in_place()] {
+        bytes = match read_small(&part.path(&files), &checking.pool).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                checking.unreadable(error)?;
+                return Ok(Vec::new());
+            }
+        };
+        if !bytes.is_empty() || !files.is_aside {
+            break;
         }
-    };
+    }
     if bytes.len() < expected || (segment.is_sealed && bytes.len() != expected) {
         let flaw = Flaw::length(part, bytes.len() as u64, expected as u64);
         tell(checking, files, flaw);

@@ -270,6 +270,37 @@ fn a_segment_of_another_length_is_found() {
 }
 
 #[test]
+fn what_a_broker_has_reserved_and_begun_is_no_matter_and_is_left_as_it_is() {
+    let (mut simulator, host) = directory(false);
+    let logs = |(path, _): &(String, u64)| path.ends_with(".log").then(|| path.clone());
+    let newest = simulator.files(host).iter().filter_map(logs).max();
+    let newest = newest.expect("a segment");
+    let done = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+        let options = OpenOptions {
+            write: true,
+            create: true,
+            ..OpenOptions::default()
+        };
+        // A broker may be writing behind the end that was read.
+        let begun = format!("{DATA}/topic-0/00000000000000000050.log");
+        for path in [&newest, &begun] {
+            let file = File::open(Path::new(path), options).await.expect("opened");
+            file.set_len(4 << 20).await.expect("made longer");
+        }
+        let unread = format!("{DATA}/journals/1-0/checkpoint-1.aside");
+        File::open(Path::new(&unread), options).await.expect("made");
+    });
+    done.expect("it ends");
+    let before = files(&simulator, host);
+    let explained = explained(&mut simulator, host);
+    assert_eq!(explained.shards[0].partitions[0].refusal, None);
+    let (summary, findings) = checked(&mut simulator, host);
+    assert!(summary.is_clean(), "{findings:?}");
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert_eq!(files(&simulator, host), before, "nothing was written");
+}
+
+#[test]
 fn what_is_missing_or_nobodys_is_found() {
     let (mut simulator, host) = directory(true);
     let done = simulator.run(host, MEMORY_BYTES, LIMIT, || async {

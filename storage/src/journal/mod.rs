@@ -16,7 +16,7 @@ use ring::directory;
 use ring::file::{Durability, File, OpenOptions};
 
 pub(crate) use self::scan::{Scan, Visit};
-use self::superblock::{ReplayStart, Superblock};
+use self::superblock::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, ReplayStart, Superblock};
 use crate::error::StorageError;
 
 /// Written at a time while a new ring is filled with zeroes, in bytes.
@@ -304,22 +304,26 @@ impl Journal {
 
 /// The newer of those superblocks that are whole.
 async fn newest_superblock(file: &File, path: &Path, pool: &Pool) -> Result<Superblock, StorageError> {
-    let mut newest: Option<Superblock> = None;
-    // The second copy is one block in, and a block is what the first says, or what any whole copy says.
-    for block_bytes in [4_096_u64, 512, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536] {
-        for at in [0, block_bytes] {
-            let found = read_superblock(file, path, at, pool).await?;
-            let fits = found.filter(|found| u64::from(found.block_bytes) == block_bytes);
-            if let Some(found) = fits
-                && newest.is_none_or(|newest| newest.generation < found.generation)
-            {
-                newest = Some(found);
-            }
-        }
-        if newest.is_some() {
+    let first = read_superblock(file, path, 0, pool).await?;
+    // The second copy is one block in. If the first does not say what a block is, the smallest is looked for first: before the
+    // second copy there is nothing but the first one's padding, and behind it what clients have sent.
+    let block_bytes = |from, to| (from..=to).map(|power: u32| 1_u32 << power);
+    let blocks = match first {
+        Some(first) => block_bytes(first.block_bytes.ilog2(), first.block_bytes.ilog2()),
+        None => block_bytes(BLOCK_BYTES_MIN.ilog2(), BLOCK_BYTES_MAX.ilog2()),
+    };
+    let mut second = None;
+    for block_bytes in blocks {
+        let found = read_superblock(file, path, u64::from(block_bytes), pool).await?;
+        second = found.filter(|found| found.block_bytes == block_bytes);
+        if second.is_some() {
             break;
         }
     }
+    let newest = [first, second]
+        .into_iter()
+        .flatten()
+        .max_by_key(|copy| copy.generation);
     newest.ok_or_else(|| StorageError::corrupt(path, 0, "neither superblock is whole"))
 }
 

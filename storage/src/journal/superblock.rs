@@ -4,6 +4,9 @@
 
 /// Bytes that are used of a superblock's block.
 pub(crate) const SUPERBLOCK_BYTES: usize = 128;
+/// The blocks that there are, in bytes.
+pub(super) const BLOCK_BYTES_MIN: u32 = 512;
+pub(super) const BLOCK_BYTES_MAX: u32 = 64 << 10;
 
 const MAGIC: u32 = 0x4d4c_5342; // "MLSB"
 const VERSION: u32 = 1;
@@ -96,7 +99,7 @@ impl Superblock {
         let block = u64::from(self.block_bytes);
         let begin = 2 * block;
         self.block_bytes.is_power_of_two()
-            && (512..=65_536).contains(&self.block_bytes)
+            && (BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&self.block_bytes)
             && self.ring_bytes.is_multiple_of(block)
             && self.ring_bytes <= 1 << 40
             && u64::from(self.largest_record) <= self.ring_bytes / 2

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use ring::clock::Instant;
 use ring::executor::{Class, spawn};
-use ring::file::{Allocate, File, OpenOptions};
+use ring::file::{Allocate, File};
 use ring::local::{Permit, Semaphore};
 
 use super::PartitionLog;
-use super::migrate::RESERVED_BYTES_MAX;
 use super::spare::Spares;
 use crate::commit::Target;
 use crate::error::StorageError;
@@ -330,51 +329,8 @@ impl PartitionLog {
         !direct.is_over.get() && !self.partition.is_dropped.get() && direct.segment.borrow().is_none()
     }
 
-    /// Gives back what an earlier life has reserved. The journal must have been replayed to its end: what it says is
-    /// there has to stay.
-    pub(crate) async fn cut_reserved(&self) -> Result<(), StorageError> {
-        match self.end_of_newest() {
-            Some((segment_base, end)) => self.cut(segment_base, end).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The same, if it is more than migrations reserve; the newest segment's file was found to have so many bytes.
-    pub(super) async fn cut_what_is_much(&self, found: u64) -> Result<(), StorageError> {
-        match self.end_of_newest() {
-            Some((segment_base, end)) if found > end + RESERVED_BYTES_MAX => {
-                self.cut(segment_base, end).await
-            }
-            Some(_) => {
-                self.partition.state.borrow_mut().migrated.reserved = found;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Cuts the file of a segment, if it is there and longer.
-    async fn cut(&self, segment_base: i64, end: u64) -> Result<(), StorageError> {
-        let path = log_path(&self.directory(), segment_base);
-        let options = OpenOptions {
-            read: true,
-            write: true,
-            ..OpenOptions::default()
-        };
-        let file = match File::open(&path, options).await {
-            Ok(file) => file,
-            // Everything of it is in the journal.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StorageError::io("open", &path)(error)),
-        };
-        if file.len().await.map_err(StorageError::io("look at", &path))? > end {
-            file.set_len(end).await.map_err(StorageError::io("cut", &path))?;
-        }
-        Ok(())
-    }
-
     /// The newest segment, if it is not sealed, and the end of its last block.
-    fn end_of_newest(&self) -> Option<(i64, u64)> {
+    pub(super) fn end_of_newest(&self) -> Option<(i64, u64)> {
         let block = u64::from(self.partition.shared.block_bytes);
         let state = self.partition.state.borrow();
         let newest = state.segments.all.last().filter(|newest| !newest.is_sealed)?;

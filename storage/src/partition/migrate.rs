@@ -3,8 +3,6 @@
 //! Only whole blocks are written; what is left of the last one stays in memory and goes into the checkpoint. A segment
 //! that a later one follows is closed: its last block is padded, written, and cut off at the exact length.
 
-use std::path::{Path, PathBuf};
-
 use ring::buffer::Slice;
 use ring::directory;
 use ring::file::{Allocate, Durability, File};
@@ -12,14 +10,13 @@ use ring::local::{Permit, Semaphore};
 use wire::BatchHeader;
 use wire::record_batch::BATCH_HEADER_BYTES;
 
+use super::PartitionLog;
 use super::index_files::index_batch;
-use super::{Partition, PartitionLog};
-use crate::directory::topic_id_of;
 use crate::error::StorageError;
-use crate::files::{SegmentFiles, log_path, put_whole};
-use crate::id::{TopicPartition, to_base64};
+use crate::files::{log_path, put_whole};
+use crate::id::to_base64;
 use crate::journal::take;
-use crate::segment::{SegmentName, file_stem};
+use crate::segment::SegmentName;
 
 /// Written at a time, in bytes; more only for a larger batch.
 const RUN_BYTES: usize = 512 << 10;
@@ -103,6 +100,7 @@ impl PartitionLog {
     /// Writes everything up to journal record `up_to_seq` to the segments. Not durable before a flush of the file
     /// system. One migration of a partition at a time.
     pub(crate) async fn migrate(&self, up_to_seq: u64) -> Result<(), StorageError> {
+        self.partition.shared.assert_writable();
         // The migration before may have found the disk full when it came to that.
         self.write_index(false).await?;
         while let Some(run) = self.next_run(up_to_seq) {
@@ -401,134 +399,9 @@ impl PartitionLog {
             .map_err(StorageError::io("cut", &path))?;
         Ok(())
     }
-
-    /// Checks after a start that the segments' files hold what the checkpoint says.
-    pub(crate) async fn open_files(&self) -> Result<(), StorageError> {
-        let newest_bytes = self.check_files(i64::MIN).await?;
-        self.cut_what_is_much(newest_bytes).await
-    }
-
-    /// Checks that the segments' files hold what was written to them. A recovery that migrates must do so first: a file
-    /// that is missing would be made anew, with a hole. What holds only records before `start` may be gone: an earlier
-    /// life may have removed it, and not come to a checkpoint.
-    pub(crate) async fn check_files(&self, start: i64) -> Result<u64, StorageError> {
-        let shared = &self.partition.shared;
-        let directory = self.directory();
-        let newest = self.newest_segment();
-        if let Some(newest) = newest {
-            // The disk is asked for many partitions at once; they are listed one after the other, from memory then.
-            let _ = directory::exists(&log_path(&directory, newest)).await;
-        }
-        let names = match directory::list(&directory).await {
-            Ok(names) => names,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(StorageError::io("list", &directory)(error)),
-        };
-        self.find_replaced(&names);
-        let expected: Vec<(PathBuf, u32, bool)> = {
-            let state = self.partition.state.borrow();
-            let all = &state.segments.all;
-            let ends = all.iter().skip(1).map(|next| next.base_offset);
-            let on_disk = all
-                .iter()
-                .zip(ends.chain([state.migrated.next_offset]))
-                .filter(|(segment, end)| segment.migrated > 0 && *end > start);
-            on_disk
-                .map(|(segment, _)| {
-                    let files = SegmentFiles::of(segment, &directory);
-                    (
-                        files.path("log"),
-                        segment.on_disk(shared.block_bytes),
-                        segment.is_sealed,
-                    )
-                })
-                .collect()
-        };
-        for (path, bytes, is_sealed) in expected {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let found = names.binary_search_by(|entry| entry.name.as_str().cmp(&name));
-            let found = found.map_or(0, |at| names[at].bytes);
-            if found < u64::from(bytes) || (is_sealed && found != u64::from(bytes)) {
-                let what = format!("it has {found} bytes, and {bytes} were written to it");
-                return Err(StorageError::corrupt(&path, found, what));
-            }
-        }
-        let newest = newest.map(file_stem).and_then(|stem| {
-            names
-                .iter()
-                .find(|entry| entry.name.strip_suffix(".log") == Some(&stem))
-        });
-        Ok(newest.map_or(0, |newest| newest.bytes))
-    }
-
-    /// Its base offset.
-    fn newest_segment(&self) -> Option<i64> {
-        let state = self.partition.state.borrow();
-        state.segments.all.last().map(|newest| newest.base_offset)
-    }
-
-    /// Takes the partition's directory out of sight, to be removed later; durably with the next flush of the data
-    /// directory. Its new name, if it was there. A directory of that name that says it is another incarnation's is left alone.
-    pub(crate) async fn rename_aside(&self) -> Result<Option<PathBuf>, StorageError> {
-        let Partition { shared, id, .. } = &*self.partition;
-        shared.files.forget(*id);
-        let directory = self.directory();
-        match topic_id_of(&directory, &shared.staging).await? {
-            Some(topic_id) if topic_id != id.topic_id => Ok(None),
-            _ => rename_aside(&directory, *id, "delete").await,
-        }
-    }
 }
 
 /// What is in [`METADATA_FILE`].
 pub(crate) fn metadata_text(topic_id: u128) -> String {
     format!("version: 0\ntopic_id: {}\n", to_base64(topic_id))
-}
-
-/// Renames a partition's directory, if it is there, to a name that no partition can have. Durable when it returns.
-pub(crate) async fn set_aside(
-    directory: &Path,
-    id: TopicPartition,
-    suffix: &str,
-) -> Result<(), StorageError> {
-    let aside = rename_aside(directory, id, suffix).await?;
-    if let Some(parent) = aside.as_deref().and_then(Path::parent) {
-        directory::sync(parent)
-            .await
-            .map_err(StorageError::io("flush", parent))?;
-    }
-    Ok(())
-}
-
-async fn rename_aside(
-    directory: &Path,
-    id: TopicPartition,
-    suffix: &str,
-) -> Result<Option<PathBuf>, StorageError> {
-    /// Of the old name, so that the new one stays below NAME_MAX.
-    const NAME_BYTES: usize = 190;
-    let exists = async |path: &Path| {
-        directory::exists(path)
-            .await
-            .map_err(StorageError::io("look at", path))
-    };
-    let (Some(name), Some(parent), true) = (
-        directory.file_name(),
-        directory.parent(),
-        exists(directory).await?,
-    ) else {
-        return Ok(None);
-    };
-    let name = name.to_string_lossy();
-    let kept = name.get(..NAME_BYTES.min(name.len())).unwrap_or("partition");
-    let mut to = parent.join(format!("{kept}.{:032x}-{suffix}", id.topic_id));
-    let mut count = 1;
-    while exists(&to).await? {
-        count += 1;
-        to = parent.join(format!("{kept}.{:032x}.{count}-{suffix}", id.topic_id));
-    }
-    directory::rename(directory, &to)
-        .await
-        .map_err(StorageError::io("rename", directory))?;
-    Ok(Some(to))
 }

@@ -6,8 +6,10 @@
 //! Must never write to a segment what the journal does not hold, or rewrite a block that only the segment holds.
 
 mod append;
+mod aside;
 mod cached;
 mod direct;
+mod files_at_start;
 mod index_files;
 mod later;
 mod migrate;
@@ -34,11 +36,12 @@ use ring::local::{Semaphore, Signal};
 use wire::RecordBatch;
 
 pub use self::append::{Appended, ProducerCheck};
+pub(crate) use self::aside::{set_deleted_aside, set_stray_aside};
 pub(crate) use self::direct::DIRECT_SEGMENTS_MAX;
 use self::direct::Direct;
 pub(crate) use self::index_files::index_batch;
 use self::later::Later;
-pub(crate) use self::migrate::{METADATA_FILE, RunTurns, metadata_text, set_aside};
+pub(crate) use self::migrate::{METADATA_FILE, RunTurns, metadata_text};
 use self::piece::Piece;
 pub(crate) use self::producers::ProducerBudget;
 use self::producers::Share;
@@ -54,6 +57,7 @@ use crate::commit::{CommitObserver, Committer};
 use crate::disk_turns::DiskTurns;
 use crate::files::Files;
 use crate::id::TopicPartition;
+use crate::journal::Access;
 use crate::leader_epochs::LeaderEpochs;
 use crate::opening::{OpenError, Opened, OpeningBudget, Turns};
 use crate::producer_state::ProducerState;
@@ -169,6 +173,8 @@ pub struct PartitionSpec {
 
 /// What the partitions of a shard share.
 pub(crate) struct LogShared {
+    /// Who merely looks must not change a file: a broker may be writing to it.
+    pub(crate) access: Access,
     /// There from the end of recovery on.
     pub(crate) committer: OnceCell<Committer>,
     /// Memory for what is read back from segments.
@@ -216,6 +222,10 @@ pub(crate) struct LogShared {
 }
 
 impl LogShared {
+    pub(crate) fn assert_writable(&self) {
+        assert_eq!(self.access, Access::ReadWrite, "who looks changes nothing");
+    }
+
     /// Whether the log takes nothing any more: it has failed, or is being stopped.
     pub(crate) fn has_failed(&self) -> bool {
         self.committer

@@ -2,16 +2,17 @@
 //!
 //! Owns the count, and who has to forget when there are too many: a client chooses its producer ids, and may choose many.
 //! Those with at least half of the average forget half of theirs, so that one that is flooded takes nothing from those
-//! that have few; where many have many, all of these forget. A producer that was forgotten and writes again is one that
-//! was never seen: any sequence is taken from it.
+//! that have few; where many have many, all of these forget. And, as Kafka does, those that have not written for long are
+//! forgotten. A producer that was forgotten and writes again is one that was never seen: any sequence is taken from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use wire::BatchHeader;
 
-use super::{Partition, State};
+use super::{Partition, PartitionLog, State};
 use crate::producer_state::PRODUCER_BYTES;
 
 /// The producers of a shard.
@@ -76,6 +77,17 @@ impl ProducerBudget {
     }
 }
 
+impl PartitionLog {
+    /// Forgets the producers that have not written for so long.
+    pub(crate) fn forget_idle_producers(&self, idle: Duration) {
+        let mut state = self.partition.state.borrow_mut();
+        if state.producers.len() > 0 {
+            state.producers.forget_idle(idle, ring::clock::now());
+            self.partition.producers.set(state.producers.len());
+        }
+    }
+}
+
 impl Share {
     pub(super) fn set(&self, count: usize) {
         let others = self.budget.count.get() - self.count.replace(count);
@@ -94,8 +106,10 @@ impl Partition {
     /// Remembers a batch that was appended, with its offsets in `header`. Call [`Partition::bound_producers`] once nothing
     /// is borrowed.
     pub(super) fn remember(&self, state: &mut State, header: &BatchHeader) {
-        state.producers.appended(header);
-        self.producers.set(state.producers.len());
+        if header.has_producer_id() {
+            state.producers.appended(header, ring::clock::now());
+            self.producers.set(state.producers.len());
+        }
     }
 
     /// Makes the shard's partitions forget producers, if there are too many.

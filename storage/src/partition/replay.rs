@@ -89,7 +89,7 @@ impl PartitionLog {
             segments: Segments { all },
             tail: VecDeque::new(),
             migrated_pieces: 0,
-            producers: ProducerState::restore(saved.producers),
+            producers: ProducerState::restore(saved.producers, ring::clock::now()),
             leader_epochs: saved.leader_epochs,
             migrated: Migrated {
                 next_offset: saved.next_offset,

@@ -274,11 +274,11 @@ fn a_replay_that_memory_is_too_short_for_misses_nothing_before_the_start_that_it
     assert_eq!(found, (SEGMENTS, SEGMENTS + 1 + BATCHES / 2));
 }
 
-/// Makes a directory of the deleted topic's name that says it is the next one's, as another shard would.
-async fn give_its_name_away() {
+/// Makes a directory of the deleted topic's name that says it is another one's, as another shard would.
+async fn give_its_name_to(topic_id: u128) {
     let path = Path::new(DATA).join(directory_name(&spec(DELETED).topic, 0));
     directory::create_all(&path).await.expect("created");
-    let text = format!("version: 0\ntopic_id: {}\n", to_base64(DELETED + 1));
+    let text = format!("version: 0\ntopic_id: {}\n", to_base64(topic_id));
     let written = replace(&path.join(METADATA_FILE), text.into_bytes()).await;
     written.expect("written");
 }
@@ -302,7 +302,7 @@ fn an_unknown_partition_without_a_place_is_not_deleted_for_batches_that_came_lat
         let next = simulator.run(host, 256 << 20, LIMIT, move || async move {
             let live = [spec(KEPT)];
             let _directory = prepare(&live).await;
-            give_its_name_away().await;
+            give_its_name_to(DELETED + 1).await;
             let mut recovered = recover_short(&live).await.expect("recovered");
             let up_to = recovered.end.seq - 1;
             let deleted = BTreeSet::new();
@@ -318,13 +318,70 @@ fn an_unknown_partition_without_a_place_is_not_deleted_for_batches_that_came_lat
 }
 
 #[test]
+fn of_two_unknown_partitions_of_one_name_neither_takes_the_place_of_the_other() {
+    /// Looked at first.
+    const OTHER: u128 = KEPT - 1;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT), spec(DELETED)]).await;
+        let no_migration = shard.inner.migration.pause().await;
+        let other = PartitionSpec {
+            topic: spec(DELETED).topic,
+            ..spec(OTHER)
+        };
+        shard.create_partition(other).await.expect("made");
+        append_to(&shard, &[DELETED, OTHER], 1).await;
+        append_to(&shard, &[KEPT], BATCHES).await;
+        std::mem::forget(no_migration);
+    });
+    life.expect("it ends");
+    let next = simulator.run(host, 256 << 20, LIMIT, || async {
+        let live = [spec(KEPT)];
+        let _directory = prepare(&live).await;
+        give_its_name_to(OTHER).await;
+        let mut recovered = recover_short(&live).await.expect("recovered");
+        let up_to = recovered.end.seq - 1;
+        separate_unknown(&mut recovered, &live, (&BTreeSet::new()).into(), up_to).await
+    });
+    let separated = next.expect("it ends");
+    let error = separated.expect_err("a batch has no place").to_string();
+    assert!(error.contains("which no metadata knows"), "{error}");
+}
+
+#[test]
+fn the_end_of_a_partition_voids_what_came_before_it_and_no_later_life() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT), spec(DELETED)]).await;
+        append(&shard, 3).await;
+        shard.drop_partition(spec(KEPT).id).await.expect("dropped");
+        // Metadata that was lost is found again, say.
+        shard.create_partition(spec(KEPT)).await.expect("made");
+        append_to(&shard, &[KEPT], 2).await;
+    });
+    life.expect("it ends");
+    let next = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT), spec(DELETED)]).await;
+        [KEPT, DELETED].map(|id| {
+            shard
+                .partition(spec(id).id)
+                .expect("it is there")
+                .log_end_offset()
+        })
+    });
+    assert_eq!(next.expect("it ends"), [2, 3]);
+}
+
+#[test]
 fn a_replay_that_memory_is_too_short_for_writes_nothing_where_another_incarnation_is() {
     let (mut simulator, host) = filled();
     let third = simulator.run(host, 256 << 20, LIMIT, || async {
         let live = [spec(KEPT)];
         // Which puts the deleted topic's directory aside; and another shard has made that of the next of its name.
         let _directory = prepare(&live).await;
-        give_its_name_away().await;
+        give_its_name_to(DELETED + 1).await;
         let path = Path::new(DATA).join(directory_name(&spec(DELETED).topic, 0));
         let end_seq = |recovered: &Recovered| recovered.end.seq - 1;
         let mut recovered = recover_short(&live).await.expect("recovered");

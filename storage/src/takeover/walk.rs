@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use ring::clock::Instant;
 use wire::BatchHeader;
 
 use crate::checkpoint::{PartitionCheckpoint, SegmentCheckpoint};
@@ -136,8 +137,11 @@ impl Walk {
         if header.attributes.is_transactional() {
             self.open.entry(header.producer_id).or_insert(header.base_offset);
         }
-        self.producers.appended(header);
-        self.producers.migrated(header);
+        if header.has_producer_id() {
+            // When does not matter here: what expires is told by the times of Kafka's records, as Kafka does it.
+            self.producers.appended(header, Instant(0));
+            self.producers.migrated(header);
+        }
         if self.producers.len() > PRODUCERS_MAX {
             self.producers.forget_half();
         }

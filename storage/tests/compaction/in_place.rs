@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,11 @@ use std::time::Duration;
 use ring::executor::{Class, spawn};
 use ring::simulator::{DiskFaults, DiskOperation, HostId, Injection, Simulator};
 
+use storage::inspect::{self, Report, Severity};
 use storage::{PartitionLog, ScrubOptions};
 
 use crate::LIMIT;
+use crate::life::DATA;
 use crate::one_log::{
     ANY, CLEANER, MEMORY_BYTES, cleaned, contents, fill, id, names, on_a_host, open_keeping, open_one,
 };
@@ -20,6 +23,8 @@ use crate::one_log::{
 const UPDATES: u32 = 1_200;
 const ALL: u32 = UPDATES + 600;
 const KEYS: u32 = 20;
+/// What the command line gives a thread that looks.
+const INSPECTION_MEMORY_BYTES: usize = 1 << 52;
 /// A part of what a checkpoint takes.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -118,6 +123,41 @@ fn what_the_other_checkpoint_means_outlives_a_start() {
         assert_eq!(found, newest_of(ALL), "step {step}");
     }
     assert!(in_time > 1, "no kill came between two checkpoints");
+}
+
+#[test]
+fn what_a_kill_leaves_of_segments_on_their_way_is_not_damage() {
+    let mut before_their_logs = 0;
+    for step in 0..20 {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 30);
+        if killed_after(&mut simulator, host, step * STEP).is_none() {
+            continue;
+        }
+        // Indexes come to their places first.
+        let aside = |extension: &str| {
+            let part = format!(".{extension}.");
+            let is_aside = |name: &str| name.contains(&part) && name.ends_with(".cleaned");
+            let files = names(&simulator, host, 0);
+            files.iter().filter(|(name, _)| is_aside(name)).count()
+        };
+        before_their_logs += aside("log") - aside("index");
+        let findings = simulator.run(host, INSPECTION_MEMORY_BYTES, LIMIT, || async {
+            let mut findings = Vec::new();
+            let mut report = |report: Report<'_>| {
+                if let Report::Finding(finding) = report
+                    && finding.severity != Severity::Note
+                {
+                    findings.push(format!("{finding:?}"));
+                }
+            };
+            let checked = inspect::check(Path::new(DATA), &[], &mut report).await;
+            checked.expect("it can run");
+            findings
+        });
+        assert_eq!(findings, Some(Vec::new()), "step {step}");
+    }
+    assert!(before_their_logs > 0, "no kill came between an index and its log");
 }
 
 #[test]

@@ -332,7 +332,10 @@ fn more_keys_than_memory_take_several_passes() {
             ..CLEANER
         };
         shard.set_cleaner(few);
-        while shard.statistics().compaction.cleanings < 25 {
+        // How many it takes depends on what of the log is closed at each of them.
+        let passes = || shard.statistics().compaction.cleanings;
+        while passes() < 10 || contents(&log).await.len() >= 2 * KEYS as usize {
+            assert!(passes() < 60, "what is left does not become less");
             ring::timer::sleep(Duration::from_millis(100)).await;
         }
         shard.set_cleaner(CleanerConfig {
@@ -347,7 +350,6 @@ fn more_keys_than_memory_take_several_passes() {
         assert!(compaction.bytes >= 4_096 && compaction.bytes <= MEMORY_BYTES / 16);
         let all = contents(&log).await;
         assert!((4 * KEYS..5 * KEYS).all(|n| all.contains_key(&i64::from(n))));
-        assert!(all.len() < 2 * KEYS as usize, "{}", all.len());
         check_lookups(&log).await;
     });
 }

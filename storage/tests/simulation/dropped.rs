@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::Simulator;
+use ring::simulator::{DiskOperation, Injection, Simulator};
 
 use crate::LIMIT;
 use crate::plain::{Place, append, batch, id, open, spec, try_append};
@@ -67,6 +67,48 @@ fn an_end_behind_a_torn_record_never_was() {
         assert!(opened.report.strays.is_empty(), "{:?}", opened.report.strays);
     });
     ended.expect("it ends");
+}
+
+/// The data directory has to grow for another name, and cannot.
+#[test]
+fn a_full_disk_loses_the_files_of_what_is_deleted_though_it_cannot_rename_them() {
+    for at_start in [false, true] {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(64 << 20);
+        let both = || vec![spec(7, "r"), spec(8, "p")];
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let opened = open(Place::default(), both()).await.expect("opened");
+            append(&opened.log(8), &batch(1, 20_000)).await.expect("appended");
+            opened.shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+        let files_of_p = |simulator: &Simulator| {
+            let files = simulator.files(host).into_iter();
+            files.filter(|(path, _)| path.starts_with("/data/p-0")).count()
+        };
+        assert!(files_of_p(&simulator) > 1);
+        let rename = Injection {
+            operation: DiskOperation::Name,
+            path_contains: "-delete".to_owned(),
+            // It is looked whether that name is free.
+            after: 1,
+            times: 1,
+            errno: 28,
+        };
+        simulator.inject(host, rename);
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let place = Place {
+                deleted: at_start.then_some(8),
+                ..Place::default()
+            };
+            let specs = if at_start { vec![spec(7, "r")] } else { both() };
+            let opened = open(place, specs).await.expect("opened");
+            opened.shard.drop_partition(id(8)).await.expect("dropped");
+            append(&opened.log(7), &batch(1, 20_000)).await.expect("appended");
+        });
+        ended.expect("it ends");
+        assert_eq!(files_of_p(&simulator), 0);
+    }
 }
 
 #[test]
