@@ -48,6 +48,8 @@ pub enum LoadCommand {
     Produce(ProduceArguments),
     /// Reads a topic as fast as it comes
     Consume(ConsumeArguments),
+    /// Sends batches and reads them back: latency ends when a batch is read
+    EndToEnd(EndToEndArguments),
 }
 
 /// What both want to know.
@@ -264,6 +266,17 @@ pub struct ConsumeArguments {
     /// Checks the CRC of every batch, as consumers do by default.
     #[arg(long)]
     pub check_crcs: bool,
+}
+
+/// Options of `bench end-to-end`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct EndToEndArguments {
+    /// What is sent. Each partition is sent to by one client: no more connections than partitions; and acks are needed.
+    #[command(flatten)]
+    pub produce: ProduceArguments,
+    /// A fetch without a record waits so long at most, in milliseconds, as fetch.max.wait.ms.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub max_wait_ms: u32,
 }
 
 /// When a batch is acknowledged.

@@ -13,7 +13,8 @@ use wire::{ApiKey, Array, ErrorCode, Request, Response, Uuid, decode_response_he
 
 use crate::arguments::AtEnd;
 use crate::error::BenchError;
-use crate::log_start::log_starts;
+use crate::log_place::offsets_at;
+use crate::read_back::{Place, ReadBack};
 use crate::recorder::{Failure, Recorder};
 use crate::worker::{Link, Start};
 
@@ -25,6 +26,8 @@ const ANSWER_SPARE_BYTES: usize = 2 << 20;
 pub(crate) struct ConsumeLoad {
     pub(crate) topic: String,
     pub(crate) topic_id: Uuid,
+    /// Where it is begun, as ListOffsets has it.
+    pub(crate) from_timestamp: i64,
     pub(crate) at_end: AtEnd,
     pub(crate) max_bytes: i32,
     pub(crate) partition_max_bytes: i32,
@@ -59,7 +62,7 @@ impl ConsumeLoad {
     pub(crate) async fn prepare(self, links: Vec<Link>) -> Result<Prepared, BenchError> {
         let mut placed = Vec::with_capacity(links.len());
         for link in links {
-            let starts = log_starts(&link.route, &link.connection, &self.topic).await?;
+            let starts = offsets_at(self.from_timestamp, &link.route, &link.connection, &self.topic).await?;
             let positions = (starts.into_iter()).map(|(partition, offset)| Position { partition, offset });
             placed.push((link, positions.collect()));
         }
@@ -73,27 +76,33 @@ impl ConsumeLoad {
 impl Prepared {
     /// Starts a reader for each connection.
     pub(crate) fn begin(self, start: Start, recorder: &Rc<RefCell<Recorder>>) -> Vec<Task<()>> {
-        let tasks = self.links.into_iter().map(|(link, positions)| {
-            let reading = Reading {
-                load: self.load.clone(),
-                broker: link.route.broker(),
-                api_version: link.route.api_version,
-                connection: link.connection,
-                start,
-                recorder: recorder.clone(),
-            };
-            executor::spawn(Class::Latency, reading.read_until_the_end(positions))
-        });
+        let readings = self.readings(start, recorder).into_iter();
+        let tasks = readings.map(|reading| executor::spawn(Class::Latency, reading.read_until_the_end()));
         tasks.collect()
+    }
+
+    /// A reader for each connection.
+    pub(crate) fn readings(self, start: Start, recorder: &Rc<RefCell<Recorder>>) -> Vec<Reading> {
+        let readings = self.links.into_iter().map(|(link, positions)| Reading {
+            load: self.load.clone(),
+            broker: link.route.broker(),
+            api_version: link.route.api_version,
+            connection: link.connection,
+            positions,
+            start,
+            recorder: recorder.clone(),
+        });
+        readings.collect()
     }
 }
 
 /// A connection that reads.
-struct Reading {
+pub(crate) struct Reading {
     load: ConsumeLoad,
     broker: String,
     api_version: i16,
     connection: Connection,
+    positions: Vec<Position>,
     start: Start,
     recorder: Rc<RefCell<Recorder>>,
 }
@@ -103,40 +112,64 @@ struct Reading {
 struct Got {
     records: u64,
     bytes: u64,
+    /// Where its batches are.
+    batches: Vec<Place>,
     failures: Vec<(i32, String)>,
 }
 
 impl Reading {
-    async fn read_until_the_end(self, mut positions: Vec<Position>) {
+    async fn read_until_the_end(mut self) {
         // What is answered before is not measured.
         sleep_until(self.start.at).await;
-        while !positions.is_empty() {
+        loop {
             let asked = clock::now();
             if asked >= self.start.window.to {
                 return;
             }
-            // Not always the same partition first: a broker fills an answer in the order of the request.
-            positions.rotate_left(1);
-            match self.fetch(&mut positions).await {
-                Ok(got) => {
-                    let mut recorder = self.recorder.borrow_mut();
-                    if got.records > 0 {
-                        recorder.answered(asked, clock::now(), got.records, got.bytes);
-                    }
-                    for (partition, what) in got.failures {
-                        recorder.failed(self.failure(partition, what));
-                    }
-                }
-                Err(error) => {
-                    self.recorder.borrow_mut().failed(self.failure(-1, error));
-                    return;
-                }
+            let Some(got) = self.next().await else { return };
+            if got.records > 0 {
+                let mut recorder = self.recorder.borrow_mut();
+                recorder.answered(asked, clock::now(), got.records, got.bytes);
             }
         }
     }
 
-    async fn fetch(&self, positions: &mut Vec<Position>) -> Result<Got, String> {
-        let request = self.request(positions);
+    /// Reads what others send, until all of it is read.
+    pub(crate) async fn read_back(mut self, read_back: &ReadBack) {
+        while !read_back.is_over(clock::now()) {
+            let Some(got) = self.next().await else { return };
+            let now = clock::now();
+            for place in got.batches {
+                read_back.read(place, now);
+            }
+        }
+    }
+
+    /// The next answer; none if nothing more can be read, or shall be.
+    async fn next(&mut self) -> Option<Got> {
+        if self.positions.is_empty() {
+            return None;
+        }
+        // Not always the same partition first: a broker fills an answer in the order of the request.
+        self.positions.rotate_left(1);
+        let fetched = self.fetch().await;
+        let mut recorder = self.recorder.borrow_mut();
+        match fetched {
+            Ok(got) => {
+                for (partition, what) in &got.failures {
+                    recorder.failed(self.failure(*partition, what.clone()));
+                }
+                Some(got)
+            }
+            Err(error) => {
+                recorder.failed(self.failure(-1, error));
+                None
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<Got, String> {
+        let request = self.request(&self.positions);
         let said = |error: ClientError| error.to_string();
         let answer = self.connection.send(vec![request.into()]).await.map_err(said)?;
         let frame = answer.await.map_err(said)?;
@@ -148,7 +181,7 @@ impl Reading {
         if response.error_code != ErrorCode::None {
             return Err(response.error_code.to_string());
         }
-        Ok(take(&self.load, &response, positions))
+        Ok(take(&self.load, &response, &mut self.positions))
     }
 
     fn request(&self, positions: &[Position]) -> Vec<u8> {
@@ -215,6 +248,7 @@ fn take(load: &ConsumeLoad, response: &FetchResponse<&[u8]>, positions: &mut Vec
             let seen = position.offset.saturating_sub(header.base_offset).max(0);
             got.records += u64::try_from(i64::from(header.record_count) - seen).unwrap_or(0);
             got.bytes += batch.bytes().len() as u64;
+            got.batches.push((answer.partition, header.base_offset));
             position.offset = header.next_offset();
         }
         if position.offset >= answer.high_watermark {
@@ -232,6 +266,7 @@ fn take(load: &ConsumeLoad, response: &FetchResponse<&[u8]>, positions: &mut Vec
 mod tests {
     use super::*;
     use wire::messages::fetch::{FetchPartitionResponse, FetchTopicResponse};
+    use wire::messages::list_offsets::EARLIEST_TIMESTAMP;
     use wire::record_batch::assign_offset;
     use wire::{BatchBuilder, Compression, NewRecord};
 
@@ -239,6 +274,7 @@ mod tests {
         ConsumeLoad {
             topic: "orders".to_owned(),
             topic_id: Uuid::default(),
+            from_timestamp: EARLIEST_TIMESTAMP,
             at_end,
             max_bytes: 1 << 20,
             partition_max_bytes: 1 << 20,

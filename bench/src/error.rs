@@ -74,6 +74,12 @@ pub enum BenchError {
         /// Kafka's code.
         code: ErrorCode,
     },
+    /// Latencies from end to end cannot be measured so.
+    #[error("{what}")]
+    EndToEnd {
+        /// Why not, and what else to ask for.
+        what: &'static str,
+    },
     /// Something on this host failed.
     #[error("cannot {doing}: {error}")]
     Local {

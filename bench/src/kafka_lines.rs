@@ -1,6 +1,6 @@
 //! A report as Kafka's own perf tests print theirs, for scripts that read those.
 //!
-//! Pure. The lines of `kafka-producer-perf-test.sh` and `kafka-consumer-perf-test.sh` of Kafka 4.x. MB are MiB there.
+//! Pure. The lines of `kafka-producer-perf-test.sh`, `kafka-consumer-perf-test.sh` and `kafka-e2e-latency.sh` of Kafka 4.x. MB are MiB there.
 //! Must not be mistaken for their figures: latency counts from when a batch was due, where theirs counts from the sending.
 //! Without a single answer latencies are `NaN`, which Java prints and reads as well.
 
@@ -12,20 +12,36 @@ const MIB: f64 = (1 << 20) as f64;
 
 /// The report's lines.
 pub(crate) fn lines(report: &Report) -> String {
-    if report.command == "consume" {
-        consumer(report)
-    } else {
-        producer(report)
+    match report.command {
+        "consume" => consumer(report),
+        "end-to-end" => end_to_end(report),
+        _ => producer(report),
     }
+}
+
+fn mean_ms(report: &Report) -> f64 {
+    let latency_ns = &report.sample.latency_ns;
+    if latency_ns.is_empty() {
+        f64::NAN
+    } else {
+        latency_ns.mean() / 1e6
+    }
+}
+
+fn end_to_end(report: &Report) -> String {
+    let quantile = |quantile| report.latency_ms(quantile).trunc();
+    format!(
+        "Avg latency: {:.4} ms\nPercentiles: 50th = {}, 99th = {}, 99.9th = {}\n",
+        mean_ms(report),
+        quantile(0.5),
+        quantile(0.99),
+        quantile(0.999),
+    )
 }
 
 fn producer(report: &Report) -> String {
     let sample = &report.sample;
-    let mean_ms = if sample.latency_ns.is_empty() {
-        f64::NAN
-    } else {
-        sample.latency_ns.mean() / 1e6
-    };
+    let mean_ms = mean_ms(report);
     let quantile = |quantile| report.latency_ms(quantile).round();
     format!(
         "{} records sent, {:.6} records/sec ({:.2} MB/sec), {mean_ms:.2} ms avg latency, {:.2} ms max latency, \
@@ -89,6 +105,14 @@ mod tests {
             lines(&report("produce")),
             "3000 records sent, 2000.000000 records/sec (2.00 MB/sec), 2.14 ms avg latency, 9.00 ms max latency, \
              2 ms 50th, 2 ms 95th, 9 ms 99th, 9 ms 99.9th.\n"
+        );
+    }
+
+    #[test]
+    fn the_lines_from_end_to_end_are_kafkas() {
+        assert_eq!(
+            lines(&report("end-to-end")),
+            "Avg latency: 2.1404 ms\nPercentiles: 50th = 2, 99th = 9, 99.9th = 9\n"
         );
     }
 

@@ -16,9 +16,10 @@
 //! | `room.rs` | whether a disk has room for a run |
 //! | `embedded.rs`, `leftovers.rs` | a broker of our own; what a run must not leave behind |
 //! | `target.rs` | the topic, and the way to its leaders |
-//! | `log_start.rs` | where logs begin, and that their leaders serve them |
+//! | `log_place.rs` | where logs begin or end, and that their leaders serve them |
 //! | `worker.rs` | a thread with its connections |
 //! | `produce.rs`, `consume.rs` | what travels on a connection |
+//! | `end_to_end.rs`, `read_back.rs` | both at once: what is sent is read back |
 //! | `plan.rs` | which client sends to which partitions over which connections |
 //! | `schedule.rs` | when each batch is due |
 //! | `batches.rs` | batches and requests, built ahead |
@@ -39,16 +40,18 @@ mod consume;
 pub mod cpu;
 pub mod disk;
 pub mod embedded;
+mod end_to_end;
 pub mod environment;
 pub mod error;
 pub mod groups;
 pub mod hdr_log;
 mod kafka_lines;
 mod leftovers;
-mod log_start;
+mod log_place;
 mod measure;
 pub mod plan;
 mod produce;
+mod read_back;
 pub mod recorder;
 pub mod report;
 mod room;

@@ -1,6 +1,6 @@
 //! Sends batches: each connection has as many senders as requests may be in flight; each takes the next batch that is
 //! due, waits for its time, sends it, and waits for its answer. A batch whose time has come while all were busy goes
-//! out late, and its latency counts from when it was due.
+//! out late, and its latency counts from when it was due, to when it was acknowledged or read.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +15,8 @@ use wire::{ApiKey, DecodeError, ErrorCode, Response, decode_response_header};
 
 use crate::batches::{BatchShape, Batches, RequestShape, Requests};
 use crate::error::BenchError;
-use crate::log_start::log_starts;
+use crate::log_place::log_starts;
+use crate::read_back::{Place, ReadBack, Sent};
 use crate::recorder::{Failure, Recorder};
 use crate::schedule::Schedule;
 use crate::worker::{Link, Start};
@@ -74,11 +75,29 @@ impl ProduceLoad {
     }
 }
 
+/// What ends the latency of a batch.
+pub(crate) enum Ending {
+    /// Its acknowledgement; without one, that it is handed to the system.
+    Acknowledged,
+    /// That it was read.
+    Read(Rc<ReadBack>),
+}
+
 impl Prepared {
     /// Starts the senders.
     pub(crate) fn begin(self, start: Start, recorder: &Rc<RefCell<Recorder>>) -> Vec<Task<()>> {
+        self.begin_each(start, recorder, |_| Ending::Acknowledged)
+    }
+
+    /// Starts the senders; `ending` is told the place of each connection among all.
+    pub(crate) fn begin_each(
+        self,
+        start: Start,
+        recorder: &Rc<RefCell<Recorder>>,
+        ending: impl Fn(usize) -> Ending,
+    ) -> Vec<Task<()>> {
         let mut tasks = Vec::new();
-        for (link, requests) in self.links {
+        for (place, (link, requests)) in self.links.into_iter().enumerate() {
             let lane = &link.route.lane;
             let lane = Rc::new(Sending {
                 schedule: Schedule::new(
@@ -98,9 +117,17 @@ impl Prepared {
                 connection: link.connection,
                 start,
                 recorder: recorder.clone(),
+                ending: ending(place),
             });
-            let senders = (0..self.load.in_flight)
-                .map(|_| executor::spawn(Class::Latency, lane.clone().send_until_the_end()));
+            let senders = (0..self.load.in_flight).map(|_| {
+                let lane = lane.clone();
+                executor::spawn(Class::Latency, async move {
+                    lane.send_until_the_end().await;
+                    if let Ending::Read(read_back) = &lane.ending {
+                        read_back.sender_ended();
+                    }
+                })
+            });
             tasks.extend(senders);
         }
         tasks
@@ -122,10 +149,11 @@ struct Sending {
     connection: Connection,
     start: Start,
     recorder: Rc<RefCell<Recorder>>,
+    ending: Ending,
 }
 
 impl Sending {
-    async fn send_until_the_end(self: Rc<Self>) {
+    async fn send_until_the_end(&self) {
         let end = self.start.window.to;
         let places = self.partitions.len() as u64;
         // All connections at once, however soon each stands.
@@ -152,10 +180,15 @@ impl Sending {
             let due = due.unwrap_or(now);
             let place = usize::try_from(number % places).expect("less than a length");
             let request = self.requests.request(place, number / places);
-            match self.exchange(request, self.partitions[place]).await {
-                Ok(()) => {
-                    let mut recorder = self.recorder.borrow_mut();
-                    recorder.answered(due, clock::now(), self.records, self.value_bytes);
+            let partition = self.partitions[place];
+            match self.exchange(request, partition).await {
+                Ok(base_offset) => {
+                    let sent = Sent {
+                        due,
+                        records: self.records,
+                        bytes: self.value_bytes,
+                    };
+                    self.acknowledged((partition, base_offset), sent);
                 }
                 Err(Refused::Batch(failure)) => self.recorder.borrow_mut().failed(failure),
                 Err(Refused::Connection(failure)) => {
@@ -163,6 +196,16 @@ impl Sending {
                     return;
                 }
             }
+        }
+    }
+
+    fn acknowledged(&self, place: Place, sent: Sent) {
+        match &self.ending {
+            Ending::Acknowledged => {
+                let mut recorder = self.recorder.borrow_mut();
+                recorder.answered(sent.due, clock::now(), sent.records, sent.bytes);
+            }
+            Ending::Read(read_back) => read_back.acknowledged(place, sent),
         }
     }
 
@@ -176,27 +219,32 @@ impl Sending {
         }
     }
 
-    async fn exchange(&self, request: Vec<Slice>, partition: i32) -> Result<(), Refused> {
+    /// The offset of the batch; -1 if there is no answer.
+    async fn exchange(&self, request: Vec<Slice>, partition: i32) -> Result<i64, Refused> {
         if !self.is_answered {
             let sent = self.connection.send_unanswered(request).await;
-            return sent.map_err(|error| self.broken(&error));
+            return sent.map(|()| -1).map_err(|error| self.broken(&error));
         }
         let answer = self.connection.send(request).await;
         let answer = answer.map_err(|error| self.broken(&error))?;
         let frame = answer.await.map_err(|error| self.broken(&error))?;
-        match self.code_of(&frame) {
-            Ok(ErrorCode::None) => Ok(()),
-            Ok(code) => Err(Refused::Batch(self.failure(partition, code.to_string()))),
+        match self.outcome_of(&frame) {
+            Ok((ErrorCode::None, base_offset)) => Ok(base_offset),
+            Ok((code, _)) => Err(Refused::Batch(self.failure(partition, code.to_string()))),
             Err(error) => Err(Refused::Connection(self.failure(partition, error.to_string()))),
         }
     }
 
-    /// The code of the one partition that was asked about.
-    fn code_of(&self, frame: &[u8]) -> Result<ErrorCode, DecodeError> {
+    /// The code of the one partition that was asked about, and the batch's offset.
+    fn outcome_of(&self, frame: &[u8]) -> Result<(ErrorCode, i64), DecodeError> {
         let (_, body) = decode_response_header(frame, ApiKey::Produce, self.api_version)?;
         let response = ProduceResponse::decode(body, self.api_version)?;
         let partition = response.topics.first().and_then(|topic| topic.partitions.first());
-        Ok(partition.map_or(ErrorCode::UnknownServerError, |partition| partition.error_code))
+        Ok(
+            partition.map_or((ErrorCode::UnknownServerError, -1), |partition| {
+                (partition.error_code, partition.base_offset)
+            }),
+        )
     }
 
     fn broken(&self, error: &ClientError) -> Refused {

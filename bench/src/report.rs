@@ -25,7 +25,7 @@ const OWN_SHARE: f64 = 0.25;
 /// What was asked for, and what came.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// `produce` or `consume`.
+    /// `produce`, `consume` or `end-to-end`.
     pub command: &'static str,
     /// What was asked for, name by name, as in the JSON.
     pub settings: Vec<(&'static str, Value)>,

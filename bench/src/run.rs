@@ -8,22 +8,25 @@ use ring::channel;
 use ring::clock;
 use serde_json::{Value, json};
 use wire::ApiKey;
+use wire::messages::list_offsets::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
 
 use crate::arguments::{
-    Arguments, AtEnd, Command, ConsumeArguments, Format, LoadCommand, ProduceArguments, spelled,
+    Acks, Arguments, AtEnd, Command, CommonArguments, ConsumeArguments, EndToEndArguments, Format,
+    LoadCommand, ProduceArguments, spelled,
 };
 use crate::batches::BatchShape;
 use crate::compare;
 use crate::consume::ConsumeLoad;
 use crate::disk;
 use crate::embedded::BrokerProgram;
+use crate::end_to_end::EndToEndLoad;
 use crate::error::BenchError;
 use crate::kafka_lines;
 use crate::measure::{Measuring, Watching, measure, spawn};
 use crate::produce::ProduceLoad;
 use crate::report::Report;
 use crate::sweep;
-use crate::target::Target;
+use crate::target::{Route, Target};
 use crate::worker::Load;
 
 /// Buffer memory of the thread that finds the topic and watches the workers, in bytes: a connection to each node.
@@ -72,6 +75,7 @@ fn print_load(load: LoadCommand) -> Result<Verdict, BenchError> {
     let format = match &load {
         LoadCommand::Produce(arguments) => arguments.common.format(),
         LoadCommand::Consume(arguments) => arguments.common.format(),
+        LoadCommand::EndToEnd(arguments) => arguments.produce.common.format(),
     };
     let report = run(load)?;
     match format {
@@ -149,6 +153,7 @@ pub async fn run_here(load: LoadCommand) -> Result<Report, BenchError> {
     match load {
         LoadCommand::Produce(produce) => run_produce(produce, SHOWN).await,
         LoadCommand::Consume(consume) => run_consume(consume).await,
+        LoadCommand::EndToEnd(end_to_end) => run_end_to_end(end_to_end).await,
     }
 }
 
@@ -159,9 +164,16 @@ pub(crate) async fn run_produce(
     let common = &arguments.common;
     let target = Target::find(&common.brokers, &common.topic, Some(arguments.partitions)).await?;
     let routes = target.routes(common.connections, ApiKey::Produce).await?;
+    let settings = produce_settings(&arguments, &target, &routes);
+    let measuring = measuring_of(common, watching);
+    let measured = measure(measuring, routes, Load::Produce(produce_load(&arguments))).await?;
+    Ok(measured.report("produce", settings, arguments.rate))
+}
+
+fn produce_load(arguments: &ProduceArguments) -> ProduceLoad {
     let size = |bytes: u32| usize::try_from(bytes).expect("it is in range");
-    let load = ProduceLoad {
-        topic: common.topic.clone(),
+    ProduceLoad {
+        topic: arguments.common.topic.clone(),
         shape: BatchShape {
             record_bytes: size(arguments.record_size),
             batch_bytes_max: size(arguments.batch_size),
@@ -171,9 +183,16 @@ pub(crate) async fn run_produce(
         acks: arguments.acks.code(),
         in_flight: arguments.in_flight,
         records_per_s: arguments.rate,
-    };
+    }
+}
+
+fn produce_settings(
+    arguments: &ProduceArguments,
+    target: &Target,
+    routes: &[Route],
+) -> Vec<(&'static str, Value)> {
     let mut settings = vec![
-        ("topic", json!(common.topic)),
+        ("topic", json!(arguments.common.topic)),
         ("partitions", json!(target.partitions())),
         ("connections", json!(routes.len())),
         ("record_size", json!(arguments.record_size)),
@@ -185,15 +204,58 @@ pub(crate) async fn run_produce(
     if let Some(rate) = arguments.rate {
         settings.push(("rate", json!(rate)));
     }
-    let measuring = Measuring {
+    settings
+}
+
+fn measuring_of(common: &CommonArguments, watching: Watching) -> Measuring {
+    Measuring {
         threads: common.threads,
         warmup_seconds: common.warmup_seconds,
         seconds: common.seconds,
         server_pid: common.server_pid,
         watching,
+    }
+}
+
+/// A fetch takes whatever there is at once.
+async fn run_end_to_end(arguments: EndToEndArguments) -> Result<Report, BenchError> {
+    const FETCH_BYTES_MAX: i32 = 8 << 20;
+    let produce = &arguments.produce;
+    let common = &produce.common;
+    if produce.acks == Acks::None {
+        let what = "--acks 0: without an answer nobody knows which batch is read";
+        return Err(BenchError::EndToEnd { what });
+    }
+    if i64::from(common.connections) > i64::from(produce.partitions) {
+        let what = "each partition is sent to by one client: fewer --connections, or more --partitions";
+        return Err(BenchError::EndToEnd { what });
+    }
+    let target = Target::find(&common.brokers, &common.topic, Some(produce.partitions)).await?;
+    let routes = target.routes(common.connections, ApiKey::Produce).await?;
+    let fetching = target.routes(common.connections, ApiKey::Fetch).await?;
+    let load = EndToEndLoad {
+        produce: produce_load(produce),
+        consume: ConsumeLoad {
+            topic: common.topic.clone(),
+            topic_id: target.topic_id,
+            from_timestamp: LATEST_TIMESTAMP,
+            at_end: AtEnd::Wait,
+            max_bytes: FETCH_BYTES_MAX,
+            partition_max_bytes: FETCH_BYTES_MAX,
+            min_bytes: 1,
+            max_wait_ms: i32::try_from(arguments.max_wait_ms).expect("it is in range"),
+            check_crcs: false,
+        },
+        fetch_versions: (fetching
+            .iter()
+            .map(|route| (route.lane.node_id, route.api_version)))
+        .collect(),
     };
-    let measured = measure(measuring, routes, Load::Produce(load)).await?;
-    Ok(measured.report("produce", settings, arguments.rate))
+    let mut settings = produce_settings(produce, &target, &routes);
+    settings.push(("max_wait_ms", json!(arguments.max_wait_ms)));
+    let measuring = measuring_of(common, SHOWN);
+    let measured = measure(measuring, routes, Load::EndToEnd(load)).await?;
+    Ok(measured.report("end-to-end", settings, produce.rate))
 }
 
 async fn run_consume(arguments: ConsumeArguments) -> Result<Report, BenchError> {
@@ -204,6 +266,7 @@ async fn run_consume(arguments: ConsumeArguments) -> Result<Report, BenchError> 
     let load = ConsumeLoad {
         topic: common.topic.clone(),
         topic_id: target.topic_id,
+        from_timestamp: EARLIEST_TIMESTAMP,
         at_end: arguments.at_end,
         max_bytes: number(arguments.max_bytes),
         partition_max_bytes: number(arguments.partition_max_bytes),
@@ -229,11 +292,8 @@ async fn run_consume(arguments: ConsumeArguments) -> Result<Report, BenchError> 
         common.warmup_seconds
     };
     let measuring = Measuring {
-        threads: common.threads,
         warmup_seconds,
-        seconds: common.seconds,
-        server_pid: common.server_pid,
-        watching: SHOWN,
+        ..measuring_of(common, SHOWN)
     };
     let measured = measure(measuring, routes, Load::Consume(load)).await?;
     Ok(measured.report("consume", settings, None))

@@ -11,6 +11,7 @@ use ring::executor::{self, Class, Task};
 use ring::timer::sleep_until;
 
 use crate::consume::ConsumeLoad;
+use crate::end_to_end::EndToEndLoad;
 use crate::error::BenchError;
 use crate::produce::ProduceLoad;
 use crate::recorder::{Recorder, Seen, Window};
@@ -24,6 +25,7 @@ const SPARE_MEMORY_BYTES: usize = 16 << 20;
 pub(crate) enum Load {
     Produce(ProduceLoad),
     Consume(ConsumeLoad),
+    EndToEnd(EndToEndLoad),
 }
 
 impl Load {
@@ -31,12 +33,17 @@ impl Load {
         match self {
             Load::Produce(load) => load.connection_options(),
             Load::Consume(load) => load.connection_options(),
+            Load::EndToEnd(load) => load.connection_options(),
         }
     }
 
-    /// The memory that a thread with so many connections needs, in bytes.
-    pub(crate) fn memory_bytes(&self, connections: usize) -> usize {
-        connections * self.connection_options().memory_bytes() + SPARE_MEMORY_BYTES
+    /// The memory that a thread with so many routes needs, in bytes.
+    pub(crate) fn memory_bytes(&self, routes: usize) -> usize {
+        let of_a_route = match self {
+            Load::EndToEnd(load) => load.memory_bytes(),
+            _ => self.connection_options().memory_bytes(),
+        };
+        routes * of_a_route + SPARE_MEMORY_BYTES
     }
 }
 
@@ -102,6 +109,7 @@ pub(crate) async fn work(routes: Vec<Route>, load: Load, lines: Lines) {
 enum Prepared {
     Produce(crate::produce::Prepared),
     Consume(crate::consume::Prepared),
+    EndToEnd(crate::end_to_end::Prepared),
 }
 
 impl Prepared {
@@ -109,6 +117,7 @@ impl Prepared {
         match self {
             Prepared::Produce(prepared) => prepared.begin(start, recorder),
             Prepared::Consume(prepared) => prepared.begin(start, recorder),
+            Prepared::EndToEnd(prepared) => prepared.begin(start, recorder),
         }
     }
 }
@@ -123,6 +132,7 @@ async fn prepare(routes: Vec<Route>, load: Load) -> Result<Prepared, BenchError>
     Ok(match load {
         Load::Produce(load) => Prepared::Produce(load.prepare(links).await?),
         Load::Consume(load) => Prepared::Consume(load.prepare(links).await?),
+        Load::EndToEnd(load) => Prepared::EndToEnd(load.prepare(links).await?),
     })
 }
 

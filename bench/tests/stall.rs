@@ -22,13 +22,14 @@ use ring::executor;
 use ring::local::Signal;
 use ring::simulator::{HostId, Simulator};
 use ring::socket::TcpListener;
-use ring::timer::sleep_until;
+use ring::timer::{sleep, sleep_until};
 use wire::messages::api_versions::ApiVersionsResponse;
 use wire::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
 use wire::messages::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeConfigsResult, DescribedConfig,
 };
+use wire::messages::fetch::{FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse};
 use wire::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -38,6 +39,7 @@ use wire::messages::metadata::{
 use wire::messages::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
 };
+use wire::record_batch::assign_offset;
 use wire::{ApiKey, ErrorCode, RecordBatch, Request as _, Response, decode_request_header};
 
 const PORTS: [u16; 2] = [9092, 19093];
@@ -54,6 +56,8 @@ struct Faults {
     stall_ms: [u64; 2],
     /// Partitions whose Produce gets NOT_LEADER_OR_FOLLOWER, always.
     refused: Option<i32>,
+    /// Partitions whose batches are acknowledged and lost.
+    lost: Option<i32>,
 }
 
 /// In the measured time of a run, after a warm-up of a second.
@@ -61,7 +65,15 @@ const HALF_A_SECOND: Faults = Faults {
     stalled: TOPIC,
     stall_ms: [1_700, 2_200],
     refused: None,
+    lost: None,
 };
+
+/// The batches of a partition, and the offset behind them.
+#[derive(Default)]
+struct Log {
+    batches: Vec<(i64, Vec<u8>)>,
+    end: i64,
+}
 
 /// What both nodes know.
 struct Cluster {
@@ -70,7 +82,7 @@ struct Cluster {
     /// By topic.
     first_produce: RefCell<BTreeMap<String, Instant>>,
     /// By partition.
-    records: RefCell<[i64; PARTITIONS as usize]>,
+    logs: RefCell<[Log; PARTITIONS as usize]>,
     /// Shared with the test.
     topics: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -115,7 +127,6 @@ impl Service for Node {
             }
             ApiKey::Produce => {
                 let request = ProduceRequest::decode(body, version).unwrap();
-                let frame = self.produce(&request).encode(version, id);
                 let topic = request.topics.iter().next().unwrap().name.to_owned();
                 let faults = self.cluster.faults;
                 let now = clock::now();
@@ -130,7 +141,16 @@ impl Service for Node {
                 if is_stalled && from <= now && now < to {
                     sleep_until(to).await;
                 }
-                frame
+                self.produce(&request).encode(version, id)
+            }
+            ApiKey::Fetch => {
+                let request = FetchRequest::decode(body, version).unwrap();
+                let wait = Duration::from_millis(request.max_wait_ms.try_into().unwrap());
+                let until = clock::now() + wait;
+                while self.fetch(&request).1 == 0 && clock::now() < until {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                self.fetch(&request).0.encode(version, id)
             }
             other => panic!("{other:?} was not expected"),
         };
@@ -212,12 +232,21 @@ impl Node {
                 assert!(rest.is_empty());
                 let is_led =
                     asked.partition % 2 == self.id && self.cluster.faults.refused != Some(asked.partition);
+                let mut base_offset = -1;
                 if is_led {
                     let place = usize::try_from(asked.partition).unwrap();
-                    self.cluster.records.borrow_mut()[place] += i64::from(batch.header().record_count);
+                    let log = &mut self.cluster.logs.borrow_mut()[place];
+                    base_offset = log.end;
+                    log.end += i64::from(batch.header().record_count);
+                    if self.cluster.faults.lost != Some(asked.partition) {
+                        let mut bytes = batch.bytes().to_vec();
+                        assign_offset(bytes.first_chunk_mut().unwrap(), base_offset, 0);
+                        log.batches.push((base_offset, bytes));
+                    }
                 }
                 ProducePartitionResponse {
                     partition: asked.partition,
+                    base_offset,
                     error_code: if is_led {
                         ErrorCode::None
                     } else {
@@ -235,6 +264,41 @@ impl Node {
             topics: topics.collect(),
             ..Default::default()
         }
+    }
+}
+
+impl Node {
+    /// What there is from the offsets on that are asked for, and how many batches.
+    fn fetch(&self, request: &FetchRequest<'_>) -> (FetchResponse<Vec<u8>>, usize) {
+        let mut count = 0;
+        let logs = self.cluster.logs.borrow();
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|asked| {
+                let log = &logs[usize::try_from(asked.partition).unwrap()];
+                let from = log
+                    .batches
+                    .partition_point(|(offset, _)| *offset < asked.fetch_offset);
+                let found = &log.batches[from..];
+                count += found.len();
+                FetchPartitionResponse {
+                    partition: asked.partition,
+                    high_watermark: log.end,
+                    log_start_offset: 0,
+                    records: vec![found.iter().flat_map(|(_, bytes)| bytes.clone()).collect()].into(),
+                    ..Default::default()
+                }
+            });
+            FetchTopicResponse {
+                name: topic.name.to_owned(),
+                topic_id: topic.topic_id,
+                partitions: partitions.collect(),
+            }
+        });
+        let response = FetchResponse {
+            topics: topics.collect(),
+            ..Default::default()
+        };
+        (response, count)
     }
 }
 
@@ -282,7 +346,7 @@ async fn serve_cluster(host: HostId, faults: Faults, topics: Arc<Mutex<BTreeSet<
         address: host.address(),
         faults,
         first_produce: RefCell::default(),
-        records: RefCell::default(),
+        logs: RefCell::default(),
         topics,
     });
     let mut nodes = Vec::new();
@@ -337,9 +401,13 @@ where
 
 /// `bench produce` with these options.
 fn produce(faults: Faults, options: &str) -> Report {
+    single_run("produce", faults, options)
+}
+
+fn single_run(command: &str, faults: Faults, options: &str) -> Report {
     run(
         &[faults],
-        &format!("produce --brokers %0 --batch-size 1 {options}"),
+        &format!("{command} --brokers %0 --batch-size 1 {options}"),
         async |command| {
             let Command::Load(load) = command else {
                 panic!("a single run was asked for");
@@ -395,6 +463,7 @@ fn a_second(stalled: &'static str) -> Faults {
         stalled,
         stall_ms: [1_500, 2_500],
         refused: None,
+        lost: None,
     }
 }
 
@@ -440,6 +509,7 @@ fn a_warm_up_is_in_no_figure_of_a_sweep() {
         stalled: "-2",
         stall_ms: [100, 600],
         refused: None,
+        lost: None,
     };
     let sweep = sweep(during_warm_up);
     let paced = &sweep.results[1].report;
@@ -491,5 +561,39 @@ fn what_a_broker_refuses_is_named() {
     assert_eq!((failure.partition, *count), (3, 25));
     assert_eq!(failure.broker, "node 1 at 10.0.0.1:19093");
     assert_eq!(failure.what, "NOT_LEADER_OR_FOLLOWER");
+    assert_eq!(report.sample.records, 75);
+}
+
+#[test]
+fn from_end_to_end_a_batch_takes_until_it_is_read() {
+    let options = "--rate 1000 --seconds 2 --connections 2 --threads 2";
+    let report = single_run("end-to-end", HALF_A_SECOND, options);
+    assert!(report.is_clean(), "{report}");
+    // As what is only sent: every batch that was due while nothing could be read waited.
+    let latency_ns = &report.sample.latency_ns;
+    assert_eq!(latency_ns.len(), 2_000, "{report}");
+    let stalled = latency_ns.count_between(300_000_000, 520_000_000);
+    assert!(
+        (180..=280).contains(&stalled),
+        "{stalled} of 2,000 waited long\n{report}"
+    );
+    let sent = produce(Faults::default(), options).latency_ms(0.5);
+    let read = single_run("end-to-end", Faults::default(), options).latency_ms(0.5);
+    assert!(read > sent, "{read} ms and {sent} ms");
+}
+
+#[test]
+fn what_is_acknowledged_and_never_read_is_named() {
+    let losing = Faults {
+        lost: Some(2),
+        ..Faults::default()
+    };
+    let report = single_run("end-to-end", losing, "--rate 100 --seconds 1 --warmup-seconds 0");
+    let failures: Vec<_> = report.sample.failures.iter().collect();
+    let [(failure, 25)] = failures[..] else {
+        panic!("one kind of failure was expected\n{report}");
+    };
+    assert_eq!(failure.partition, 2);
+    assert_eq!(failure.what, "a batch was acknowledged and never read");
     assert_eq!(report.sample.records, 75);
 }

@@ -1,4 +1,4 @@
-//! Where the logs of a connection's partitions begin; asked before a run, which also shows that their leader serves them:
+//! Where the logs of a connection's partitions begin, or end; asked before a run, which also shows that their leader serves them:
 //! a new topic is in Metadata a little earlier.
 
 use std::time::Duration;
@@ -29,9 +29,19 @@ pub(crate) async fn log_starts(
     connection: &Connection,
     topic: &str,
 ) -> Result<Vec<(i32, i64)>, BenchError> {
+    offsets_at(EARLIEST_TIMESTAMP, route, connection, topic).await
+}
+
+/// The offset of each partition of the route at this time, as ListOffsets has it.
+pub(crate) async fn offsets_at(
+    timestamp: i64,
+    route: &Route,
+    connection: &Connection,
+    topic: &str,
+) -> Result<Vec<(i32, i64)>, BenchError> {
     let mut starts = Vec::with_capacity(route.lane.partitions.len());
     for partitions in route.lane.partitions.chunks(PARTITIONS_MAX) {
-        let answers = answers(partitions, route, connection, topic).await?;
+        let answers = answers(timestamp, partitions, route, connection, topic).await?;
         starts.extend(answers.iter().map(|answer| (answer.partition, answer.offset)));
     }
     Ok(starts)
@@ -39,6 +49,7 @@ pub(crate) async fn log_starts(
 
 /// Asks until all of them are led there.
 async fn answers(
+    timestamp: i64,
     partitions: &[i32],
     route: &Route,
     connection: &Connection,
@@ -47,7 +58,7 @@ async fn answers(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let answers = ask(partitions, connection, topic).await?;
+        let answers = ask(timestamp, partitions, connection, topic).await?;
         match answers.iter().find(|answer| answer.error_code != ErrorCode::None) {
             None => return Ok(answers),
             Some(failed) if attempts >= ATTEMPTS || !failed.error_code.is_retriable() => {
@@ -63,13 +74,14 @@ async fn answers(
 }
 
 async fn ask(
+    timestamp: i64,
     partitions: &[i32],
     connection: &Connection,
     topic: &str,
 ) -> Result<Vec<ListOffsetsPartitionResponse>, BenchError> {
     let partitions = partitions.iter().map(|partition| ListOffsetsPartition {
         partition: *partition,
-        timestamp: EARLIEST_TIMESTAMP,
+        timestamp,
         ..Default::default()
     });
     let partitions: Vec<_> = partitions.collect();
