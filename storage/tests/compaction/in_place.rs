@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::{DiskFaults, DiskOperation, HostId, Injection, Simulator};
+use ring::simulator::{DiskFaults, DiskOperation, HostId, Injection, Simulator, for_each_seed};
 
 use storage::inspect::{self, Report, Severity};
 use storage::{PartitionLog, ScrubOptions};
@@ -162,7 +162,12 @@ fn what_a_kill_leaves_of_segments_on_their_way_is_not_damage() {
 
 #[test]
 fn a_reader_that_is_slow_sees_one_segment_or_the_other_and_no_mixture() {
-    let mut simulator = Simulator::new(1);
+    // One in four has a reader between the two.
+    for_each_seed(0..24, read_while_it_is_compacted);
+}
+
+fn read_while_it_is_compacted(seed: u64) {
+    let mut simulator = Simulator::new(seed);
     let host = simulator.host(1 << 30);
     // All of it is in files, and nothing in memory.
     on_a_host(&mut simulator, host, || async {
