@@ -68,7 +68,7 @@ pub(super) enum Mend {
 }
 
 /// The order is the one in which they are shown.
-static CONDITIONS: [Condition; 14] = [
+static CONDITIONS: [Condition; 15] = [
     Condition {
         name: "kernel",
         measure: Measure::Version,
@@ -154,6 +154,14 @@ static CONDITIONS: [Condition; 14] = [
         measure: Measure::Word,
         read: schedulers,
         mend: Mend::Set,
+    },
+    Condition {
+        name: "write-cache",
+        measure: Measure::Word,
+        read: write_caches,
+        mend: Mend::Say(
+            "put the log on a disk with power-loss protection, which has no cache that forgets, or on one with FUA",
+        ),
     },
 ];
 
@@ -306,6 +314,21 @@ fn schedulers(host: &Host) -> Vec<Reading> {
     files.flat_map(|path| file(host, path)).collect()
 }
 
+/// Whether a disk forgets what it has taken when the power goes, and whether a write can say that it must not.
+fn write_caches(host: &Host) -> Vec<Reading> {
+    let disks = host.disks();
+    let cache = |disk| {
+        let text = |name| host.text(host.queue_file(disk, name)?);
+        let cache = text("write_cache")?;
+        let has_fua = text("fua").as_deref() == Some("1");
+        Some(match has_fua && cache == "write back" {
+            true => "write back with FUA".to_owned(),
+            false => cache,
+        })
+    };
+    disks.iter().filter_map(cache).map(Reading::said).collect()
+}
+
 fn of_disks(host: &Host, value: fn(&super::host::Disk) -> Option<String>) -> Vec<Reading> {
     host.disks().iter().filter_map(value).map(Reading::said).collect()
 }
@@ -394,6 +417,23 @@ mod tests {
         host.put("/sys/devices/system/cpu/isolated", "\n");
         assert_eq!(values(&host, "isolated-cores"), ["0"]);
         assert_eq!(count_of("3-1"), None);
+    }
+
+    #[test]
+    fn a_cache_that_writes_can_go_around_is_told_from_one_that_they_cannot() {
+        let root = Host::of_test(9, 1 << 20);
+        root.put("/proc/self/mountinfo", "24 1 254:0 / / rw - ext4 /dev/vda rw\n");
+        let host = root.with_directories(&["/no-such-directory".into()]);
+        for (cache, fua, expected) in [
+            ("write back", "0", "write back"),
+            ("write back", "1", "write back with FUA"),
+            ("write through", "0", "write through"),
+            ("write through", "1", "write through"),
+        ] {
+            root.put("/sys/dev/block/254:0/queue/write_cache", cache);
+            root.put("/sys/dev/block/254:0/queue/fua", fua);
+            assert_eq!(values(&host, "write-cache"), [expected], "{cache} {fua}");
+        }
     }
 
     #[test]

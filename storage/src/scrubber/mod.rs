@@ -359,6 +359,7 @@ impl Inner {
             Some((position, what)) => stream.fail(position, &what),
             None => stream.end(segment.next_offset),
         };
+        // It may have been removed meanwhile, or another file have come to its name.
         subject.log.has_sealed(segment).then_some(judged)
     }
 
@@ -380,12 +381,7 @@ impl Inner {
         let file = loop {
             self.turn(subject, pace, OPEN_BYTES, || Some(())).await?;
             // Beside the files that all share: it would push out what others need.
-            let opened = open(&directory, segment.name, part).await;
-            // The segment may have been removed, and another file have its name.
-            if !log.has_sealed(segment) {
-                return Err(Obstacle::Gone);
-            }
-            match opened {
+            match open(&directory, segment.name, part).await {
                 Ok(file) => break file,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(Obstacle::Missing),
                 // That is nothing about this file.
