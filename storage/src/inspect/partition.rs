@@ -89,7 +89,7 @@ pub(super) async fn check(checking: &mut Checking<'_>, held: &Held) -> Result<()
             }
             Some(base_offset) if base_offset == held.end_offset => {
                 let what = "a segment of which nothing is acknowledged yet";
-                let next = "nothing: the next batch begins it";
+                let next = "nothing: the next batch begins it, or a later start removes it";
                 checking.find(Severity::Note, &file, None, what, next);
             }
             Some(_) => {

@@ -307,11 +307,9 @@ async fn newest_superblock(file: &File, path: &Path, pool: &Pool) -> Result<Supe
     let first = read_superblock(file, path, 0, pool).await?;
     // The second copy is one block in. If the first does not say what a block is, the smallest is looked for first: before the
     // second copy there is nothing but the first one's padding, and behind it what clients have sent.
-    let block_bytes = |from, to| (from..=to).map(|power: u32| 1_u32 << power);
-    let blocks = match first {
-        Some(first) => block_bytes(first.block_bytes.ilog2(), first.block_bytes.ilog2()),
-        None => block_bytes(BLOCK_BYTES_MIN.ilog2(), BLOCK_BYTES_MAX.ilog2()),
-    };
+    let is_possible = |bytes: &u32| first.is_none_or(|first| first.block_bytes == *bytes);
+    let powers = BLOCK_BYTES_MIN.ilog2()..=BLOCK_BYTES_MAX.ilog2();
+    let blocks = powers.map(|power| 1_u32 << power).filter(is_possible);
     let mut second = None;
     for block_bytes in blocks {
         let found = read_superblock(file, path, u64::from(block_bytes), pool).await?;

@@ -28,14 +28,14 @@ impl PartitionLog {
 
 /// Sets a directory aside that no metadata knows, if it is there. Durable when it returns; nothing removes it.
 pub(crate) async fn set_stray_aside(directory: &Path, id: TopicPartition) -> Result<(), StorageError> {
-    let aside = rename_aside(directory, id, "stray").await?;
-    flush_parent(aside).await
+    rename_aside(directory, id, "stray").await?;
+    flush_parent(directory).await
 }
 
 /// Sets the directory of a deleted partition aside, if it is there. Durable when it returns.
 pub(crate) async fn set_deleted_aside(directory: &Path, id: TopicPartition) -> Result<(), StorageError> {
-    let aside = hide_deleted(directory, id).await?;
-    flush_parent(aside).await
+    hide_deleted(directory, id).await?;
+    flush_parent(directory).await
 }
 
 /// Renames the directory of a deleted partition. On a disk that is too full for another name it is removed at once instead: who
@@ -44,14 +44,16 @@ async fn hide_deleted(directory: &Path, id: TopicPartition) -> Result<Option<Pat
     match rename_aside(directory, id, "delete").await {
         Err(error) if error.is_no_space() => {
             remove_directory(directory).await?;
+            // A power cut would bring it back, when nobody may know any more that it was deleted.
+            flush_parent(directory).await?;
             Ok(None)
         }
         renamed => renamed,
     }
 }
 
-async fn flush_parent(aside: Option<PathBuf>) -> Result<(), StorageError> {
-    if let Some(parent) = aside.as_deref().and_then(Path::parent) {
+async fn flush_parent(directory: &Path) -> Result<(), StorageError> {
+    if let Some(parent) = directory.parent() {
         directory::sync(parent)
             .await
             .map_err(StorageError::io("flush", parent))?;
