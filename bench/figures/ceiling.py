@@ -8,12 +8,10 @@ retention.bytes has it: segments that come next are written over the files of th
 blocks; with one shard, and with two. The CPU is the broker's, system calls included; what kernel threads do for it is not.
 Needs: cargo build --release -p millstream -p millstream-bench, python3.
 """
-import json
 import shutil
-import subprocess
 
 import scene
-from scene import MIB, TARGET, bench, say
+from scene import MIB, bench, say
 
 SIZES = {"64 KiB": 64 << 10, "1 MiB": MIB}
 # Of each partition: what is removed in a second is a part of what is kept.
@@ -45,12 +43,8 @@ def main():
 
 
 def disk(options, figures):
-    file_mib = 64 if options.short else 4096
-    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib), "--seconds",
-               str(options.seconds), "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     places = {"fresh": "a new file", "overwrite": "over old blocks"}
-    for answer in report["answers"]:
+    for answer in scene.disk(options, file_mib=64 if options.short else 4096):
         size = [name for name, size in SIZES.items() if size == answer["block_bytes"]]
         if answer["subject"] == "bandwidth" and size:
             figures.add(f"{places[answer['place']]}, {size[0]}", **{"MB/s": answer["mb_per_s"]})

@@ -6,14 +6,12 @@ short answer over loopback, our broker flat out with batches of 16 KiB, acks=all
 rate. A percentile of the bare way is that of the write plus that of the round trip.
 Needs: cargo build --release -p millstream -p millstream-bench, python3.
 """
-import json
 import os
 import socket
-import subprocess
 import time
 
 import scene
-from scene import TARGET, bench, say
+from scene import bench, say
 
 BATCH_BYTES = 16 << 10
 ANSWER_BYTES = 100
@@ -39,9 +37,7 @@ def main():
 
 
 def bare(options, figures):
-    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", "64", "--seconds", str(options.seconds), "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    [write] = [answer["latency_us"] for answer in report["answers"]
+    [write] = [answer["latency_us"] for answer in scene.disk(options, file_mib=64)
                if (answer["subject"], answer["block_bytes"], answer["depth"]) == ("commit", BATCH_BYTES, 1)]
     trips = sorted(round_trips(options.seconds))
     trip = {"p50": trips[len(trips) // 2] * 1e6, "p99": trips[len(trips) * 99 // 100] * 1e6}

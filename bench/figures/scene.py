@@ -166,6 +166,13 @@ def finish(process):
     return report
 
 
+def disk(options, file_mib):
+    """What the disk gives: the answers of `bench disk`."""
+    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib), "--seconds", str(options.seconds),
+               "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["answers"]
+
+
 def delete(broker, topic):
     command = [sys.executable, TOOLS / "rawkafka.py", "--brokers", broker.address, "delete", topic]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -430,6 +430,17 @@ fn sweep(faults: Faults) -> sweep::table::Sweep {
     })
 }
 
+/// Of 2,000 batches that were due in two seconds, during [`HALF_A_SECOND`].
+fn assert_a_tenth_waited_long(report: &Report) {
+    let latency_ns = &report.sample.latency_ns;
+    assert_eq!(latency_ns.len(), 2_000, "{report}");
+    let stalled = latency_ns.count_between(300_000_000, 520_000_000);
+    assert!(
+        (180..=280).contains(&stalled),
+        "{stalled} of 2,000 waited long\n{report}"
+    );
+}
+
 #[test]
 fn a_stall_is_charged_to_every_batch_that_was_due_meanwhile() {
     let report = produce(
@@ -442,12 +453,7 @@ fn a_stall_is_charged_to_every_batch_that_was_due_meanwhile() {
     // A client that stops its clock while it waits would have seen the stall only as often as it has requests in
     // flight.
     let latency_ns = &report.sample.latency_ns;
-    assert_eq!(latency_ns.len(), 2_000, "{report}");
-    let stalled = latency_ns.count_between(300_000_000, 520_000_000);
-    assert!(
-        (180..=280).contains(&stalled),
-        "{stalled} of 2,000 waited long\n{report}"
-    );
+    assert_a_tenth_waited_long(&report);
     assert!(latency_ns.value_at_quantile(0.5) < 20_000_000, "{report}");
     assert_eq!(report.sample.unsent, 0);
     // It was the broker that stood still, and not this client.
@@ -570,13 +576,7 @@ fn from_end_to_end_a_batch_takes_until_it_is_read() {
     let report = single_run("end-to-end", HALF_A_SECOND, options);
     assert!(report.is_clean(), "{report}");
     // As what is only sent: every batch that was due while nothing could be read waited.
-    let latency_ns = &report.sample.latency_ns;
-    assert_eq!(latency_ns.len(), 2_000, "{report}");
-    let stalled = latency_ns.count_between(300_000_000, 520_000_000);
-    assert!(
-        (180..=280).contains(&stalled),
-        "{stalled} of 2,000 waited long\n{report}"
-    );
+    assert_a_tenth_waited_long(&report);
     let sent = produce(Faults::default(), options).latency_ms(0.5);
     let read = single_run("end-to-end", Faults::default(), options).latency_ms(0.5);
     assert!(read > sent, "{read} ms and {sent} ms");
