@@ -15,7 +15,8 @@ from scene import MIB, bench, say
 
 SIZES = {"64 KiB": 64 << 10, "1 MiB": MIB}
 # Of each partition: what is removed in a second is a part of what is kept.
-KEPT = {"log.segment.bytes": 64 * MIB, "log.retention.bytes": 512 * MIB, "log.retention.check.interval.ms": 1000}
+KEPT = {"log.segment.bytes": 64 * MIB, "log.retention.bytes": 512 * MIB, "log.retention.check.interval.ms": 1000,
+        "log.segment.delete.delay.ms": 0}
 
 
 def main():

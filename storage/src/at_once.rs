@@ -11,7 +11,7 @@ use crate::error::StorageError;
 const AT_ONCE: usize = 32;
 
 /// Takes the step for each of these. None is begun after an error; when those under way have ended, an error is returned: one
-/// that is not about a full disk if there is one, because that is all that may be tried again.
+/// that does not pass if there is one, because only what passes may be tried again.
 pub(crate) async fn for_each<T, S>(all: &[T], step: S) -> Result<(), StorageError>
 where
     T: Clone + 'static,
@@ -38,7 +38,7 @@ where
     let mut worst = None;
     for worker in workers {
         if let Err(error) = worker.await
-            && worst.as_ref().is_none_or(StorageError::is_no_space)
+            && worst.as_ref().is_none_or(StorageError::may_pass)
         {
             worst = Some(error);
         }

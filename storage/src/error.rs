@@ -3,6 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+/// The system has no more open files to give.
+const ENFILE: i32 = 23;
+/// The process has as many open files as it may.
+const EMFILE: i32 = 24;
+
+/// Whether an errno(3) says that no more files may be open, of the process or of the system.
+pub fn is_short_of_descriptors(code: Option<i32>) -> bool {
+    matches!(code, Some(ENFILE | EMFILE))
+}
+
 /// Why storage cannot go on, or cannot answer. Clones, because everyone who waits for a commit is told the same.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
@@ -89,10 +99,17 @@ impl StorageError {
         }
     }
 
-    /// Whether a write found the file system full, and can be tried again. A flush that says so cannot: what it was for
-    /// may be lost.
-    pub(crate) fn is_full_at_write(&self) -> bool {
-        self.is_no_space() && !matches!(self, StorageError::Io { action: "flush", .. })
+    /// Whether what was tried can be tried again, because nothing was lost: a write found the file system full, or a file
+    /// could not be opened. A flush that finds no space cannot: what it was for may be lost.
+    pub(crate) fn may_pass(&self) -> bool {
+        let is_flush = matches!(self, StorageError::Io { action: "flush", .. });
+        (self.is_no_space() && !is_flush) || self.is_short_of_descriptors()
+    }
+
+    /// Whether the process, or the system, may have no more files open. Only opening one says so, also the opening of a
+    /// directory that was to be flushed.
+    pub fn is_short_of_descriptors(&self) -> bool {
+        matches!(self, StorageError::Io { error, .. } if is_short_of_descriptors(error.code))
     }
 
     /// Whether the file system is full, or what its owner may have of it is.
@@ -122,6 +139,8 @@ impl StorageError {
 pub struct IoError {
     /// Its kind.
     pub kind: io::ErrorKind,
+    /// errno(3), if it is the system's.
+    code: Option<i32>,
     text: String,
 }
 
@@ -129,6 +148,7 @@ impl From<io::Error> for IoError {
     fn from(error: io::Error) -> IoError {
         IoError {
             kind: error.kind(),
+            code: error.raw_os_error(),
             text: error.to_string(),
         }
     }

@@ -109,7 +109,8 @@ pub fn segment_index(data: &[u8]) {
         let whole = bytes.len() - bytes.len() % index::TIME_ENTRY_BYTES;
         assert_eq!(index::encode_times(&entries), bytes[..whole]);
         for entry in &entries {
-            assert!(index::first_possible(&entries, entry.timestamp_ms) <= entry.relative_offset);
+            let older = index::last_older(&entries, entry.timestamp_ms);
+            assert!(older.is_none_or(|older| older.relative_offset < entry.relative_offset));
         }
     }
 }

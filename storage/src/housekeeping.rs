@@ -140,8 +140,8 @@ impl Inner {
         }
     }
 
-    /// Files that are kept for later are given up when the disk is nearly full, whoever fills it: another shard may wait for
-    /// the room.
+    /// Files that are kept for later, or are to be removed later, are given up when the disk is nearly full, whoever fills it:
+    /// another shard may wait for the room.
     async fn look_at_the_disk(&self) {
         let shared = &self.shared;
         let volume = ring::directory::volume(&shared.directory).await;
@@ -152,8 +152,11 @@ impl Inner {
             && !shared.has_failed()
             && let Some(logs) = walk.next_step(&self.partitions)
         {
-            for log in logs.drain(..).filter(PartitionLog::has_spares) {
-                log.give_spares_back().await;
+            for log in logs.drain(..) {
+                log.remove_leaving().await;
+                if log.has_spares() {
+                    log.give_spares_back().await;
+                }
             }
             yield_now().await;
         }

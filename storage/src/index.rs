@@ -156,12 +156,10 @@ pub(crate) fn floor(entries: &[IndexEntry], relative_offset: u32) -> Option<Inde
     after.checked_sub(1).map(|index| entries[index])
 }
 
-/// From where on a record at or after a time may be: past everything that is known to be older.
-pub(crate) fn first_possible(entries: &[TimeEntry], timestamp_ms: i64) -> u32 {
+/// The last entry before a time: everything up to its offset is older than that. `None`: nothing is known to be.
+pub(crate) fn last_older(entries: &[TimeEntry], timestamp_ms: i64) -> Option<TimeEntry> {
     let after = entries.partition_point(|entry| entry.timestamp_ms < timestamp_ms);
-    after
-        .checked_sub(1)
-        .map_or(0, |index| entries[index].relative_offset)
+    after.checked_sub(1).map(|index| entries[index])
 }
 
 pub(crate) fn encode_offsets(entries: &[IndexEntry]) -> Vec<u8> {
@@ -278,9 +276,10 @@ mod tests {
         index.add_time();
         index.add_time();
         assert_eq!(times(&index), [1_002, 1_004, 1_006, 1_008, 1_009]);
-        assert_eq!(first_possible(&index.times, 1_002), 0);
-        assert_eq!(first_possible(&index.times, 1_003), 29);
-        assert_eq!(first_possible(&index.times, i64::MAX), 99);
+        let older = |time| last_older(&index.times, time).map(|entry| entry.relative_offset);
+        assert_eq!(older(1_002), None);
+        assert_eq!(older(1_003), Some(29));
+        assert_eq!(older(i64::MAX), Some(99));
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod unproven;
 pub use commit::{CommitTicket, Committed, ROOM_RETRY};
 pub use compaction::{CleanerConfig, CompactionReport, CompactionStatistics};
 pub use directory::{DirectoryOptions, Leftovers, LogDirectory};
-pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError};
+pub use error::{AppendError, DeleteRecordsError, IoError, ReadError, StorageError, is_short_of_descriptors};
 pub use id::{TopicPartition, from_base64, to_base64};
 pub use journal::LARGEST_RECORD_MAX;
 pub use metadata::{KnownTopics, Layout};

@@ -1,6 +1,7 @@
 //! Emptying the journal: segments, checkpoint, superblock, and only then are its blocks written again.
 //!
-//! On a disk that is full it waits: producers do when the journal is, and whatever is deleted meanwhile makes room.
+//! On a disk that is full it waits: producers do when the journal is, and whatever is deleted meanwhile makes room. So it
+//! does while no file can be opened.
 //! Owns the order of these four. The tail of the journal is where the checkpoint *before* the newest begins to replay,
 //! so that one damaged checkpoint costs a longer replay and not the log.
 
@@ -29,8 +30,8 @@ const RING_PART: u64 = 4;
 /// Segments are written, without a checkpoint, when this part of the memory for groups is taken by what is not migrated.
 const MEMORY_PART: u64 = 3;
 
-/// A migration that found the disk full is tried again after this.
-const FULL_RETRY: Duration = Duration::from_secs(1);
+/// A migration that found the disk full, or could open no file, is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 /// Segments that a migration removes at most: the journal does not wait for more, nor does a stop.
 pub(crate) const REMOVED_MAX: usize = 256;
 
@@ -57,9 +58,9 @@ struct Inner {
     /// Who keeps it together with others, and whoever asks whether there are such.
     together: RefCell<Weak<Permit>>,
     asking: Semaphore,
-    /// Why the last migration waits for room on the disk, if it does; and notified when that changes.
-    full: RefCell<Option<StorageError>>,
-    fullness: Signal,
+    /// What holds the last migration up, if something does that may pass; and notified when that changes.
+    held_up_by: RefCell<Option<StorageError>>,
+    hold_up: Signal,
     /// The first error: a flush that failed once proves nothing when it is tried again.
     failure: RefCell<Option<StorageError>>,
     task: RefCell<Option<Task<()>>>,
@@ -88,8 +89,8 @@ impl Migration {
                 one: Semaphore::new(1),
                 together: RefCell::default(),
                 asking: Semaphore::new(1),
-                full: RefCell::default(),
-                fullness: Signal::new(),
+                held_up_by: RefCell::default(),
+                hold_up: Signal::new(),
                 failure: RefCell::default(),
                 task: RefCell::default(),
             }),
@@ -118,22 +119,22 @@ impl Migration {
         }
         let migrated = self.inner.migrate(false).await;
         if let Err(error) = &migrated
-            && !error.is_full_at_write()
+            && !error.may_pass()
         {
             self.inner.committer.fence(error);
         }
         migrated
     }
 
-    /// Waits until the disk is full; or, after `is_full`, until it is not. Gives what found it full.
-    pub(crate) async fn full_turn(&self, is_full: bool) -> Option<StorageError> {
+    /// Waits until something that may pass holds migrations up; or, after `is_held_up`, until nothing does. Gives what it is.
+    pub(crate) async fn hold_up_turn(&self, is_held_up: bool) -> Option<StorageError> {
         loop {
-            let fullness = self.inner.fullness.wait();
-            let full = self.inner.full.borrow().clone();
-            if full.is_some() != is_full {
-                return full;
+            let hold_up = self.inner.hold_up.wait();
+            let held_up_by = self.inner.held_up_by.borrow().clone();
+            if held_up_by.is_some() != is_held_up {
+                return held_up_by;
             }
-            fullness.await;
+            hold_up.await;
         }
     }
 
@@ -189,14 +190,16 @@ impl Inner {
                 } else {
                     self.relieve().await
                 };
-                self.note_fullness(migrated.as_ref().err());
+                self.note_hold_up(migrated.as_ref().err());
                 match migrated {
-                    Err(error) if error.is_full_at_write() => {
+                    Err(error) if error.may_pass() => {
                         // Nothing is lost: the journal has it. All of it is tried again, also what is to be removed.
                         self.shared.is_checkpoint_due.set(true);
-                        self.give_back().await;
+                        if error.is_no_space() {
+                            self.give_back().await;
+                        }
                         drop(_one);
-                        ring::timer::sleep(FULL_RETRY).await;
+                        ring::timer::sleep(RETRY).await;
                     }
                     Err(error) => {
                         self.committer.fence(&error);
@@ -210,12 +213,12 @@ impl Inner {
         }
     }
 
-    /// Tells who waits whether the disk is full.
-    fn note_fullness(&self, error: Option<&StorageError>) {
-        let full = error.filter(|error| error.is_full_at_write()).cloned();
-        let before = self.full.replace(full);
-        if before.is_some() != self.full.borrow().is_some() {
-            self.fullness.notify_all();
+    /// Tells who waits whether something holds migrations up.
+    fn note_hold_up(&self, error: Option<&StorageError>) {
+        let held_up_by = error.filter(|error| error.may_pass()).cloned();
+        let before = self.held_up_by.replace(held_up_by);
+        if before.is_some() != self.held_up_by.borrow().is_some() {
+            self.hold_up.notify_all();
         }
     }
 
@@ -251,7 +254,7 @@ impl Inner {
     async fn relieve(&self) -> Result<(), StorageError> {
         let relieved = self.relieve_memory().await;
         if let Err(error) = &relieved
-            && !error.is_full_at_write()
+            && !error.may_pass()
         {
             *self.failure.borrow_mut() = Some(error.clone());
         }
@@ -287,7 +290,16 @@ impl Inner {
         self.migrated_bytes.set(durable_bytes);
         self.committer.migrated(up_to_seq);
         self.settle_backlog();
+        self.bound_indexes(logs);
         Ok(())
+    }
+
+    /// Forgets what index files have, too, if it is more than it may be. No other migration may run.
+    fn bound_indexes(&self, logs: &[PartitionLog]) {
+        let bytes: usize = logs.iter().map(PartitionLog::index_memory_bytes).sum();
+        if bytes > self.shared.index_bytes_max {
+            logs.iter().for_each(PartitionLog::forget_written_entries);
+        }
     }
 
     /// Gives back what is reserved on the disk, which is full. No other migration may run.
@@ -321,7 +333,7 @@ impl Inner {
         }
         let migrated = self.empty_journal(is_last).await;
         if let Err(error) = &migrated
-            && !error.is_full_at_write()
+            && !error.may_pass()
         {
             *self.failure.borrow_mut() = Some(error.clone());
         }
@@ -341,7 +353,7 @@ impl Inner {
             }
             let taken = log.take_deleted(up_to_seq, may_remove);
             may_remove -= taken.len();
-            log.remove_deleted(taken).await;
+            log.remove_deleted(taken, is_last).await;
             log.rest().await;
         }
         if may_remove == 0 {

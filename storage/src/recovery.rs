@@ -55,6 +55,9 @@ pub fn log_memory_bytes_min(journal_bytes: u64) -> usize {
     16 * (largest + (64 << 10)) + (256 << 10)
 }
 
+/// Beside the memory for batches that are not migrated, indexes take this part of it, and what no file has yet.
+const INDEX_PART: usize = 32;
+
 impl Memory {
     /// Divides `bytes`: the tail has half, reads three sixteenths.
     pub(crate) fn of(bytes: usize) -> Memory {
@@ -147,6 +150,7 @@ pub(crate) async fn recover(
         cached_bytes: Counter::new(),
         staging,
         files: crate::files::Files::default(),
+        index_bytes_max: memory.tail / INDEX_PART,
         // On the heap, beside the pools: batches are rarely so small that it is much.
         backlog: Backlog::new(memory.tail / 2),
         migrating: RunTurns::default(),

@@ -4,8 +4,11 @@
 //! from the first segment that is known, so that "how many bytes from here to there" is a subtraction.
 
 use smallvec::SmallVec;
+use wire::BatchHeader;
+use wire::record_batch::BATCH_HEADER_BYTES;
 
 use crate::index::{EntryCounts, IndexCount, IndexEntry, SegmentIndex, TimeEntry};
+use crate::journal::{LARGEST_RECORD_MAX, LARGEST_RECORD_ROOM};
 
 /// A stretch of the log.
 #[derive(Debug, Clone)]
@@ -19,8 +22,8 @@ pub(crate) struct Segment {
     pub(crate) migrated: u32,
     /// It is on disk to its last byte, and the file ends there.
     pub(crate) is_sealed: bool,
-    /// Of the migrated bytes, what is in memory: what was added in this life, and what is not in its files yet. Emptied when
-    /// the segment is sealed.
+    /// Of the migrated bytes, what is in memory: what is not in its files yet, and what else was added in this life, as long
+    /// as there is memory for it. Emptied when the segment is sealed.
     pub(crate) index: SegmentIndex,
     /// Entries of the index that are in its files, or were when it was sealed.
     pub(crate) index_entries: u32,
@@ -30,6 +33,8 @@ pub(crate) struct Segment {
     pub(crate) offsets_written: usize,
     /// The same of the time index.
     pub(crate) times_written: usize,
+    /// What is in its index files alone was looked at, or written, in this life.
+    pub(crate) is_index_known: bool,
     /// Of the appended bytes.
     pub(crate) times: SegmentTimes,
     /// Of the appended bytes.
@@ -81,6 +86,18 @@ impl SegmentTimes {
     }
 }
 
+/// No batch that was written here has more bytes: only one that Kafka has written. The length of a larger one is believed only
+/// if another batch begins behind it.
+pub(crate) const OWN_BATCH_BYTES_MAX: usize = LARGEST_RECORD_MAX + LARGEST_RECORD_ROOM;
+
+/// Whether a header can be that of a batch in a segment that has so many bytes more from its beginning on.
+pub(crate) fn is_plausible(header: &BatchHeader, bytes_left: usize) -> bool {
+    header.magic == 2
+        && (BATCH_HEADER_BYTES..=bytes_left).contains(&header.batch_bytes())
+        && header.last_offset_delta >= 0
+        && header.base_offset < i64::MAX - i64::from(i32::MAX)
+}
+
 /// Which file a segment is: what tells it from all others of its partition, before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SegmentName {
@@ -111,12 +128,28 @@ impl Segment {
             time_entries: 0,
             offsets_written: 0,
             times_written: 0,
+            is_index_known: false,
             times,
             index_count: IndexCount::NONE,
             jitter_ms,
             generation: 0,
             is_aside: false,
         }
+    }
+
+    /// Bytes of memory that its indexes take.
+    pub(crate) fn index_memory_bytes(&self) -> usize {
+        let SegmentIndex { offsets, times, .. } = &self.index;
+        offsets.capacity() * size_of::<IndexEntry>() + times.capacity() * size_of::<TimeEntry>()
+    }
+
+    /// Forgets those entries that are in its files: they are read from there.
+    pub(crate) fn forget_written_entries(&mut self) {
+        let SegmentIndex { offsets, times, .. } = &mut self.index;
+        offsets.drain(..std::mem::take(&mut self.offsets_written));
+        times.drain(..std::mem::take(&mut self.times_written));
+        offsets.shrink_to_fit();
+        times.shrink_to_fit();
     }
 
     /// The entries of its index that are not in its file yet.

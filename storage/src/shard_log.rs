@@ -331,7 +331,7 @@ impl ShardLog {
         let committer = &self.inner.committer;
         // No migration may be writing its files while they get another name. But only a migration makes room in the
         // journal: nobody waits for room who keeps it from running.
-        let (ticket, no_migration) = loop {
+        let (ticket, mut no_migration) = loop {
             let room = committer.room().wait();
             let no_migration = self.inner.migration.pause_together().await;
             match committer.control(drop_entry(id, log.owner_epoch()), &[]) {
@@ -345,12 +345,30 @@ impl ShardLog {
         };
         ticket.committed().await?;
         self.inner.partitions.borrow_mut().remove(&id);
-        let no_preparing = log.pause_preparing().await;
-        let aside = log.hide_deleted().await?;
+        let mut is_flush_due = false;
+        let aside = loop {
+            let no_preparing = log.pause_preparing().await;
+            match log.hide_deleted().await {
+                // It may have been removed, and not flushed.
+                Err(error) if error.is_short_of_descriptors() => is_flush_due = true,
+                hidden => break hidden?,
+            }
+            drop((no_preparing, no_migration));
+            ring::timer::sleep(ROOM_RETRY).await;
+            no_migration = self.inner.migration.pause_together().await;
+        };
         // Nobody writes files of this partition any more, and the flush may take long.
-        drop((no_preparing, no_migration));
+        drop(no_migration);
+        while aside.is_some() || is_flush_due {
+            match committer.flush_names(&self.inner.shared.directory).await {
+                Err(error) if error.is_short_of_descriptors() => ring::timer::sleep(ROOM_RETRY).await,
+                flushed => {
+                    flushed?;
+                    break;
+                }
+            }
+        }
         if let Some(path) = aside {
-            committer.flush_names(&self.inner.shared.directory).await?;
             let delay = self.inner.file_delete_delay.get();
             spawn(Class::Background, async move {
                 ring::timer::sleep(delay).await;
@@ -440,10 +458,11 @@ impl ShardLog {
         self.inner.shared.clock.turn(has_jumped).await
     }
 
-    /// Waits until the disk is full, or after `is_full` until there is room again. Gives what found it full. Meanwhile batches
-    /// ride in the journal, for as long as that has room, and all else goes on.
-    pub async fn disk_full_turn(&self, is_full: bool) -> Option<StorageError> {
-        self.inner.migration.full_turn(is_full).await
+    /// Waits until no segment can be written, for something that may pass (the disk is full, or no file can be opened); or,
+    /// after `is_held_up`, until they can again. Gives what it is. Meanwhile batches ride in the journal, for as long as that
+    /// has room, and all else goes on.
+    pub async fn hold_up_turn(&self, is_held_up: bool) -> Option<StorageError> {
+        self.inner.migration.hold_up_turn(is_held_up).await
     }
 
     /// Waits until the scrubber has found something wrong in a segment, and says what: each place once in a life of the

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::executor::{Class, spawn, yield_now};
-use ring::simulator::Simulator;
+use ring::simulator::{Simulator, for_each_seed};
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, OpeningBudget, PartitionConfig, PartitionLog, PartitionSpec,
     ScrubOptions, ShardLog, ShardOptions, TopicPartition,
@@ -24,6 +24,14 @@ const ID: TopicPartition = TopicPartition {
 };
 
 async fn open() -> (ShardLog, PartitionLog) {
+    let config = PartitionConfig {
+        segment_bytes: SEGMENT_BYTES,
+        ..PartitionConfig::default()
+    };
+    open_with(config).await
+}
+
+async fn open_with(config: PartitionConfig) -> (ShardLog, PartitionLog) {
     let options = DirectoryOptions {
         journal_bytes: 1 << 20,
         new_cluster_id: 1,
@@ -34,10 +42,7 @@ async fn open() -> (ShardLog, PartitionLog) {
         id: ID,
         topic: "topic".to_owned(),
         leader_epoch: 1,
-        config: PartitionConfig {
-            segment_bytes: SEGMENT_BYTES,
-            ..PartitionConfig::default()
-        },
+        config,
     };
     let specs = vec![spec];
     let mut directory = LogDirectory::open(Path::new("/data"), options)
@@ -146,6 +151,61 @@ fn the_first_record_of_a_time_is_found_in_memory_and_in_segments() {
         });
         ended.expect("it ends");
     }
+}
+
+#[test]
+fn a_time_index_that_has_rotted_hides_no_record() {
+    const TIME_ENTRY_BYTES: u64 = 12;
+    const END: i64 = 3_000;
+    // Some thirty records from one entry to the next.
+    let config = PartitionConfig {
+        segment_bytes: 256 << 10,
+        index_interval_bytes: 8 << 10,
+        ..PartitionConfig::default()
+    };
+    for_each_seed(0..8, |seed| {
+        let mut simulator = Simulator::new(seed);
+        let host = simulator.host(256 << 20);
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let (shard, log) = open_with(config).await;
+            for first in (0..END).step_by(3) {
+                let times = [first, first + 1, first + 2].map(time_of);
+                append(&log, &times, 200).await;
+            }
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+        let mut indexes = simulator.files(host);
+        indexes.retain(|(path, bytes)| path.ends_with(".timeindex") && *bytes >= 4 * TIME_ENTRY_BYTES);
+        assert!(indexes.len() > 1);
+        let mut what = Vec::new();
+        for (path, bytes) in indexes {
+            let chance = simulator.random_u64();
+            let entry = chance / 64 % (bytes / TIME_ENTRY_BYTES);
+            // The time or the offset, by so little that the entries may still be in order; or the last offset, by much.
+            let (at, bit) = match chance % 3 {
+                0 => (entry * TIME_ENTRY_BYTES + 7, 3 + chance / 4 % 3),
+                1 => (entry * TIME_ENTRY_BYTES + 11, 2 + chance / 4 % 3),
+                _ => (bytes - 2, chance / 4 % 8),
+            };
+            what.push((path.clone(), at, bit));
+            assert!(simulator.flip_bit(host, &path, at, bit as u8).expect("a file"));
+        }
+        let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+            let (shard, log) = open_with(config).await;
+            for timestamp_ms in (995..1_010 + 2 * END).step_by(3) {
+                let expected = (0..END).find(|offset| time_of(*offset) >= timestamp_ms);
+                let expected = expected.map(|offset| (offset, time_of(offset)));
+                assert_eq!(
+                    at(&log, timestamp_ms).await,
+                    expected,
+                    "time {timestamp_ms}: {what:?}"
+                );
+            }
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    });
 }
 
 #[test]

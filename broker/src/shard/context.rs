@@ -176,6 +176,9 @@ impl TopicSettings {
                     .integer(&table::LOG_FLUSH_INTERVAL_MESSAGES)
                     .unsigned_abs(),
                 flush_ms: settings.log_flush_ms().unsigned_abs(),
+                file_delete_delay_ms: settings
+                    .integer(&table::LOG_SEGMENT_DELETE_DELAY_MS)
+                    .unsigned_abs(),
             },
             cleanup: Cleanup {
                 is_deleting: is_deleting(settings.text(&table::LOG_CLEANUP_POLICY)),
@@ -240,6 +243,8 @@ impl TopicSettings {
             number(topic, "index.interval.bytes", partition.index_interval_bytes);
         partition.flush_messages = number(topic, "flush.messages", partition.flush_messages);
         partition.flush_ms = number(topic, "flush.ms", partition.flush_ms);
+        partition.file_delete_delay_ms =
+            number(topic, "file.delete.delay.ms", partition.file_delete_delay_ms);
         let compaction = &mut cleanup.compaction;
         let ratio = topic.configs.get("min.cleanable.dirty.ratio");
         if let Some(ratio) = ratio.and_then(|ratio| ratio.parse().ok()) {

@@ -89,7 +89,7 @@ pub async fn run(context: ShardContext) {
         )
         .detach();
         spawn(Class::Background, report_compaction(log.clone(), whose.clone())).detach();
-        spawn(Class::Background, report_full_disk(log.clone(), whose)).detach();
+        spawn(Class::Background, report_hold_up(log.clone(), whose)).detach();
         spawn(Class::Background, report_findings(log)).detach();
     }
 
@@ -149,19 +149,26 @@ async fn report_compaction(log: ShardLog, whose: String) {
     }
 }
 
-/// Tells the operator when the disk is full, and when it is not any more.
-async fn report_full_disk(log: ShardLog, whose: String) {
+/// Tells the operator when no segment can be written because the disk is full, or no file can be opened; and when they can
+/// again.
+async fn report_hold_up(log: ShardLog, whose: String) {
     loop {
-        let Some(error) = log.disk_full_turn(false).await else {
+        let Some(error) = log.hold_up_turn(false).await else {
             continue;
         };
+        let (what, remedy, end) = if error.is_short_of_descriptors() {
+            let remedy = "Raise `ulimit -n` or fs.file-max, or end what else opens so many files";
+            ("no file can be opened", remedy, "files can be opened again")
+        } else {
+            let remedy = "Delete records or topics, lower a retention, or enlarge the volume";
+            ("the disk is full", remedy, "the disk has room again")
+        };
         eprintln!(
-            "millstream: {whose}: the disk is full: {error}. What is acknowledged is safe, and readers are served; when the \
-             journal is full too, producers are told to come again (REQUEST_TIMED_OUT). Delete records or topics, lower a \
-             retention, or enlarge the volume: the shard goes on by itself"
+            "millstream: {whose}: {what}: {error}. What is acknowledged is safe, and readers are served; when the journal is \
+             full too, producers are told to come again (REQUEST_TIMED_OUT). {remedy}: the shard goes on by itself"
         );
-        log.disk_full_turn(true).await;
-        eprintln!("millstream: {whose}: the disk has room again");
+        log.hold_up_turn(true).await;
+        eprintln!("millstream: {whose}: {end}");
     }
 }
 

@@ -465,14 +465,18 @@ impl Committer {
     }
 
     /// Flushes the names in a directory. If that fails the log ends: the next flush of the file system may say nothing of
-    /// names that this one has given up, and a checkpoint would rely on them.
+    /// names that this one has given up, and a checkpoint would rely on them. Not if the directory could not even be opened.
     ///
     /// # Errors
     /// If it cannot be flushed.
     pub(crate) async fn flush_names(&self, directory: &Path) -> Result<(), StorageError> {
         let flushed = ring::directory::sync(directory).await;
         let flushed = flushed.map_err(StorageError::io("flush", directory));
-        flushed.inspect_err(|error| self.fence(error))
+        flushed.inspect_err(|error| {
+            if !error.may_pass() {
+                self.fence(error);
+            }
+        })
     }
 
     /// Waits until every record that is written, or being written, is durable.

@@ -245,7 +245,8 @@ impl Inner {
 
     /// A log could not be cleaned: others go first, or it is left alone.
     fn set_aside(&self, log: &PartitionLog, error: StorageError) {
-        let is_final = !error.is_no_space() && !matches!(error, StorageError::OutOfMemory { .. });
+        let is_final =
+            !error.is_no_space() && !error.may_pass() && !matches!(error, StorageError::OutOfMemory { .. });
         let set = if is_final {
             &self.uncleanable
         } else {

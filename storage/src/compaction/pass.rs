@@ -75,12 +75,7 @@ impl<'a> Pass<'a> {
             uncleanable_from: plan.uncleanable_from,
         };
         let limits = log.config();
-        let groups = groups(
-            &segments,
-            mapped_to,
-            limits.segment_bytes,
-            limits.segment_index_bytes,
-        );
+        let groups = groups(&segments, mapped_to, limits.segment_bytes, limits.index_bytes());
         for group in groups {
             let directory = log.directory();
             let names: Vec<SegmentName> = group.iter().map(|segment| segment.name).collect();
@@ -165,7 +160,7 @@ impl<'a> Pass<'a> {
         let config = log.config();
         let limits = IndexLimits {
             interval_bytes: config.index_interval_bytes,
-            index_bytes: config.segment_index_bytes,
+            index_bytes: config.index_bytes(),
         };
         let directory = log.directory();
         let mut writer = SegmentWriter::create(&cleaner.shared, &directory, name, limits).await?;

@@ -15,7 +15,7 @@ use crate::files::log_path;
 use crate::journal::take;
 use crate::leader_epochs::LeaderEpochs;
 use crate::partition::{ANOTHER_EPOCH, LogShared, PartitionLog, SegmentSummary};
-use crate::segment::SegmentName;
+use crate::segment::{OWN_BATCH_BYTES_MAX, SegmentName, is_plausible};
 
 /// See the module.
 pub(crate) struct SegmentReader {
@@ -81,6 +81,9 @@ impl SegmentReader {
                 continue;
             };
             self.check(&header)?;
+            if header.batch_bytes() > OWN_BATCH_BYTES_MAX && needed < header.batch_bytes() {
+                self.check_behind(&header).await?;
+            }
             if needed < header.batch_bytes() {
                 needed = header.batch_bytes();
                 continue;
@@ -117,22 +120,47 @@ impl SegmentReader {
         filled.get(from..from + bytes)
     }
 
-    fn check(&self, header: &BatchHeader) -> Result<(), StorageError> {
-        let length = header.batch_bytes();
-        let left = self.length - self.position;
-        let is_plausible = header.magic == 2
-            && (BATCH_HEADER_BYTES..=left).contains(&length)
-            && header.last_offset_delta >= 0
-            && header.base_offset < i64::MAX - i64::from(i32::MAX);
-        // Only compaction leaves holes.
-        let follows = match self.name.generation {
-            0 => header.base_offset == self.at_least,
-            _ => header.base_offset >= self.at_least,
+    /// Whether a batch can be the next one, if that must begin with this offset. Only compaction leaves holes.
+    fn follows(&self, header: &BatchHeader, at_least: i64) -> bool {
+        match self.name.generation {
+            0 => header.base_offset == at_least,
+            _ => header.base_offset >= at_least,
+        }
+    }
+
+    /// Looks behind the batch at the position, before memory is taken for it: another begins there, or the segment ends.
+    async fn check_behind(&self, header: &BatchHeader) -> Result<(), StorageError> {
+        let behind = self.position + header.batch_bytes();
+        if behind == self.length {
+            return Ok(());
+        }
+        let start = behind - behind % self.block;
+        let end = behind + BATCH_HEADER_BYTES - start;
+        let buffer = take(&self.pool, end.next_multiple_of(self.block)).await?;
+        let _alone = self.background.acquire(1).await;
+        let blocks = 0..end.next_multiple_of(self.block);
+        let (read, buffer) = self.file.read_exact_at(buffer, blocks, start as u64).await;
+        let count = read.map_err(StorageError::io("read", &self.path))?;
+        let next = buffer[..count]
+            .get(behind - start..)
+            .and_then(<[u8]>::first_chunk);
+        let next = next.map(BatchHeader::decode);
+        let is_next = |next: &BatchHeader| {
+            is_plausible(next, self.length - behind) && self.follows(next, header.next_offset())
         };
+        if next.as_ref().is_some_and(is_next) {
+            return Ok(());
+        }
+        let what = "no batch begins where the one here says that it ends";
+        Err(StorageError::corrupt(&self.path, self.position as u64, what))
+    }
+
+    fn check(&self, header: &BatchHeader) -> Result<(), StorageError> {
+        let left = self.length - self.position;
         let epoch = header.partition_leader_epoch;
-        let what = if !is_plausible {
+        let what = if !is_plausible(header, left) {
             "there is no batch where one was written"
-        } else if !follows {
+        } else if !self.follows(header, self.at_least) {
             "another batch begins here than should"
         } else if self.epochs.instead_of(epoch, header.base_offset).is_some() {
             // It is not served, either: what it has newer records of would be gone.

@@ -24,6 +24,8 @@ const FILL_BYTES: usize = 1 << 20;
 
 /// No journal takes a larger batch, whatever its ring, in bytes: a shard must have memory for several.
 pub const LARGEST_RECORD_MAX: usize = 16 << 20;
+/// A record has so many bytes more than that, for its head.
+pub(crate) const LARGEST_RECORD_ROOM: usize = 128 << 10;
 
 /// How a journal is made.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ pub(crate) struct JournalOptions {
 /// The largest record of a ring, in bytes: an eighth of it, and 128 KiB.
 pub(crate) fn largest_record_of(ring_bytes: u64) -> usize {
     let eighth = usize::try_from(ring_bytes / 8).unwrap_or(LARGEST_RECORD_MAX);
-    eighth.min(LARGEST_RECORD_MAX) + (128 << 10)
+    eighth.min(LARGEST_RECORD_MAX) + LARGEST_RECORD_ROOM
 }
 
 impl JournalOptions {

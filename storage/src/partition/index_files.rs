@@ -1,7 +1,7 @@
 //! The index files of a partition's segments, as they are written.
 //!
-//! Owns when entries go from memory into the files of the active segment, and what is done when those are not whole. Nothing that
-//! is wrong with an index loses a record, or ends a migration.
+//! Owns when entries go from memory into the files of the active segment, when they are forgotten here, and what is done when
+//! those files are not whole. Nothing that is wrong with an index loses a record, or ends a migration.
 
 use std::path::Path;
 
@@ -34,11 +34,13 @@ impl PartitionLog {
                 segment.on_disk(block) > 0 && segment.unwritten_offsets().len() >= INDEX_RUN_ENTRIES;
             is_finished || segment.is_sealed || is_enough
         };
-        match self.with_unindexed(segment_base, |segment| (due(segment), segment.entries_in_files())) {
+        let is_known =
+            |segment: &Segment| segment.is_index_known || segment.entries_in_files() == EntryCounts::NONE;
+        match self.with_unindexed(segment_base, |segment| (due(segment), is_known(segment))) {
             None | Some((false, _)) => return Ok(()),
-            Some((true, EntryCounts::NONE)) => {}
+            Some((true, true)) => {}
             // Of an earlier life: what follows must not make a file look whole that is not.
-            Some((true, _)) => self.load_index(segment_base).await,
+            Some((true, false)) => self.look_at_index(segment_base).await,
         }
         let unwritten = self.with_unindexed(segment_base, |segment| {
             let from = (segment.index_entries as usize, segment.time_entries as usize);
@@ -68,6 +70,7 @@ impl PartitionLog {
             }
             segment.offsets_written = segment.index.offsets.len();
             segment.times_written = segment.index.times.len();
+            segment.is_index_known = true;
         });
         self.partition.state.borrow_mut().migrated.unindexed = None;
         Ok(())
@@ -102,9 +105,23 @@ impl PartitionLog {
         }
     }
 
-    /// Takes what is in the index files alone into memory; or makes it anew, if they are not whole. Without a file that tells
-    /// all is found, too, only later: nothing that is wrong with them ends a migration.
-    async fn load_index(&self, segment_base: i64) {
+    /// Bytes of memory that the indexes of its active segment take.
+    pub(crate) fn index_memory_bytes(&self) -> usize {
+        let state = self.partition.state.borrow();
+        state.segments.all.iter().map(Segment::index_memory_bytes).sum()
+    }
+
+    /// Forgets what is in the index files, too. No migration may be writing them.
+    pub(crate) fn forget_written_entries(&self) {
+        let mut state = self.partition.state.borrow_mut();
+        for segment in &mut state.segments.all {
+            segment.forget_written_entries();
+        }
+    }
+
+    /// Looks whether the index files have what they should, and makes the index anew if they have not. Without a file that
+    /// tells all is found, too, only later: nothing that is wrong with them ends a migration.
+    async fn look_at_index(&self, segment_base: i64) {
         let Some(counts) = self.with_unindexed(segment_base, |segment| segment.entries_in_files()) else {
             return;
         };
@@ -114,14 +131,7 @@ impl PartitionLog {
         let times = read_index(&stem.with_extension("timeindex"), pool).await;
         let is_whole = self.with_unindexed(segment_base, |segment| {
             let index = index::decode(&offsets, &times, counts, segment.migrated);
-            let Some(mut index) = index.filter(|index| segment.index.follows(index)) else {
-                return false;
-            };
-            (segment.offsets_written, segment.times_written) = (index.offsets.len(), index.times.len());
-            index.offsets.append(&mut segment.index.offsets);
-            index.times.append(&mut segment.index.times);
-            (segment.index.offsets, segment.index.times) = (index.offsets, index.times);
-            true
+            index.is_some_and(|index| segment.index.follows(&index))
         });
         if is_whole != Some(false) {
             return;

@@ -31,6 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ring::buffer::Pool;
+use ring::clock::Instant;
 use ring::count::Counter;
 use ring::local::{Semaphore, Signal};
 use wire::RecordBatch;
@@ -55,14 +56,14 @@ pub(crate) use self::spare::is_spare_name;
 use crate::backlog::Backlog;
 use crate::commit::{CommitObserver, Committer};
 use crate::disk_turns::DiskTurns;
-use crate::files::Files;
+use crate::files::{Files, INDEX_BYTES_MAX};
 use crate::id::TopicPartition;
 use crate::journal::Access;
 use crate::leader_epochs::LeaderEpochs;
 use crate::opening::{OpenError, Opened, OpeningBudget, Turns};
 use crate::producer_state::ProducerState;
 use crate::read_cache::ReadCache;
-use crate::segment::{SegmentLimits, Segments};
+use crate::segment::{Segment, SegmentLimits, Segments};
 use crate::shortage::Shortage;
 use crate::steady_clock::SteadyClock;
 
@@ -93,6 +94,8 @@ pub struct PartitionConfig {
     /// `flush.ms`: what was acknowledged when it was written is flushed so soon after it, in milliseconds; after 5 s
     /// at the latest.
     pub flush_ms: u64,
+    /// `file.delete.delay.ms`: so long after it was deleted a segment's files are removed, in milliseconds.
+    pub file_delete_delay_ms: u64,
 }
 
 /// How a log is compacted: Kafka's topic settings.
@@ -121,7 +124,7 @@ impl Default for CompactionConfig {
 }
 
 impl Default for PartitionConfig {
-    /// Kafka's defaults, but that nothing is removed, and everything flushed.
+    /// Kafka's defaults, but that nothing is removed but at once, and everything flushed.
     fn default() -> PartitionConfig {
         PartitionConfig {
             segment_bytes: 1 << 30,
@@ -135,6 +138,7 @@ impl Default for PartitionConfig {
             compaction: None,
             flush_messages: 1,
             flush_ms: u64::MAX,
+            file_delete_delay_ms: 0,
         }
     }
 }
@@ -144,8 +148,13 @@ impl PartitionConfig {
         SegmentLimits {
             bytes: self.segment_bytes,
             ms: self.segment_ms,
-            index_bytes: self.segment_index_bytes,
+            index_bytes: self.index_bytes(),
         }
+    }
+
+    /// How large each of a segment's indexes gets at most. No larger file is ever believed.
+    pub(crate) fn index_bytes(&self) -> u32 {
+        self.segment_index_bytes.min(INDEX_BYTES_MAX as u32)
     }
 
     /// By how much a segment that begins now ends earlier, in milliseconds: by chance, so that the segments of logs that
@@ -189,6 +198,8 @@ pub(crate) struct LogShared {
     /// Memory for what is written to segments, and for headers.
     pub(crate) staging: Pool,
     pub(crate) files: Files,
+    /// The most memory that the indexes of active segments keep for what is in files, too, in bytes.
+    pub(crate) index_bytes_max: usize,
     /// What waits for a migration, or is in memory after it.
     pub(crate) backlog: Backlog,
     pub(crate) migrating: RunTurns,
@@ -262,6 +273,9 @@ struct Partition {
     producers: Share,
     direct: Direct,
     later: Later,
+    /// Segments that were taken out, and when their files are to be removed: that may be another time for each, if the
+    /// config has changed.
+    leaving: RefCell<VecDeque<(Instant, Segment)>>,
     /// Whose is the partition's directory to write compacted segments into.
     cleaning: Semaphore,
     /// Whoever makes its directory, alone.

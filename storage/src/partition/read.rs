@@ -16,7 +16,7 @@ use super::{Partition, PartitionLog};
 use crate::error::{ReadError, StorageError};
 use crate::index::{self, Entries, EntryCounts, IndexEntry};
 use crate::read_cache::End;
-use crate::segment::SegmentName;
+use crate::segment::{OWN_BATCH_BYTES_MAX, SegmentName, is_plausible};
 
 /// What is said of such a batch. No CRC covers its epoch.
 pub(crate) const ANOTHER_EPOCH: &str = "a batch has another leader epoch than had written it";
@@ -418,8 +418,45 @@ impl PartitionLog {
             }
             chain = collected.chain;
             position += passed as u32;
+            // Before memory is taken for it.
+            if longer > OWN_BATCH_BYTES_MAX
+                && let Some(header) = window.header(passed)
+                && !self
+                    .is_followed(view, position, &header, chain, manner.waits)
+                    .await?
+            {
+                return Err(self.corrupt(
+                    view,
+                    position,
+                    "no batch begins where the one here says that it ends",
+                ));
+            }
             wanted = wanted.max(longer);
         }
+    }
+
+    /// Whether another batch begins behind the one at byte `position`, or its segment ends there. If there is no memory to look,
+    /// there is none for the batch.
+    async fn is_followed(
+        &self,
+        view: &SegmentView,
+        position: u32,
+        header: &BatchHeader,
+        chain: Chain,
+        waits: bool,
+    ) -> Result<bool, StorageError> {
+        let behind = position + header.batch_bytes() as u32;
+        if behind == view.migrated {
+            return Ok(true);
+        }
+        let Some(window) = self.window(view, behind, BATCH_HEADER_BYTES, waits).await? else {
+            return Ok(true);
+        };
+        let next = window.header(0);
+        let is_next = |next: &BatchHeader| {
+            self.batch_bytes(view, next, behind).is_ok() && chain.after(header).goes_on_with(next)
+        };
+        Ok(next.as_ref().is_some_and(is_next))
     }
 
     /// Looks through a window that begins at byte `position` of its segment, with the batch that `chain` is of.
@@ -573,12 +610,7 @@ impl PartitionLog {
     fn batch_bytes(&self, view: &SegmentView, header: &BatchHeader, at: u32) -> Result<usize, StorageError> {
         let length = header.batch_bytes();
         let left = (view.migrated - at) as usize;
-        let plausible = header.magic == 2
-            && (BATCH_HEADER_BYTES..=left).contains(&length)
-            && header.base_offset >= view.name.base_offset
-            && header.last_offset_delta >= 0
-            && header.base_offset < i64::MAX - i64::from(i32::MAX);
-        if plausible {
+        if is_plausible(header, left) && header.base_offset >= view.name.base_offset {
             Ok(length)
         } else {
             Err(self.corrupt(view, at, "there is no batch where one was written"))

@@ -108,6 +108,7 @@ impl PartitionLog {
             producers: shared.producers.share(partition),
             direct: Direct::new(),
             later: Later::default(),
+            leaving: RefCell::default(),
             making_directory: Semaphore::new(1),
             shared,
             config: Cell::new(spec.config),

@@ -138,3 +138,12 @@ fn two_may_make_a_partitions_directory_at_once() {
         assert_eq!(names, [METADATA_FILE]);
     });
 }
+
+#[test]
+fn no_index_grows_beyond_what_is_believed_of_a_file() {
+    let config = PartitionConfig {
+        segment_index_bytes: u32::MAX,
+        ..PartitionConfig::default()
+    };
+    assert_eq!(u64::from(config.segment_limits().index_bytes), INDEX_BYTES_MAX);
+}

@@ -9,7 +9,7 @@ use wire::record_batch::{self, RecordBatch};
 use super::piece::Piece;
 use super::{PartitionLog, State};
 use crate::error::StorageError;
-use crate::index::{self, EntryCounts};
+use crate::index::{self, EntryCounts, TimeEntry};
 use crate::opening::{OpenError, Opened, OpeningBudget, Turn};
 use crate::segment::{Segment, SegmentName};
 
@@ -36,8 +36,10 @@ enum Look {
 struct Stretch {
     /// Its segment's.
     name: SegmentName,
-    /// Where to begin to look, as far as it is known without a file.
+    /// Its first offset.
     begin: i64,
+    /// Of the entries that are in memory, the last one that is older.
+    older: Option<TimeEntry>,
     /// The offset after its last.
     end: i64,
     /// Its segment's bytes, and how many entries of its time index to look at in its files, if there are any.
@@ -59,8 +61,8 @@ impl PartitionLog {
     ) -> Result<Option<Found>, StorageError> {
         let mut from = self.log_start_offset();
         while let Some(stretch) = self.stretch_with(timestamp_ms, from) {
-            let begin = self.first_possible(&stretch, timestamp_ms).await;
-            let offsets = begin.max(from)..stretch.end;
+            let begin = self.first_possible(&stretch, timestamp_ms, from).await;
+            let offsets = begin..stretch.end;
             let found = self.walk_offsets(offsets, async |batch, from, turn| {
                 if batch.header().max_timestamp_ms < timestamp_ms {
                     return Look::Passed;
@@ -241,13 +243,14 @@ impl PartitionLog {
         let mut parts = migrated_parts(&state);
         let part = parts.find(|(segment, end)| *end > from && segment.index.max_timestamp_ms >= timestamp_ms);
         if let Some((segment, end)) = part {
-            let known = index::first_possible(&segment.index.times, timestamp_ms);
+            let older = index::last_older(&segment.index.times, timestamp_ms);
             return Some(Stretch {
                 name: segment.name(),
-                begin: segment.base_offset + i64::from(known),
+                begin: segment.base_offset,
+                older,
                 end,
                 // What is in memory is newer.
-                in_files: (known == 0).then(|| (segment.migrated, segment.entries_in_files())),
+                in_files: (older.is_none()).then(|| (segment.migrated, segment.entries_in_files())),
             });
         }
         let mut pieces = unmigrated_pieces(&state, from, self.high_watermark());
@@ -255,21 +258,46 @@ impl PartitionLog {
         Some(Stretch {
             name: SegmentName::first(piece.segment_base),
             begin: piece.base_offset,
+            older: None,
             end: piece.next_offset,
             in_files: None,
         })
     }
 
-    /// From where on in the stretch a record of that time or later may be.
-    async fn first_possible(&self, stretch: &Stretch, timestamp_ms: i64) -> i64 {
+    /// From where on in the stretch, and not before `from`, a record of that time or later may be.
+    async fn first_possible(&self, stretch: &Stretch, timestamp_ms: i64, from: i64) -> i64 {
         let name = stretch.name;
-        match stretch.in_files {
+        let older = match stretch.in_files {
             Some((bytes, counts)) if counts.times > 0 => {
                 let index = self.index_in_files(name, bytes, counts).await;
-                name.base_offset + i64::from(index::first_possible(&index.times, timestamp_ms))
+                index::last_older(&index.times, timestamp_ms)
             }
-            _ => stretch.begin,
+            _ => stretch.older,
+        };
+        let first = stretch.begin.max(from);
+        let Some(older) = older else { return first };
+        let offset = name.base_offset + i64::from(older.relative_offset);
+        // Nothing is passed over for an entry that has rotted.
+        if (first..stretch.end).contains(&offset) && self.has_time(offset, older.timestamp_ms).await {
+            offset
+        } else {
+            first
         }
+    }
+
+    /// Whether the batch that holds an offset is there, with that as its largest time.
+    async fn has_time(&self, offset: i64, timestamp_ms: i64) -> bool {
+        let Ok(extent) = self.read(offset, 1, true, self.high_watermark()) else {
+            return false;
+        };
+        let Ok(slices) = self.load(extent).await else {
+            return false; // what it is will be told when it is read for an answer
+        };
+        let mut batches = slices.iter().flat_map(|slice| record_batch::batches(slice));
+        matches!(batches.next(), Some(Ok(batch)) if {
+            let header = batch.header();
+            (header.base_offset..header.next_offset()).contains(&offset) && header.max_timestamp_ms == timestamp_ms
+        })
     }
 
     /// The largest timestamp from `from` on, and an offset in the first batch that has it. It may be of a batch before

@@ -7,7 +7,9 @@
 //! Must never take a segment out for a start that is not durable.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use ring::clock::Instant;
 use ring::directory;
 use ring::executor::{Class, spawn, yield_now};
 
@@ -181,10 +183,47 @@ impl PartitionLog {
         taken
     }
 
-    /// Removes the files of segments that were taken out.
-    pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>) {
-        let shared = &self.partition.shared;
-        for segment in taken {
+    /// Removes the files of segments that were taken out: after `file.delete.delay.ms`, or at once if the log `is_over`.
+    /// Those of a life that ends before are found by the next.
+    pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>, is_over: bool) {
+        let leaving = &self.partition.leaving;
+        let delay = Duration::from_millis(self.partition.config.get().file_delete_delay_ms);
+        let due = ring::clock::now() + delay;
+        let has_any = !taken.is_empty();
+        leaving
+            .borrow_mut()
+            .extend(taken.into_iter().map(|segment| (due, segment)));
+        if is_over || delay.is_zero() {
+            self.remove_leaving().await;
+            return;
+        }
+        if !has_any {
+            return;
+        }
+        let log = self.clone();
+        spawn(Class::Background, async move {
+            ring::timer::sleep_until(due).await;
+            log.remove_left_before(due).await;
+        })
+        .detach();
+    }
+
+    /// Removes the files of all segments that were taken out, due or not.
+    pub(crate) async fn remove_leaving(&self) {
+        let last_due = self.partition.leaving.borrow().iter().map(|(due, _)| *due).max();
+        if let Some(due) = last_due {
+            self.remove_left_before(due).await;
+        }
+    }
+
+    /// Removes the files of those that were due by then.
+    async fn remove_left_before(&self, due: Instant) {
+        let Partition { shared, leaving, .. } = &*self.partition;
+        loop {
+            let next = leaving.borrow_mut().pop_front_if(|(its_due, _)| *its_due <= due);
+            let Some((_, segment)) = next else {
+                return;
+            };
             self.remove_files(segment.name(), Some(&segment)).await;
             shared.removed_segments.add(1);
             shared.removed_bytes.add(u64::from(segment.appended));

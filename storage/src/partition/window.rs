@@ -247,6 +247,10 @@ impl PartitionLog {
         if let Ok(buffer) = pool.try_take(bytes) {
             return Ok(Some(buffer));
         }
+        if bytes > pool.bytes() {
+            let pool = pool.name();
+            return Err(StorageError::OutOfMemory { bytes, pool });
+        }
         // What is kept is nobody's: it goes before somebody waits. A size is rounded up by an eighth.
         while pool.bytes_left() < bytes + bytes / 8 && shared.cache.forget_oldest() {}
         let taken = match pool.try_take(bytes) {

@@ -650,3 +650,97 @@ fn a_rotten_length_in_a_compacted_segment_hides_no_record() {
     }
     assert!(refused > 0, "nobody has noticed");
 }
+
+#[test]
+fn a_rotten_length_is_damage_however_large_and_not_a_shortage_of_memory() {
+    let mut simulator = Simulator::new(3);
+    let host = simulator.host(1 << 30);
+    let large = |segment_bytes| PartitionConfig {
+        segment_bytes,
+        compaction: Some(ANY),
+        ..PartitionConfig::default()
+    };
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord {
+        timestamp_ms: 1,
+        key: Some(b"key!"),
+        value: Some(&[7; 200_000]),
+        ..NewRecord::default()
+    });
+    let batch = builder.build();
+    let batch_bytes = batch.len() as u64;
+    let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+        let (shard, log) = open_one(ANY).await;
+        log.set_config(large(64 << 20));
+        for _ in 0..90 {
+            append(&log, &batch).await;
+        }
+        log.set_config(large(1 << 20));
+        for _ in 0..20 {
+            append(&log, &batch).await;
+        }
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+    // 16 MiB more, which the segment has behind it, and memory has not.
+    let path = "/data/topic-0/00000000000000000000.log";
+    assert!(
+        simulator
+            .flip_bit(host, path, 2 * batch_bytes + 8, 0)
+            .expect("a file")
+    );
+    let ended = simulator.run(host, 64 << 20, LIMIT, move || async move {
+        let (shard, log) = open_one(ANY).await;
+        let is_damage = |error: &StorageError| {
+            matches!(error, StorageError::Corrupt { position, .. } if *position == 2 * batch_bytes)
+        };
+        for offset in 0..5 {
+            let extent = log.read(offset, 1, true, log.high_watermark()).expect("within the log");
+            match log.load(extent).await {
+                Ok(_) => assert_ne!(offset, 2),
+                Err(error) => assert!(offset == 2 && is_damage(&error), "{offset}: {error}"),
+            }
+        }
+        shard.set_cleaner(CLEANER);
+        let report = shard.compaction_report().await;
+        assert!(report.is_final && is_damage(&report.error), "{report:?}");
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+}
+
+#[test]
+fn a_shortage_of_descriptors_ends_a_cleaning_and_the_next_one_goes_on() {
+    let mut simulator = Simulator::new(6);
+    let host = simulator.host(1 << 30);
+    on_a_host(&mut simulator, host, || async {
+        let (shard, log) = open_one(ANY).await;
+        fill(&log, 0..1_000, 500).await;
+        shard.stop().await.expect("stopped");
+    });
+    let (told, tell) = std::sync::mpsc::channel();
+    simulator.start(host, 2 * MEMORY_BYTES + (8 << 20), move || async move {
+        let (shard, _log) = open_one(ANY).await;
+        ring::timer::sleep(Duration::from_secs(60)).await;
+        shard.set_cleaner(CLEANER);
+        let report = shard.compaction_report().await;
+        assert!(
+            !report.is_final && report.error.is_short_of_descriptors(),
+            "{report:?}"
+        );
+        told.send("short").expect("heard");
+        while shard.statistics().compaction.cleanings == 0 {
+            ring::timer::sleep(Duration::from_millis(10)).await;
+        }
+        shard.stop().await.expect("stopped");
+        told.send("cleaned").expect("heard");
+        std::future::pending::<()>().await;
+    });
+    simulator.run_for(Duration::from_secs(30));
+    // Enough for a checkpoint, and not for what a cleaning reads and writes.
+    let descriptors = simulator.descriptors(host);
+    simulator.set_descriptors_max(host, descriptors + 1);
+    assert!(simulator.run_until(LIMIT, |_| tell.try_recv() == Ok("short")));
+    simulator.set_descriptors_max(host, usize::MAX);
+    assert!(simulator.run_until(LIMIT, |_| tell.try_recv() == Ok("cleaned")));
+}

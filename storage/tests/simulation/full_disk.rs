@@ -76,7 +76,7 @@ fn what_is_deleted_lets_producers_go_on_without_a_restart() {
             let opened = open(Place::default(), specs()).await.expect("opened");
             let full = Mutex::new(false);
             fill(&opened, bytes, &full).await;
-            let error = opened.shard.disk_full_turn(false).await.expect("it is full");
+            let error = opened.shard.hold_up_turn(false).await.expect("it is full");
             assert!(error.to_string().contains("space"), "{error}");
             assert!(opened.shard.failure().is_none());
             let log = opened.log(7);
@@ -87,7 +87,7 @@ fn what_is_deleted_lets_producers_go_on_without_a_restart() {
                 assert_eq!(found.first(), Some(&offset));
             }
             log.delete_records(end / 2).await.expect("deleted");
-            opened.shard.disk_full_turn(true).await;
+            opened.shard.hold_up_turn(true).await;
             let last = append(&log, &batch(1, bytes)).await.expect("there is room");
             append(&opened.log(8), &batch(1, bytes))
                 .await
@@ -177,4 +177,28 @@ fn a_larger_disk_lets_producers_go_on_without_a_restart() {
     assert!(simulator.run_until(LIMIT, |_| *end.lock().expect("it runs") > 0));
     let end = *end.lock().expect("it runs");
     check(&mut simulator, host, 0, [end, 50]);
+}
+
+#[test]
+fn files_that_were_to_be_removed_later_go_when_the_disk_is_nearly_full() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(DISK_BYTES);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let mut specs = specs();
+        for spec in &mut specs {
+            spec.config.file_delete_delay_ms = 3_600_000;
+        }
+        let opened = open(Place::default(), specs).await.expect("opened");
+        let log = opened.log(7);
+        // Far more than the disk has room for.
+        for _ in 0..100 {
+            for _ in 0..20 {
+                append(&log, &batch(1, 20_000)).await.expect("there is room");
+            }
+            log.delete_records(log.high_watermark()).await.expect("deleted");
+        }
+        assert!(opened.shard.statistics().removed_segments > 20);
+        opened.shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
 }

@@ -7,6 +7,7 @@ mod backlog;
 mod cached;
 mod chain;
 mod deleted;
+mod descriptors;
 mod dropped;
 mod first_start;
 mod flushes;

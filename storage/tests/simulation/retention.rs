@@ -17,6 +17,7 @@ use crate::LIMIT;
 use crate::life::{DATA, LOG_MEMORY_BYTES, RING_BYTES};
 
 pub(crate) const MEMORY_BYTES: usize = 64 << 20;
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 pub(crate) const ID: TopicPartition = TopicPartition {
@@ -166,6 +167,96 @@ fn an_idle_log_that_is_too_old_is_emptied_to_its_last_byte_and_goes_on() {
             "{names:?}"
         );
     }
+}
+
+/// Base offsets of the segments that have files, in their order.
+fn bases(simulator: &Simulator, host: HostId) -> BTreeSet<i64> {
+    let files = segments(simulator, host);
+    let name = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .map(|name| name[..20].parse().expect("a segment's"))
+    };
+    files.iter().filter_map(|(path, _)| name(path)).collect()
+}
+
+/// A log of some segments, of which the first are deleted by the caller; their files stay for a minute. Once they are there
+/// without their records, `then` goes on.
+fn leaving(then: impl FnOnce(&mut Simulator, HostId)) {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let is_deleted = Arc::new(Mutex::new(false));
+    let told = is_deleted.clone();
+    simulator.start(host, MEMORY_BYTES, move || async move {
+        let config = PartitionConfig {
+            segment_bytes: 64 << 10,
+            file_delete_delay_ms: 60_000,
+            ..PartitionConfig::default()
+        };
+        let (_directory, shard, log) = open(config).await;
+        for _ in 0..10 {
+            append(&log, 1, 30_000).await;
+        }
+        log.delete_records(6).await.expect("deleted");
+        while log.size_bytes() > 130_000 {
+            ring::timer::sleep(Duration::from_millis(10)).await;
+        }
+        *told.lock().expect("it runs") = true;
+        ring::timer::sleep(2 * MINUTE).await;
+        shard.stop().await.expect("stopped");
+    });
+    assert!(simulator.run_until(LIMIT, |_| *is_deleted.lock().expect("it runs")));
+    assert_eq!(bases(&simulator, host), BTreeSet::from([0, 2, 4, 6, 8]));
+    then(&mut simulator, host);
+}
+
+#[test]
+fn files_of_deleted_segments_stay_for_as_long_as_their_topic_says() {
+    leaving(|simulator, host| {
+        simulator.run_for(MINUTE - SECOND);
+        assert_eq!(bases(simulator, host), BTreeSet::from([0, 2, 4, 6, 8]));
+        simulator.run_for(2 * SECOND);
+        assert_eq!(bases(simulator, host), BTreeSet::from([6, 8]));
+    });
+}
+
+#[test]
+fn files_of_deleted_segments_do_not_outlast_what_ends_their_log() {
+    let reopened = |simulator: &mut Simulator, host| {
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+            let (_directory, shard, log) = open(config(u64::MAX)).await;
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (6, 10));
+            ring::timer::sleep(SECOND).await;
+            shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+        assert_eq!(bases(simulator, host), BTreeSet::from([6, 8]));
+    };
+    leaving(|simulator, host| {
+        simulator.power_cut(host);
+        reopened(simulator, host);
+    });
+    // A stop removes them itself: for other tools they would be a part of the log.
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let late = PartitionConfig {
+            file_delete_delay_ms: 60_000,
+            ..config(u64::MAX)
+        };
+        let (_directory, shard, log) = open(late).await;
+        for _ in 0..10 {
+            append(&log, 1, 30_000).await;
+        }
+        log.delete_records(4).await.expect("deleted");
+        while log.size_bytes() > 190_000 {
+            ring::timer::sleep(Duration::from_millis(10)).await;
+        }
+        log.delete_records(6).await.expect("deleted");
+        shard.stop().await.expect("stopped");
+    });
+    ended.expect("it ends");
+    assert_eq!(bases(&simulator, host), BTreeSet::from([6, 8]));
 }
 
 #[test]

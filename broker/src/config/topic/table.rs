@@ -65,7 +65,7 @@ topic_configs! {
         "How long a compacted log keeps the marks of deletions, in milliseconds.";
     "errors.deadletterqueue.group.enable", Boolean, kept, none, "false",
         "Whether share groups may put records here that nobody could handle.";
-    "file.delete.delay.ms", LONG_FROM_0, kept, "log.segment.delete.delay.ms", "60000",
+    "file.delete.delay.ms", LONG_FROM_0, used, "log.segment.delete.delay.ms", "60000",
         "How long files of deleted segments stay, in milliseconds.";
     "flush.messages", LONG_FROM_1, used, "log.flush.interval.messages", "1",
         "Records after which a log is flushed. 1: before each acknowledgement; more: those before are acknowledged when they are written.";

@@ -55,7 +55,7 @@ impl Files {
         self.waits_for_room.clone()
     }
 
-    /// Makes the attempt, and as long as it finds the disk full another one.
+    /// Makes the attempt, and as long as it finds the disk full, or can open no file, another one.
     pub(crate) async fn when_there_is_room<T>(
         &self,
         mut attempt: impl AsyncFnMut() -> Result<T, MetadataError>,
@@ -64,13 +64,26 @@ impl Files {
         loop {
             let made = attempt().await;
             if let Err(error) = &made
-                && error.is_full_at_write()
+                && error.may_pass()
                 && self.waits_for_room.get()
             {
                 if !is_told {
+                    let (what, end, remedy) = if error.is_short_of_descriptors() {
+                        (
+                            "no file can be opened",
+                            "one can",
+                            "Raise `ulimit -n` or fs.file-max",
+                        )
+                    } else {
+                        (
+                            "the disk is full",
+                            "it has room",
+                            "Delete records, or enlarge the volume",
+                        )
+                    };
                     eprintln!(
-                        "millstream: the disk is full: {error}. Topics, configs and ids for idempotent producers wait until \
-                         it has room; records are served. Delete records, or enlarge the volume"
+                        "millstream: {what}: {error}. Topics, configs and ids for idempotent producers wait until {end}; \
+                         records are served. {remedy}"
                     );
                 }
                 is_told = true;
@@ -78,7 +91,7 @@ impl Files {
                 continue;
             }
             if is_told && made.is_ok() {
-                eprintln!("millstream: the disk has room for metadata again");
+                eprintln!("millstream: metadata can be written again");
             }
             return made;
         }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{BasicNode, Raft, SnapshotPolicy};
+use storage::is_short_of_descriptors;
 
 use crate::controller::raft::files::Files;
 use crate::controller::raft::log_store::LogStore;
@@ -139,11 +140,18 @@ impl MetadataError {
         }
     }
 
-    /// Whether the disk was full before anything was done that cannot be done again. A flush that says so may have lost what
-    /// it was for.
-    fn is_full_at_write(&self) -> bool {
+    /// Whether the disk was full, or no file could be opened, before anything was done that cannot be done again. A flush that
+    /// finds no space may have lost what it was for.
+    fn may_pass(&self) -> bool {
         let is_full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, MetadataError::Io { action, source, .. } if *action != "flush" && is_full(source.kind()))
+        let is_full_at_write = matches!(self, MetadataError::Io { action, source, .. }
+            if *action != "flush" && is_full(source.kind()));
+        is_full_at_write || self.is_short_of_descriptors()
+    }
+
+    /// Whether the process, or the system, may have no more files open.
+    fn is_short_of_descriptors(&self) -> bool {
+        matches!(self, MetadataError::Io { source, .. } if is_short_of_descriptors(source.raw_os_error()))
     }
 
     fn corrupt(path: &Path, offset: u64, why: impl Into<String>) -> MetadataError {

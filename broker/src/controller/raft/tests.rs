@@ -7,6 +7,7 @@ use std::time::Duration;
 use ring::executor::{Class, spawn};
 use ring::simulator::{HostId, Simulator};
 
+use super::files::Files;
 use super::{MetadataLog, MetadataRecord};
 
 const MEMORY_BYTES: usize = 16 << 20;
@@ -239,4 +240,35 @@ fn a_full_disk_takes_some_changes_and_keeps_the_others_waiting() {
         let (found, _) = open_and_lease(&mut simulator, host, 1).expect("a start");
         assert!(found >= leased());
     });
+}
+
+#[test]
+fn without_descriptors_files_wait_until_they_can_be_opened() {
+    let (mut simulator, host) = simulator(1);
+    let stage = Arc::new(AtomicI64::new(0));
+    let told = stage.clone();
+    simulator.start(host, MEMORY_BYTES, move || async move {
+        let files = Files::open("/data/metadata".into()).await.expect("a good disk");
+        files.waits_for_room().set(true);
+        told.store(1, Ordering::Relaxed);
+        ring::timer::sleep(Duration::from_secs(60)).await;
+        files
+            .replace("file", b"bytes".to_vec())
+            .await
+            .expect("in the end");
+        told.store(2, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    });
+    let is = |wanted: i64| stage.load(Ordering::Relaxed) == wanted;
+    assert!(simulator.run_until(LIMIT, |_| is(1)));
+    simulator.set_descriptors_max(host, 0);
+    simulator.run_for(Duration::from_secs(120));
+    assert!(is(1));
+    simulator.set_descriptors_max(host, usize::MAX);
+    assert!(simulator.run_until(LIMIT, |_| is(2)));
+    simulator.power_cut(host);
+    let bytes = simulator
+        .read_file(host, "/data/metadata/file")
+        .expect("it is there");
+    assert_eq!(bytes, b"bytes");
 }

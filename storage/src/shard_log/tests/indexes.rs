@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::index::{self, Entries};
+use crate::opening::OpeningBudget;
 
 /// Two of them, and there is an entry.
 const SMALL_BYTES: usize = 3_000;
@@ -48,34 +49,94 @@ fn after(lives: &'static [i64], between: fn(&mut Simulator, HostId)) -> (Entries
     }
     let last = simulator.run(host, 256 << 20, LIMIT, || async {
         let (_directory, shard) = open(vec![spec(KEPT)]).await;
-        let log = shard.partition(spec(KEPT).id).expect("it is there");
-        log.set_config(PartitionConfig {
-            segment_bytes: SMALL_BYTES as u32,
-            ..PartitionConfig::default()
-        });
-        append_small(&shard, 1).await; // it ends the segment
-        let read = async |extension: &str| {
-            let path = log_path(&log.directory(), 0).with_extension(extension);
-            let pool = &shard.inner.shared.staging;
-            crate::files::read_small(&path, pool).await.expect("it is there")
-        };
-        let in_files = Entries {
-            offsets: index::offset_entries(&read("index").await).collect(),
-            times: index::time_entries(&read("timeindex").await).collect(),
-        };
-        let of_batches = log.rebuilt_index(0).await.expect("it is read");
-        let last_time = of_batches.max_timestamp_ms;
-        assert_eq!(
-            in_files.times.last().map(|time| time.timestamp_ms),
-            Some(last_time)
-        );
-        let of_batches = Entries {
-            offsets: of_batches.offsets,
-            times: of_batches.times,
-        };
-        (in_files, of_batches)
+        sealed(&shard).await
     });
     last.expect("it ends")
+}
+
+/// Ends the first segment. Its indexes then, from its files, and from its batches.
+async fn sealed(shard: &ShardLog) -> (Entries, Entries) {
+    let log = shard.partition(spec(KEPT).id).expect("it is there");
+    log.set_config(PartitionConfig {
+        segment_bytes: SMALL_BYTES as u32,
+        ..log.config()
+    });
+    append_small(shard, 1).await;
+    let read = async |extension: &str| {
+        let path = log_path(&log.directory(), 0).with_extension(extension);
+        let pool = &shard.inner.shared.staging;
+        crate::files::read_small(&path, pool).await.expect("it is there")
+    };
+    let in_files = Entries {
+        offsets: index::offset_entries(&read("index").await).collect(),
+        times: index::time_entries(&read("timeindex").await).collect(),
+    };
+    let of_batches = log.rebuilt_index(0).await.expect("it is read");
+    let last_time = of_batches.max_timestamp_ms;
+    assert_eq!(
+        in_files.times.last().map(|time| time.timestamp_ms),
+        Some(last_time)
+    );
+    let of_batches = Entries {
+        offsets: of_batches.offsets,
+        times: of_batches.times,
+    };
+    (in_files, of_batches)
+}
+
+#[test]
+fn indexes_of_active_segments_have_bounded_memory_and_all_is_found_with_them() {
+    const BATCHES: i64 = 100_000;
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        let log = shard.partition(spec(KEPT).id).expect("it is there");
+        log.set_config(PartitionConfig {
+            index_interval_bytes: 0,
+            ..PartitionConfig::default()
+        });
+        let bounds = &shard.inner.shared;
+        let mut most = 0;
+        for offset in 0..BATCHES {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(&NewRecord {
+                timestamp_ms: 1_000 + 2 * offset,
+                ..NewRecord::default()
+            });
+            let bytes = builder.build();
+            let (batch, _) = RecordBatch::parse(&bytes).expect("a batch");
+            let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
+            if offset % 500 == 499 {
+                appended.ticket.committed().await.expect("durable");
+            }
+            if offset % 10_000 == 9_999 {
+                shard.inner.migration.checkpoint().await.expect("a checkpoint");
+                most = most.max(log.index_memory_bytes());
+            }
+        }
+        assert!(
+            most > bounds.index_bytes_max / 2 && most <= bounds.index_bytes_max,
+            "{most}"
+        );
+        assert!(shard.inner.committer.evict_half(), "it is read from the segment");
+        while shard.inner.committer.evict_half() {}
+        let budget = OpeningBudget::new(1 << 20);
+        let before = shard.statistics().read_bytes;
+        for offset in (0..BATCHES).step_by(9_973) {
+            let found = log
+                .offset_for_timestamp(1_000 + 2 * offset, &budget)
+                .await
+                .expect("readable");
+            assert_eq!(found.map(|(offset, ..)| offset), Some(offset));
+        }
+        let read = shard.statistics().read_bytes - before;
+        assert!(read < 11 * (1 << 20), "{read} bytes were read");
+        sealed(&shard).await
+    });
+    let (in_files, of_batches) = life.expect("it ends");
+    assert!(of_batches.offsets.len() as i64 > BATCHES - 2);
+    assert_eq!(without_last_time(in_files, &of_batches), of_batches);
 }
 
 /// The last time of a segment has an entry of its own, which its batches do not give.
