@@ -340,7 +340,7 @@ settings! {
     PRODUCER_ID_EXPIRATION_MS: Kafka "producer.id.expiration.ms", INT_FROM_1, ClusterWide, "86400000",
         "How long the sequence numbers of a producer that does not write are remembered, in milliseconds.";
     LOG_SEGMENT_DELETE_DELAY_MS: Kafka "log.segment.delete.delay.ms", Kind::Long(0..=I32_MAX), ClusterWide, "60000",
-        "Files of a deleted topic are removed after so many milliseconds.";
+        "Files of a deleted topic, and of deleted segments unless their topic's file.delete.delay.ms says otherwise, are removed after so many milliseconds.";
     FETCH_SESSION_SLOTS: Kafka "max.incremental.fetch.session.cache.slots", Kind::Integer(0..=100_000), ReadOnly, "1000",
         "Fetch sessions that a shard keeps.";
     FETCH_MAX_BYTES: Kafka "fetch.max.bytes", Kind::Integer(1_024..=I32_MAX), ReadOnly, "57671680",
