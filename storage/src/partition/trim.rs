@@ -7,6 +7,7 @@
 //! Must never take a segment out for a start that is not durable.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ring::clock::Instant;
@@ -24,6 +25,9 @@ use crate::journal::record::{Entry, Kind};
 use crate::retention::{KeptSegment, Retention};
 use crate::segment::{Segment, SegmentName};
 use crate::steady_clock::Correction;
+
+/// A longer `file.delete.delay.ms` is taken for this: a year.
+const DELETE_DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl PartitionLog {
     /// Deletes all records before `offset`. They cannot be read any more, durably, when this returns; their disk space
@@ -186,26 +190,24 @@ impl PartitionLog {
     /// Removes the files of segments that were taken out: after `file.delete.delay.ms`, or at once if the log `is_over`.
     /// Those of a life that ends before are found by the next.
     pub(crate) async fn remove_deleted(&self, taken: Vec<Segment>, is_over: bool) {
-        let leaving = &self.partition.leaving;
-        let delay = Duration::from_millis(self.partition.config.get().file_delete_delay_ms);
+        let Partition { config, leaving, .. } = &*self.partition;
+        let delay = Duration::from_millis(config.get().file_delete_delay_ms).min(DELETE_DELAY_MAX);
         let due = ring::clock::now() + delay;
         let has_any = !taken.is_empty();
-        leaving
-            .borrow_mut()
-            .extend(taken.into_iter().map(|segment| (due, segment)));
+        let taken = taken.into_iter().map(|segment| (due, segment));
+        leaving.borrow_mut().extend(taken);
         if is_over || delay.is_zero() {
             self.remove_leaving().await;
-            return;
+        } else if has_any {
+            let partition = Rc::downgrade(&self.partition);
+            spawn(Class::Background, async move {
+                ring::timer::sleep_until(due).await;
+                if let Some(partition) = partition.upgrade() {
+                    PartitionLog { partition }.remove_left_before(due).await;
+                }
+            })
+            .detach();
         }
-        if !has_any {
-            return;
-        }
-        let log = self.clone();
-        spawn(Class::Background, async move {
-            ring::timer::sleep_until(due).await;
-            log.remove_left_before(due).await;
-        })
-        .detach();
     }
 
     /// Removes the files of all segments that were taken out, due or not.
@@ -220,7 +222,11 @@ impl PartitionLog {
     async fn remove_left_before(&self, due: Instant) {
         let Partition { shared, leaving, .. } = &*self.partition;
         loop {
-            let next = leaving.borrow_mut().pop_front_if(|(its_due, _)| *its_due <= due);
+            let next = {
+                let mut leaving = leaving.borrow_mut();
+                let at = leaving.iter().position(|(its_due, _)| *its_due <= due);
+                at.and_then(|at| leaving.remove(at))
+            };
             let Some((_, segment)) = next else {
                 return;
             };

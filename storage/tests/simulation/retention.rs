@@ -221,6 +221,34 @@ fn files_of_deleted_segments_stay_for_as_long_as_their_topic_says() {
 }
 
 #[test]
+fn a_shorter_delay_holds_for_what_is_deleted_from_then_on() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let late = |file_delete_delay_ms| PartitionConfig {
+            file_delete_delay_ms,
+            ..config(u64::MAX)
+        };
+        let (_directory, shard, log) = open(late(u64::MAX)).await;
+        for _ in 0..10 {
+            append(&log, 1, 30_000).await;
+        }
+        for (offset, delay_ms) in [(2, u64::MAX), (4, 1_000)] {
+            log.set_config(late(delay_ms));
+            let before = log.size_bytes();
+            log.delete_records(offset).await.expect("deleted");
+            while log.size_bytes() == before {
+                ring::timer::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        ring::timer::sleep(2 * SECOND).await;
+        assert_eq!(shard.statistics().removed_segments, 1);
+    });
+    ended.expect("it ends");
+    assert_eq!(bases(&simulator, host), BTreeSet::from([0, 4, 6, 8]));
+}
+
+#[test]
 fn files_of_deleted_segments_do_not_outlast_what_ends_their_log() {
     let reopened = |simulator: &mut Simulator, host| {
         let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
