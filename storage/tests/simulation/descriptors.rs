@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ring::simulator::{Simulator, for_each_seed};
+use ring::simulator::{DiskOperation, Injection, Simulator, for_each_seed};
 use storage::{PartitionConfig, PartitionSpec};
 
 use crate::LIMIT;
@@ -117,4 +117,33 @@ fn without_descriptors_the_journal_keeps_what_comes_and_all_goes_on_afterwards()
         });
         ended.expect("it ends");
     });
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_to_flush_its_names_is_flushed_later() {
+    // That of the partition's file that says whose it is; that of its directory.
+    for after in 0..2 {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(256 << 20);
+        let injection = Injection {
+            operation: DiskOperation::Sync,
+            path_contains: "topic-1-0".to_owned(),
+            after,
+            times: 1,
+            errno: 24,
+        };
+        simulator.inject(host, injection);
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+            let opened = open(Place::default(), specs()).await.expect("opened");
+            let log = opened.log(1);
+            // Large ones, which want to go to their segment at once.
+            for offset in 0..20 {
+                let appended = append(&log, &batch(1, 90_000)).await;
+                assert_eq!(appended.expect("acknowledged"), offset);
+            }
+            assert!(opened.shard.failure().is_none());
+            opened.shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+    }
 }
