@@ -20,6 +20,62 @@ pub fn crc32c_append(before: u32, bytes: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
+/// The CRC-32C of two stretches of bytes, one behind the other, from those of each. O(1).
+pub(crate) fn crc32c_of_both(first: u32, second: u32, second_bytes: usize) -> u32 {
+    multiply(power(&FORWARD, second_bytes), first) ^ second
+}
+
+/// The CRC-32C of so many bytes, from that of all bytes of which these are `before` them, and these `after` them: what it
+/// costs depends on those alone.
+pub(crate) fn crc32c_between(all: u32, before: &[u8], bytes: usize, after: &[u8]) -> u32 {
+    let up_to_end = multiply(power(&BACKWARD, after.len()), all ^ crc32c(after));
+    up_to_end ^ multiply(power(&FORWARD, bytes), crc32c(before))
+}
+
+// What a CRC is changed by when bytes come behind its own is, but for those bytes' CRC, a multiplication by x^8 for each, of
+// polynomials modulo the CRC's; and it can be undone, by one with the inverse of x. As 32 bits, that of x^0 is the highest.
+
+/// x^32 modulo the CRC's polynomial.
+const POLYNOMIAL: u32 = 0x82F6_3B78;
+/// x^8, and what gives 1 when it is multiplied by x, eight times by itself.
+const FORWARD: [u32; usize::BITS as usize] = powers(1 << 23);
+const BACKWARD: [u32; usize::BITS as usize] = {
+    let inverse = ((1 << 31) ^ POLYNOMIAL) << 1 | 1;
+    let square = multiply(inverse, inverse);
+    let fourth = multiply(square, square);
+    powers(multiply(fourth, fourth))
+};
+
+/// To the powers of 1, 2, 4, ...
+const fn powers(base: u32) -> [u32; usize::BITS as usize] {
+    let mut powers = [base; usize::BITS as usize];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = multiply(powers[at - 1], powers[at - 1]);
+        at += 1;
+    }
+    powers
+}
+
+fn power(powers: &[u32; usize::BITS as usize], exponent: usize) -> u32 {
+    let bits = powers
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| exponent >> bit & 1 == 1);
+    bits.fold(1 << 31, |product, (_, power)| multiply(product, *power))
+}
+
+const fn multiply(one: u32, mut other: u32) -> u32 {
+    let mut product = 0;
+    let mut bit = 32;
+    while bit > 0 {
+        bit -= 1;
+        product ^= other & 0u32.wrapping_sub(one >> bit & 1);
+        other = (other >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(other & 1));
+    }
+    product
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +113,33 @@ mod tests {
                     "{length} cut at {cut}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn that_of_a_part_follows_from_that_of_all() {
+        let bytes: Vec<u8> = (0..5_000u32).map(|at| (at * at / 11) as u8).collect();
+        for (from, to) in [
+            (0, 0),
+            (0, 5_000),
+            (1, 4_999),
+            (500, 500),
+            (0, 7),
+            (4_321, 5_000),
+            (77, 2_048),
+        ] {
+            let (before, part, after) = (&bytes[..from], &bytes[from..to], &bytes[to..]);
+            let expected = slow(part);
+            assert_eq!(
+                crc32c_between(slow(&bytes), before, part.len(), after),
+                expected,
+                "{from}..{to}"
+            );
+            assert_eq!(
+                crc32c_of_both(slow(before), expected, part.len()),
+                slow(&bytes[..to]),
+                "{from}..{to}"
+            );
         }
     }
 }

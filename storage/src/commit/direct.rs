@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use ring::buffer::Slice;
 use ring::file::{Durability, File};
-use wire::record_batch::BATCH_HEADER_BYTES;
+use wire::record_batch::{BATCH_HEADER_BYTES, crc_of_range};
 
 use crate::error::StorageError;
 use crate::journal::record::{self, DIRECT_PAYLOAD_BYTES, ENTRY_BYTES, Entry, Kind};
@@ -160,7 +160,7 @@ impl Stretch {
                 let entry = Entry {
                     kind,
                     goes_on: true,
-                    data_crc: wire::crc32c(&chunk[part.clone()]),
+                    data_crc: crc_of_range(&chunk[whole.clone()], part.start - from..part.end - from),
                     file_position: self.start + part.start as u32,
                     length: part.len() as u32,
                     ..*batch

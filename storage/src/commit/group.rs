@@ -10,12 +10,13 @@ use std::task::{Context, Poll, ready};
 use ring::buffer::{Buffer, Pool, Slice};
 use ring::clock::Instant;
 use ring::local::{Signal, SignalWait};
+use wire::record_batch::crc_of_range;
 
 use super::CommitObserver;
 use super::direct::{DirectWrite, Fragment, Run, Stretch, Target};
 use super::flush::{FLUSH_WITHIN_MAX, Flush};
 use crate::error::StorageError;
-use crate::journal::record::{self, Entry, RecordHeader};
+use crate::journal::record::{self, Entry, Kind, RecordHeader};
 
 /// Room at the front of a group's first chunk for the record's header and six entries, so that a small commit is one
 /// run of blocks.
@@ -452,7 +453,10 @@ impl OpenGroup {
         let copy = &mut chunk.buffer[from..to];
         copy.copy_from_slice(bytes);
         patch(copy);
-        entry.data_crc = wire::crc32c(copy);
+        entry.data_crc = match entry.kind {
+            Kind::Inline => crc_of_range(copy, 0..copy.len()),
+            _ => wire::crc32c(copy), // it is no batch
+        };
         entry.length = bytes.len() as u32;
         chunk.used = to;
         self.entries.push(entry);
