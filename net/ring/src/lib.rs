@@ -13,6 +13,7 @@
 //! | [`clock`], [`timer`], [`random`] | time and chance, which the simulator drives |
 //! | [`channel`] | bounded queues between threads |
 //! | [`count`] | what happened how often, and how long it took |
+//! | [`copy`] | copies past the processor's caches |
 //! | [`prefetch`] | memory that is asked for before it is needed |
 //! | [`local`] | signals and one-shot cells between tasks of one thread |
 //! | [`descriptors`] | how many files and sockets the process may have open |
@@ -30,6 +31,7 @@
 pub mod buffer;
 pub mod channel;
 pub mod clock;
+pub mod copy;
 mod core;
 pub mod count;
 pub mod descriptors;

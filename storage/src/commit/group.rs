@@ -21,6 +21,9 @@ use crate::journal::record::{self, Entry, Kind, RecordHeader};
 /// Room at the front of a group's first chunk for the record's header and six entries, so that a small commit is one
 /// run of blocks.
 pub(super) const HEAD_ROOM: usize = 512;
+/// A batch of as many bytes goes past the processor's caches on its way to a segment: the disk reads it next, and a consumer
+/// after a flush, when groups of such batches would have pushed it out of them.
+const PAST_CACHES_BYTES_MIN: usize = 128 << 10;
 
 /// Batches that are made durable together. Their bytes stay here, readable, until they are evicted.
 pub(crate) struct Group {
@@ -427,7 +430,11 @@ impl OpenGroup {
         assert_eq!(from, chunk.used, "a run has no holes");
         let to = from + bytes.len();
         let copy = &mut chunk.buffer[from..to];
-        copy.copy_from_slice(bytes);
+        if bytes.len() < PAST_CACHES_BYTES_MIN {
+            copy.copy_from_slice(bytes);
+        } else {
+            ring::copy::past_the_caches(copy, bytes);
+        }
         patch(copy);
         entry.length = bytes.len() as u32;
         chunk.used = to;
