@@ -169,15 +169,17 @@ impl Files {
             let aside = aside_path(directory, name, extension);
             let found = match name.generation {
                 0 => Vec::new(),
-                _ => read_index(&aside, pool).await,
+                _ => read_index(&aside, pool).await?,
             };
             if found.is_empty() {
                 read_index(&final_path(directory, name.base_offset, extension), pool).await
             } else {
-                found
+                Some(found)
             }
         };
-        let (offsets, times) = (read("index").await, read("timeindex").await);
+        let (Some(offsets), Some(times)) = (read("index").await, read("timeindex").await) else {
+            return Rc::default(); // not remembered: it may be opened the next time
+        };
         let entries = Rc::new(index::decode(&offsets, &times, counts, segment_bytes).unwrap_or_default());
         let index = ReadIndex {
             counts,
@@ -260,9 +262,13 @@ impl<'a> SegmentFiles<'a> {
     }
 }
 
-/// An index file; empty if it cannot be read, because everything is found without it, only later.
-pub(crate) async fn read_index(path: &Path, pool: &Pool) -> Vec<u8> {
-    read_small(path, pool).await.unwrap_or_default()
+/// An index file; empty if it cannot be read, because everything is found without it, only later. `None` if no file can be
+/// opened now.
+async fn read_index(path: &Path, pool: &Pool) -> Option<Vec<u8>> {
+    match read_small(path, pool).await {
+        Err(error) if error.is_short_of_descriptors() => None,
+        read => Some(read.unwrap_or_default()),
+    }
 }
 
 /// A file opened for reading, direct or not; `None` if there is none.

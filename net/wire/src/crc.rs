@@ -20,7 +20,7 @@ pub fn crc32c_append(before: u32, bytes: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
-/// The CRC-32C of two stretches of bytes, one behind the other, from those of each. O(1).
+/// The CRC-32C of two stretches of bytes, one behind the other, from those of each, without looking at them.
 pub(crate) fn crc32c_of_both(first: u32, second: u32, second_bytes: usize) -> u32 {
     multiply(power(&FORWARD, second_bytes), first) ^ second
 }

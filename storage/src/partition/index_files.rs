@@ -11,7 +11,7 @@ use wire::BatchHeader;
 
 use super::{Partition, PartitionLog};
 use crate::error::StorageError;
-use crate::files::read_index;
+use crate::files::read_small;
 use crate::index::{self, EntryCounts, INDEX_ENTRY_BYTES, IndexEntry, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::segment::{Segment, SegmentName, file_stem};
 
@@ -40,7 +40,7 @@ impl PartitionLog {
             None | Some((false, _)) => return Ok(()),
             Some((true, true)) => {}
             // Of an earlier life: what follows must not make a file look whole that is not.
-            Some((true, false)) => self.look_at_index(segment_base).await,
+            Some((true, false)) => self.look_at_index(segment_base).await?,
         }
         let unwritten = self.with_unindexed(segment_base, |segment| {
             let from = (segment.index_entries as usize, segment.time_entries as usize);
@@ -121,27 +121,30 @@ impl PartitionLog {
 
     /// Looks whether the index files have what they should, and makes the index anew if they have not. Without a file that
     /// tells all is found, too, only later: nothing that is wrong with them ends a migration.
-    async fn look_at_index(&self, segment_base: i64) {
+    ///
+    /// # Errors
+    /// If they cannot be looked at now.
+    async fn look_at_index(&self, segment_base: i64) -> Result<(), StorageError> {
         let Some(counts) = self.with_unindexed(segment_base, |segment| segment.entries_in_files()) else {
-            return;
+            return Ok(());
         };
         let stem = self.directory().join(file_stem(segment_base));
         let pool = &self.partition.shared.staging;
-        let offsets = read_index(&stem.with_extension("index"), pool).await;
-        let times = read_index(&stem.with_extension("timeindex"), pool).await;
+        let offsets = unless_it_passes(read_small(&stem.with_extension("index"), pool).await)?;
+        let times = unless_it_passes(read_small(&stem.with_extension("timeindex"), pool).await)?;
         let is_whole = self.with_unindexed(segment_base, |segment| {
             let index = index::decode(&offsets, &times, counts, segment.migrated);
             index.is_some_and(|index| segment.index.follows(&index))
         });
         if is_whole != Some(false) {
-            return;
+            return Ok(());
         }
         let Partition { shared, id, .. } = &*self.partition;
         shared.files.forget_index(*id, SegmentName::first(segment_base));
-        let rebuilt = self.rebuilt_index(segment_base).await;
+        let rebuilt = unless_it_passes(self.rebuilt_index(segment_base).await.map(Some))?;
         self.with_unindexed(segment_base, |segment| {
             // What is in memory is right, and so is the rest of the log without the rest of the index.
-            if let Ok(rebuilt) = rebuilt {
+            if let Some(rebuilt) = rebuilt {
                 segment.index = rebuilt;
                 if segment.is_sealed {
                     segment.index.add_time();
@@ -150,6 +153,7 @@ impl PartitionLog {
             (segment.index_entries, segment.time_entries) = (0, 0);
             (segment.offsets_written, segment.times_written) = (0, 0);
         });
+        Ok(())
     }
 
     /// The index of a segment from its batches.
@@ -161,6 +165,14 @@ impl PartitionLog {
         })
         .await?;
         Ok(index)
+    }
+}
+
+/// What was read of an index: nothing, if it cannot be read; but it may be another time, if what keeps it from that passes.
+fn unless_it_passes<T: Default>(read: Result<T, StorageError>) -> Result<T, StorageError> {
+    match read {
+        Err(error) if error.may_pass() => Err(error),
+        read => Ok(read.unwrap_or_default()),
     }
 }
 

@@ -31,6 +31,7 @@ use self::findings::Findings;
 use self::pace::Pace;
 use self::round::{Next, Place, Round};
 use crate::commit::Committer;
+use crate::error::is_short_of_descriptors;
 use crate::files::{INDEX_BYTES_MAX, SegmentFiles};
 use crate::id::TopicPartition;
 use crate::index::{self, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES};
@@ -52,8 +53,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const JOURNAL_PART: (u64, u64) = (3, 8);
 /// Of the memory for reading, readers have this part to themselves.
 const READERS_PART: usize = 2;
-/// ENOMEM, ENFILE, EMFILE.
-const SHORTAGES: [i32; 3] = [12, 23, 24];
 /// Findings that nobody has taken yet. It does not go on while there are more.
 const UNTOLD_MAX: usize = 256;
 
@@ -385,7 +384,10 @@ impl Inner {
                 Ok(file) => break file,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(Obstacle::Missing),
                 // That is nothing about this file.
-                Err(error) if error.raw_os_error().is_some_and(|code| SHORTAGES.contains(&code)) => {
+                Err(error)
+                    if error.kind() == ErrorKind::OutOfMemory
+                        || is_short_of_descriptors(error.raw_os_error()) =>
+                {
                     sleep(LOOK_AGAIN).await;
                 }
                 Err(error) => return Err(refused(0, "opened", error)),

@@ -7,6 +7,7 @@ mod in_place;
 mod life;
 mod limits;
 mod model;
+mod obstacles;
 mod one_log;
 mod scrub;
 

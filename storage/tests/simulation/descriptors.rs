@@ -7,7 +7,7 @@ use ring::simulator::{DiskOperation, Injection, Simulator, for_each_seed};
 use storage::{PartitionConfig, PartitionSpec};
 
 use crate::LIMIT;
-use crate::plain::{Place, append, batch, open, read, spec};
+use crate::plain::{Place, append, batch, open, read_through, spec};
 
 const MEMORY_BYTES: usize = 64 << 20;
 const TOPICS: u128 = 24;
@@ -107,12 +107,7 @@ fn without_descriptors_the_journal_keeps_what_comes_and_all_goes_on_afterwards()
             for (topic_id, end) in (2..DELETED).map(|id| (id, 1)).chain([(1, end), (LATE, 1)]) {
                 let log = opened.log(topic_id);
                 assert!(log.log_end_offset() >= end, "topic {topic_id}");
-                let mut offset = 0;
-                while offset < end {
-                    let found = read(&log, offset).await.expect("read");
-                    assert_eq!(found.first(), Some(&offset));
-                    offset += found.len() as i64;
-                }
+                read_through(&log, 0, end).await;
             }
         });
         ended.expect("it ends");

@@ -8,7 +8,7 @@ use ring::simulator::{DiskOperation, HostId, Injection, Simulator, for_each_seed
 use storage::{PartitionConfig, PartitionSpec};
 
 use crate::LIMIT;
-use crate::plain::{Opened, Place, append, batch, open, read, spec, try_append};
+use crate::plain::{Opened, Place, append, batch, open, read, read_through, spec, try_append};
 
 const MEMORY_BYTES: usize = 64 << 20;
 /// Two journals of this size would not fit beside each other: it is full soon.
@@ -52,12 +52,7 @@ fn check(simulator: &mut Simulator, host: HostId, from: i64, ends: [i64; 2]) {
         for (id, end, from) in [(7, ends[0], from), (8, ends[1], 0)] {
             let log = opened.log(id);
             assert!(log.log_end_offset() >= end && log.log_start_offset() == from);
-            let mut offset = from;
-            while offset < end {
-                let found = read(&log, offset).await.expect("read");
-                assert_eq!(found.first(), Some(&offset));
-                offset += found.len() as i64;
-            }
+            read_through(&log, from, end).await;
         }
     });
     ended.expect("it ends");

@@ -143,6 +143,16 @@ pub(crate) async fn read(log: &PartitionLog, offset: i64) -> Result<Vec<i64>, St
         .collect())
 }
 
+/// Reads all batches from `from` up to `end`, one answer after the other, and nothing else.
+pub(crate) async fn read_through(log: &PartitionLog, from: i64, end: i64) {
+    let mut offset = from;
+    while offset < end {
+        let found = read(log, offset).await.expect("read");
+        assert_eq!(found.first(), Some(&offset));
+        offset += found.len() as i64;
+    }
+}
+
 /// Loads as a consumer does, or as others do.
 pub(crate) async fn load_either(log: &PartitionLog, extent: Extent) -> Result<Vec<Slice>, StorageError> {
     if ring::random::next_u64().is_multiple_of(4) {

@@ -180,7 +180,7 @@ fn bases(simulator: &Simulator, host: HostId) -> BTreeSet<i64> {
     files.iter().filter_map(|(path, _)| name(path)).collect()
 }
 
-/// A log of some segments, of which the first are deleted by the caller; their files stay for a minute. Once they are there
+/// A log of some segments, of which the first are deleted; their files stay for a minute. Once they are there
 /// without their records, `then` goes on.
 fn leaving(then: impl FnOnce(&mut Simulator, HostId)) {
     let mut simulator = Simulator::new(1);

@@ -1,8 +1,11 @@
 //! The indexes of a log that is written over several lives: what no file has yet is in checkpoints.
 
+use ring::simulator::{DiskOperation, Injection};
+
 use super::*;
-use crate::index::{self, Entries};
+use crate::index::{self, Entries, EntryCounts};
 use crate::opening::OpeningBudget;
+use crate::segment::SegmentName;
 
 /// Two of them, and there is an entry.
 const SMALL_BYTES: usize = 3_000;
@@ -31,12 +34,14 @@ async fn append_at(shard: &ShardLog, batches: i64, time_ms: impl Fn(i64, i64) ->
         let appended = log.append(batch.bytes(), batch.header()).expect("there is room");
         appended.ticket.committed().await.expect("durable");
     }
-    shard.inner.migration.checkpoint().await.expect("a checkpoint");
+    while let Err(error) = shard.inner.migration.checkpoint().await {
+        assert!(error.may_pass(), "{error}");
+    }
 }
 
 /// Lives with so many batches each, of which none ends well but the last; `between` them something happens. The first
 /// segment's indexes then, from its files, and from its batches.
-fn after(lives: &'static [i64], between: fn(&mut Simulator, HostId)) -> (Entries, Entries) {
+fn after(lives: &'static [i64], between: impl Fn(&mut Simulator, HostId)) -> (Entries, Entries) {
     let mut simulator = Simulator::new(1);
     let host = simulator.host(1 << 30);
     for batches in lives {
@@ -168,6 +173,72 @@ fn an_index_that_is_not_whole_is_made_anew_before_it_is_gone_on_with() {
     assert!(of_batches.offsets.len() > 70);
     let in_files = without_last_time(in_files, &of_batches);
     assert_eq!(in_files, of_batches);
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_now_is_gone_on_with_later() {
+    // The one, the other, and what it would be made anew from.
+    for path_contains in ["00.index", "00.timeindex"] {
+        let lose = |simulator: &mut Simulator, host: HostId| {
+            let injection = Injection {
+                operation: DiskOperation::Name,
+                path_contains: path_contains.to_owned(),
+                after: 0,
+                times: 2,
+                errno: 24,
+            };
+            simulator.inject(host, injection);
+        };
+        let (in_files, of_batches) = after(&[150], lose);
+        assert!(of_batches.offsets.len() > 70);
+        let in_files = without_last_time(in_files, &of_batches);
+        assert_eq!(in_files, of_batches, "{path_contains}");
+    }
+}
+
+#[test]
+fn a_search_that_could_open_no_index_once_looks_at_it_the_next_time() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        append_small(&shard, 150).await;
+        sealed(&shard).await;
+        shard.stop().await.expect("stopped");
+    });
+    life.expect("it ends");
+    let injection = Injection {
+        operation: DiskOperation::Name,
+        path_contains: "00.index".to_owned(),
+        after: 0,
+        times: 1,
+        errno: 23,
+    };
+    simulator.inject(host, injection);
+    let life = simulator.run(host, 256 << 20, LIMIT, || async {
+        let (_directory, shard) = open(vec![spec(KEPT)]).await;
+        let log = shard.partition(spec(KEPT).id).expect("it is there");
+        let counts = log.sealed_from(0).expect("a sealed segment");
+        let counts = EntryCounts {
+            offsets: counts.index_entries,
+            times: counts.time_entries,
+        };
+        let directory = log.directory();
+        let look = async || {
+            let index = (shard.inner.shared.files).index(
+                &directory,
+                log.id(),
+                SegmentName::first(0),
+                u32::MAX,
+                counts,
+                &shard.inner.shared.staging,
+            );
+            index.await.offsets.len()
+        };
+        (look().await, look().await)
+    });
+    let (first, second) = life.expect("it ends");
+    assert!(first == 0 && second > 70, "{first} {second}");
 }
 
 #[test]
