@@ -24,7 +24,7 @@ const RUN_BYTES: usize = 512 << 10;
 pub(super) const RESERVED_BYTES_MAX: u64 = 1 << 20;
 const RESERVED_BYTES_MIN: u64 = 56 << 10;
 /// Of runs that are written at a time.
-const TURN_BYTES: usize = 16 << 10;
+const TURN_BYTES: usize = 32 << 10;
 /// Batches whose bytes are asked for before they are copied, and of each so many: those that follow come by themselves.
 const PREFETCHED: usize = 6;
 const PREFETCHED_BYTES: usize = 256;
