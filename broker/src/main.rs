@@ -174,6 +174,7 @@ fn serve(options: HostOptions) -> Result<(), String> {
         name: "control".to_owned(),
         cpu: None,
         memory_bytes: options.control_memory_bytes(),
+        prefault: false, // nobody waits for it
         disks: options.disks(),
     };
     let control = ring::thread::spawn(thread, move || async move {

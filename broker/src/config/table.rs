@@ -379,6 +379,8 @@ settings! {
         "Committed partitions of groups whose lag the metrics show at most. 0: none.";
     MEMORY_BYTES: Millstream "memory.bytes", Kind::Long(67_108_864..=1_099_511_627_776), ReadOnly, "1073741824",
         "Buffer memory of all shards together, in bytes.";
+    MEMORY_PREFAULT: Millstream "memory.prefault", Kind::Boolean, ReadOnly, "false",
+        "Whether a start takes all of memory.bytes from the system before the shards serve, instead of with the first bytes that need it.";
 }
 
 /// The settings that do something, and those of Kafka that are only shown, or kept and shown; by name.

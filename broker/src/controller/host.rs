@@ -358,6 +358,7 @@ impl Host {
                 name: format!("shard-{shard}"),
                 cpu: is_pinned.then(|| self.options.cpus[shard as usize]),
                 memory_bytes: self.options.shard_memory_bytes(),
+                prefault: self.options.settings.boolean(&table::MEMORY_PREFAULT),
                 disks: self.options.disks(),
             };
             let thread = ring::thread::spawn(options, move || crate::shard::run(context));

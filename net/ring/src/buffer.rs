@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use crate::core;
 use crate::local::{Permit, Semaphore};
+use crate::region::Region;
 
 /// Alignment, and granule, of every [`Buffer`]: what O_DIRECT wants at most, in bytes.
 pub const PAGE_SIZE: usize = 4096;
@@ -38,12 +39,20 @@ impl std::error::Error for OutOfBudget {}
 /// What one thread's pools may take together.
 pub(crate) struct Budget {
     bytes_left: Cell<usize>,
+    /// What the memory is taken from as long as there are pages that follow each other.
+    region: Option<Rc<Region>>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Rc<Budget> {
+        Budget::of(bytes, None)
+    }
+
+    /// So many bytes, of which the process has those of the region.
+    pub(crate) fn of(bytes: usize, region: Option<Region>) -> Rc<Budget> {
         Rc::new(Budget {
             bytes_left: Cell::new(bytes),
+            region: region.map(Rc::new),
         })
     }
 }
@@ -214,15 +223,44 @@ impl Share {
         // `available` was counted down by `pages` already: what is in use, these included, is the rest.
         let room = self.pages.available();
         while self.pages_kept.get() > room {
-            let mut largest = kept.last_entry().expect("kept pages have an entry");
+            drop(
+                self.give_up_largest(&mut kept)
+                    .expect("pages that are kept are there"),
+            );
+        }
+        drop(kept);
+        self.of_region(pages).unwrap_or_else(|| Memory::new(pages))
+    }
+
+    /// Memory that the thread has already. What the pool keeps of it goes, if none is left that follows each other.
+    fn of_region(&self, pages: usize) -> Option<Memory> {
+        let region = self.budget.region.as_ref()?;
+        loop {
+            if let Some(start) = region.take(pages) {
+                return Some(Memory {
+                    start,
+                    bytes: pages * PAGE_SIZE,
+                    region: Some(region.clone()),
+                });
+            }
+            let freed = self.give_up_largest(&mut self.kept.borrow_mut())?;
+            drop(freed);
+        }
+    }
+
+    /// The largest memory that is kept; it is not any more.
+    fn give_up_largest(&self, kept: &mut BTreeMap<usize, Vec<Memory>>) -> Option<Memory> {
+        loop {
+            let mut largest = kept.last_entry()?;
             match largest.get_mut().pop() {
-                Some(freed) => self
-                    .pages_kept
-                    .set(self.pages_kept.get() - freed.bytes / PAGE_SIZE),
+                Some(freed) => {
+                    self.pages_kept
+                        .set(self.pages_kept.get() - freed.bytes / PAGE_SIZE);
+                    return Some(freed);
+                }
                 None => drop(largest.remove()),
             }
         }
-        Memory::new(pages)
     }
 }
 
@@ -306,6 +344,8 @@ impl Drop for Buffer {
 struct Memory {
     start: NonNull<u8>,
     bytes: usize,
+    /// Whose pages they are; none if they are the system's.
+    region: Option<Rc<Region>>,
 }
 
 impl Memory {
@@ -316,6 +356,7 @@ impl Memory {
         Memory {
             start: start.unwrap_or_else(|| handle_alloc_error(layout)),
             bytes: layout.size(),
+            region: None,
         }
     }
 
@@ -326,8 +367,11 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and nobody else frees it.
-        unsafe { dealloc(self.start.as_ptr(), Memory::layout(self.bytes)) }
+        match &self.region {
+            Some(region) => region.give_back(self.start, self.bytes / PAGE_SIZE),
+            // SAFETY: allocated in `new` with this layout, and nobody else frees it.
+            None => unsafe { dealloc(self.start.as_ptr(), Memory::layout(self.bytes)) },
+        }
     }
 }
 
@@ -437,6 +481,24 @@ mod tests {
         drop(buffer);
         let again = pool.try_take(66 * PAGE_SIZE).unwrap();
         assert_eq!((again.capacity(), again[0]), (72 * PAGE_SIZE, 7));
+    }
+
+    #[test]
+    fn what_the_process_has_is_taken_first_and_comes_back() {
+        let bytes = 64 * PAGE_SIZE;
+        let budget = Budget::of(bytes, Region::new(48 * PAGE_SIZE));
+        let pool = Pool::of_budget(&budget, "test", bytes).unwrap();
+        let is_of_region = |buffer: &Buffer| buffer.memory().region.is_some();
+        let taken = [16, 16, 20, 12].map(|pages| pool.try_take(pages * PAGE_SIZE).unwrap());
+        assert_eq!(taken.each_ref().map(is_of_region), [true, true, false, true]);
+        assert!(pool.try_take(1).is_err(), "a region is not a larger budget");
+        drop(taken);
+        // What is kept is of other sizes, so it makes room.
+        let most = pool.try_take(48 * PAGE_SIZE).unwrap();
+        assert!(is_of_region(&most));
+        drop((most, pool));
+        let region = budget.region.as_ref().unwrap();
+        assert!(region.take(48).is_some(), "a pool that has ended gives all back");
     }
 
     #[test]

@@ -71,14 +71,14 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// A core without tasks, with a budget of `memory_bytes` for its buffers. `poke` wakes the loop that will turn it.
-    pub(crate) fn new(driver: Rc<dyn Driver>, poke: Arc<dyn Poke>, memory_bytes: usize) -> Rc<Core> {
+    /// A core without tasks, with a budget for its buffers. `poke` wakes the loop that will turn it.
+    pub(crate) fn new(driver: Rc<dyn Driver>, poke: Arc<dyn Poke>, budget: Rc<Budget>) -> Rc<Core> {
         Rc::new(Core {
             driver,
             executor: Executor::new(poke),
             timers: Timers::default(),
             operations: Operations::default(),
-            budget: Budget::new(memory_bytes),
+            budget,
             main: RefCell::new(None),
         })
     }

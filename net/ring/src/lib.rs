@@ -43,6 +43,7 @@ pub mod local;
 mod operation;
 pub mod prefetch;
 pub mod random;
+mod region;
 pub mod simulator;
 pub mod socket;
 pub mod thread;

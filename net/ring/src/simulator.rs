@@ -56,6 +56,7 @@ use self::network::{address_of, nanoseconds};
 use self::page::Tear;
 pub use self::seeds::for_each_seed;
 use self::world::{NewThread, ThreadNumber, World};
+use crate::buffer::Budget;
 use crate::channel::Answer;
 use crate::clock::Instant;
 use crate::core::{self, Core};
@@ -464,7 +465,7 @@ impl Simulator {
                 thread: number,
                 host,
             });
-            let core = Core::new(driver, Arc::new(NoPoke), memory_bytes);
+            let core = Core::new(driver, Arc::new(NoPoke), Budget::new(memory_bytes));
             let entered = core::enter(core.clone());
             core.start_main(main);
             drop(entered);

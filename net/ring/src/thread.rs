@@ -18,6 +18,8 @@ pub struct ThreadOptions {
     pub cpu: Option<usize>,
     /// The hard budget of all its buffer pools, in bytes.
     pub memory_bytes: usize,
+    /// Whether the process has all of it before the thread runs. Ignored by the simulator.
+    pub prefault: bool,
     /// Directories on disks of their own: what may block on what is below one waits for no other. Ignored by the simulator.
     pub disks: Vec<PathBuf>,
 }

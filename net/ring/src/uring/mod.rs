@@ -28,11 +28,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::buffer::{Budget, PAGE_SIZE};
 use crate::channel::{self, Gone};
 use crate::clock::Instant;
 use crate::core::{self, Core};
 use crate::driver::{Driver, ThreadMain};
 use crate::operation::{Operation, Outcome, Slot};
+use crate::region::Region;
 use crate::socket::Shutdown;
 use crate::thread::{ThreadHandle, ThreadOptions};
 use helper::Helpers;
@@ -52,8 +54,15 @@ pub(crate) fn spawn_thread(options: ThreadOptions, main: ThreadMain) -> io::Resu
                 Ok(driver) => Rc::new(driver),
                 Err(error) => return drop(started.give(Err(error))),
             };
+            let region = match prefaulted(&options) {
+                Ok(region) => region,
+                Err(error) => return drop(started.give(Err(error))),
+            };
             let _ = started.give(Ok(()));
-            let core = Core::new(driver.clone(), driver.wake.clone(), options.memory_bytes);
+            // Each thread for itself, beside the others, and on the memory that is next to its CPU.
+            region.as_ref().inspect(|region| region.touch());
+            let budget = Budget::of(options.memory_bytes, region);
+            let core = Core::new(driver.clone(), driver.wake.clone(), budget);
             // Both outlive a panic, because the kernel may be writing into memory that they hold.
             abort_on_panic(&options.name, || run(&core, &driver, main));
             drop(core);
@@ -64,6 +73,21 @@ pub(crate) fn spawn_thread(options: ThreadOptions, main: ThreadMain) -> io::Resu
         Ok(result) => result.map(|()| ThreadHandle::new(ended)),
         Err(Gone) => Err(io::Error::other("the thread ended before its ring was set up")),
     }
+}
+
+/// The thread's memory, if it is to have it before it serves.
+fn prefaulted(options: &ThreadOptions) -> io::Result<Option<Region>> {
+    let bytes = options.memory_bytes;
+    if !options.prefault || bytes < PAGE_SIZE {
+        return Ok(None);
+    }
+    let region = Region::new(bytes).ok_or_else(|| {
+        io::Error::other(format!(
+            "the system gives thread {} no {bytes} bytes of memory: let it have fewer",
+            options.name
+        ))
+    })?;
+    Ok(Some(region))
 }
 
 fn run(core: &Rc<Core>, driver: &Uring, main: ThreadMain) {

@@ -534,6 +534,27 @@ fn a_ring_thread_starts_another_and_awaits_its_end() {
 }
 
 #[test]
+fn a_thread_that_is_to_have_its_memory_at_once_is_refused_what_no_system_has() {
+    let with = |memory_bytes, prefault| ThreadOptions {
+        memory_bytes,
+        prefault,
+        ..options("prefault", None)
+    };
+    let start = |options| thread::spawn(options, || async {}).map(thread::ThreadHandle::join_blocking);
+    const TOO_MUCH: usize = 1 << 60;
+    let error = start(with(TOO_MUCH, true))
+        .expect_err("nobody has as much")
+        .to_string();
+    assert!(
+        error.contains("thread prefault") && error.contains("1152921504606846976 bytes"),
+        "{error}"
+    );
+    start(with(TOO_MUCH, false)).expect("what nobody takes is not missed");
+    start(with(1 << 20, true)).unwrap();
+    start(with(0, true)).unwrap();
+}
+
+#[test]
 fn a_missing_cpu_is_an_error_that_names_it() {
     let refused = thread::spawn(options("nowhere", Some(1000)), || async {});
     let error = refused.err().expect("there is no CPU 1000").to_string();
