@@ -3,10 +3,12 @@
 
 Each round has, one after the other: `bench disk` (16 KiB over old blocks with a flush, one at a time), bare round trips of 16 KiB and a
 short answer over loopback, our broker flat out with batches of 16 KiB, acks=all with a flush, and `bench end-to-end` at a tenth of that
-rate. A percentile of the bare way is that of the write plus that of the round trip.
+rate, with the broker's memory taken at its start (memory.prefault) and, the last two, without that. A percentile of the bare way is that
+of the write plus that of the round trip.
 Needs: cargo build --release -p millstream -p millstream-bench, python3.
 """
 import os
+import shutil
 import socket
 import time
 
@@ -26,10 +28,11 @@ def main():
     for number in range(options.rounds):
         say(f"round {number + 1} of {options.rounds}")
         bare(options, figures)
-        ours(options, figures)
+        for prefault in (True, False) if number % 2 == 0 else (False, True):
+            ours(options, figures, prefault)
     print(f"Medians of {options.rounds} rounds (lowest-highest) of {options.seconds} s; batches of 16 KiB; one shard, "
           f"{options.partitions} partitions, {options.connections} connections.\n")
-    figures.table("what", ["p50 ms", "p99 ms", "MB/s"])
+    figures.table("what", ["p50 ms", "p99 ms", "MB/s", "CPU s/GB", "start s"])
     asked = scene.Asked()
     asked.at_most("p50, end to end against a bare write and a round trip", figures.ratio("p50 ms", OURS, BARE), 1.7)
     asked.at_most("p99, the same", figures.ratio("p99 ms", OURS, BARE), 4)
@@ -67,19 +70,22 @@ def round_trips(seconds):
     os.wait()
 
 
-def ours(options, figures):
-    broker = scene.Millstream(options.data / "millstream")
-    broker.start()
+def ours(options, figures, prefault):
+    directory = options.data / "millstream"
+    shutil.rmtree(directory, ignore_errors=True)
+    broker = scene.Millstream(directory, **{"memory.prefault": str(prefault).lower()})
+    started = broker.start()
+    without = "" if prefault else ", memory.prefault=false"
     load = {"partitions": options.partitions, "connections": options.connections, "in_flight": options.in_flight,
             "batch_size": BATCH_BYTES, "seconds": options.seconds, "warmup_seconds": 1}
     most = bench("produce", broker, "flat-out", **load)
     scene.delete(broker, "flat-out")
-    figures.add("flat out", **{"MB/s": most["mb_per_s"], "p50 ms": most["latency_us"]["p50"] / 1e3,
+    figures.add("flat out" + without, **{"start s": started, "MB/s": most["mb_per_s"], "p50 ms": most["latency_us"]["p50"] / 1e3,
                                "p99 ms": most["latency_us"]["p99"] / 1e3})
     scene.settle(options.data)
     report = bench("end-to-end", broker, "paced", rate=max(1, round(most["records_per_s"] / 10)), **load)
-    figures.add(OURS, **{column: report["latency_us"][name] / 1e3 for column, name in PERCENTILES.items()},
-                **{"MB/s": report["mb_per_s"]})
+    figures.add(OURS + without, **{column: report["latency_us"][name] / 1e3 for column, name in PERCENTILES.items()},
+                **{"MB/s": report["mb_per_s"], "CPU s/GB": report["server_cpu"]["seconds_per_gb"]})
     scene.delete(broker, "paced")
     broker.stop()
 

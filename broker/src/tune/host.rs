@@ -144,10 +144,10 @@ impl Host {
     /// One of a test, with so many cores and bytes of memory.
     #[cfg(test)]
     pub(super) fn of_test(cores: u64, memory_bytes: u64) -> Host {
-        let root = std::env::temp_dir().join(format!(
-            "millstream-host-{}-{cores}-{memory_bytes}",
-            std::process::id()
-        ));
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static HOSTS: AtomicUsize = AtomicUsize::new(0);
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!("millstream-host-{}-{number}", std::process::id()));
         let mut host = Host::new(&root, &[], cores);
         host.cores = cores;
         host.put(
