@@ -40,13 +40,14 @@ const DIFFER: [(&str, &str); 2] = [
 ];
 
 /// Settings that Kafka does not have.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "admin.listen",
     "advertised.host",
     "host",
     "journal.bytes",
     "journal.direct.min.bytes",
     "memory.bytes",
+    "memory.prefault",
     "metrics.lag.partitions.max",
     "port",
     "scrub.interval.ms",

@@ -48,6 +48,38 @@ impl Bystander {
 }
 
 #[test]
+fn a_broker_has_its_memory_from_the_start_if_it_is_to() {
+    if Broker::foreign().is_some() {
+        return;
+    }
+    let start = |prefault| {
+        let (bytes, prefault) = (
+            format!("memory.bytes={MEMORY_BYTES}"),
+            format!("memory.prefault={prefault}"),
+        );
+        Broker::start_with(&["--set", &bytes, "--set", &prefault])
+    };
+    let without = start(false).resident_bytes();
+    assert!(without < MEMORY_BYTES / 2, "{without}");
+    let broker = start(true);
+    let at_the_start = broker.resident_bytes();
+    assert!(
+        (MEMORY_BYTES..BYTES_MAX).contains(&at_the_start),
+        "{at_the_start}"
+    );
+    let topic = broker.client().create_topic(1, &[]);
+    let mut leader = broker.leader(&topic, 0);
+    for _ in 0..100 {
+        let bytes = batch(Compression::None, &[&[7; 1_000_000]]);
+        let answer = leader.produce(9, &topic, 0, -1, Some(&bytes)).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::None);
+    }
+    Bystander::new(&broker).is_served();
+    let used = broker.resident_bytes();
+    assert!(used < BYTES_MAX, "what is taken is not taken from that: {used}");
+}
+
+#[test]
 fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
     if Broker::foreign().is_some() {
         return;
