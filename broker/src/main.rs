@@ -106,6 +106,9 @@ fn prepare(arguments: &StartArguments) -> Result<HostOptions, String> {
         }
     }
     settings.check().map_err(|error| error.to_string())?;
+    if let Some(bytes) = this_host(&[], 1).memory_bytes() {
+        settings.check_memory(bytes).map_err(|error| error.to_string())?;
+    }
     if let Some(profile) = &profile {
         let shards = settings.integer(&table::SHARDS).unsigned_abs();
         let verdicts = tune::check(profile, &this_host(&log_directories, shards));

@@ -248,6 +248,22 @@ impl Settings {
         Ok(())
     }
 
+    /// Checks that a host of so many bytes of memory has what a start is to take of it: a kernel promises more than there is, and
+    /// ends the process, or another, when it is asked for.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`].
+    pub fn check_memory(&self, host_bytes: u64) -> Result<(), ConfigError> {
+        let bytes = self.memory_bytes();
+        if !self.boolean(&table::MEMORY_PREFAULT) || bytes.unsigned_abs() <= host_bytes {
+            return Ok(());
+        }
+        Err(ConfigError::Conflict(format!(
+            "memory.prefault takes all of memory.bytes={bytes} at the start, and this process may use {host_bytes}: give fewer, \
+             or start without memory.prefault"
+        )))
+    }
+
     /// `memory.bytes`; its default is more when so many shards need more.
     pub(crate) fn memory_bytes(&self) -> i64 {
         let given = self.integer(&table::MEMORY_BYTES);
@@ -593,6 +609,24 @@ mod tests {
             let error = settings.check().expect_err("too little").to_string();
             assert!(error.contains("give memory.bytes="), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_start_takes_of_the_memory_has_to_be_there() {
+        let mut settings = Settings::default();
+        let mut set = |assignment| {
+            settings
+                .take_assignment(assignment)
+                .map(|()| settings.check_memory(1 << 30))
+        };
+        assert_eq!(set("memory.bytes=2147483648"), Ok(Ok(())), "it may never need it");
+        let refused = set("memory.prefault=true").expect("a good setting");
+        let error = refused.expect_err("there is half of it").to_string();
+        assert!(
+            error.contains("memory.bytes=2147483648") && error.contains("1073741824"),
+            "{error}"
+        );
+        assert_eq!(set("memory.bytes=1073741824"), Ok(Ok(())));
     }
 
     #[test]

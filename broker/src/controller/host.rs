@@ -362,7 +362,12 @@ impl Host {
                 disks: self.options.disks(),
             };
             let thread = ring::thread::spawn(options, move || crate::shard::run(context));
-            thread.map_err(|error| error.to_string())?;
+            thread.map_err(|error| match error.kind() {
+                std::io::ErrorKind::OutOfMemory => {
+                    format!("{error}: lower memory.bytes, or start without memory.prefault")
+                }
+                _ => error.to_string(),
+            })?;
             self.shards.push(commands);
             self.roster.shards.borrow_mut().push(probes);
             bound.push(awaited);

@@ -54,7 +54,7 @@ impl Host {
     }
 
     /// The memory that the process may use, in bytes: the machine's, or what its control groups leave it.
-    pub(super) fn memory_bytes(&self) -> Option<u64> {
+    pub fn memory_bytes(&self) -> Option<u64> {
         let told = self.text("/proc/meminfo")?;
         let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;

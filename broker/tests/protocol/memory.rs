@@ -80,6 +80,26 @@ fn a_broker_has_its_memory_from_the_start_if_it_is_to() {
 }
 
 #[test]
+fn a_start_that_is_to_take_more_memory_than_there_is_is_refused() {
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(["start", "--data-dir", "/nowhere/data", "--port", "0"])
+        .args([
+            "--set",
+            "memory.bytes=1099511627776",
+            "--set",
+            "memory.prefault=true",
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("memory.prefault takes all of memory.bytes=1099511627776"),
+        "{told}"
+    );
+}
+
+#[test]
 fn clients_that_promise_ask_and_do_not_read_take_no_more_than_their_share() {
     if Broker::foreign().is_some() {
         return;

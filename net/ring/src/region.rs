@@ -27,14 +27,11 @@ pub(crate) struct Region {
 
 impl Region {
     /// So many bytes, in whole pages, that the process may not have yet: [`Region::touch`] sees to that. `None` if the system
-    /// does not give as much, or none are wanted.
+    /// does not give as much.
     pub(crate) fn new(bytes: usize) -> Option<Region> {
         let pages = bytes / PAGE_SIZE;
         // Not as the layout's own alignment: an allocator may write to all of it then.
         let layout = Layout::from_size_align((pages * PAGE_SIZE).checked_add(ALIGNMENT)?, 1).ok()?;
-        if pages == 0 {
-            return None;
-        }
         // SAFETY: the layout is not empty.
         let given = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         let before = given.addr().get().next_multiple_of(ALIGNMENT) - given.addr().get();
@@ -79,11 +76,8 @@ impl Region {
     /// If one of them is free, or they are no pages of the region.
     pub(crate) fn give_back(&self, start: NonNull<u8>, pages: usize) {
         let at = start.addr().get().checked_sub(self.start.addr().get());
-        let first = at.map(|at| at / PAGE_SIZE);
-        let end = first.map(|first| first + pages);
-        let (Some(mut first), Some(end)) = (first, end) else {
-            panic!("pages below the region");
-        };
+        let mut first = at.expect("pages below the region") / PAGE_SIZE;
+        let end = first + pages;
         assert!(end <= self.pages, "pages behind the region");
         let mut free = self.free.borrow_mut();
         let before = free
@@ -160,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn a_region_of_nothing_and_one_of_too_much_are_refused() {
-        assert!(Region::new(PAGE_SIZE - 1).is_none());
+    fn less_than_a_page_is_nothing_and_too_much_is_refused() {
+        assert!(Region::new(PAGE_SIZE - 1).unwrap().take(1).is_none());
         assert!(Region::new(usize::MAX).is_none());
     }
 

@@ -32,7 +32,7 @@ pub struct ThreadOptions {
 ///
 /// # Errors
 /// Where io_uring is missing or blocked: what was missing, the kernel's version, and the setting to change. Nothing is
-/// running then.
+/// running then. [`io::ErrorKind::OutOfMemory`] if it is to have its memory at once, and the system does not give that.
 pub fn spawn<F, Fut>(options: ThreadOptions, main: F) -> io::Result<ThreadHandle>
 where
     F: FnOnce() -> Fut + Send + 'static,

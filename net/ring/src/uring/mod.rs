@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::buffer::{Budget, PAGE_SIZE};
+use crate::buffer::Budget;
 use crate::channel::{self, Gone};
 use crate::clock::Instant;
 use crate::core::{self, Core};
@@ -77,17 +77,17 @@ pub(crate) fn spawn_thread(options: ThreadOptions, main: ThreadMain) -> io::Resu
 
 /// The thread's memory, if it is to have it before it serves.
 fn prefaulted(options: &ThreadOptions) -> io::Result<Option<Region>> {
-    let bytes = options.memory_bytes;
-    if !options.prefault || bytes < PAGE_SIZE {
+    if !options.prefault {
         return Ok(None);
     }
-    let region = Region::new(bytes).ok_or_else(|| {
-        io::Error::other(format!(
-            "the system gives thread {} no {bytes} bytes of memory: let it have fewer",
-            options.name
-        ))
-    })?;
-    Ok(Some(region))
+    let refused = || {
+        let ThreadOptions {
+            name, memory_bytes, ..
+        } = options;
+        let what = format!("the system does not give thread {name} its {memory_bytes} bytes of memory");
+        io::Error::new(io::ErrorKind::OutOfMemory, what)
+    };
+    Region::new(options.memory_bytes).ok_or_else(refused).map(Some)
 }
 
 fn run(core: &Rc<Core>, driver: &Uring, main: ThreadMain) {
