@@ -40,8 +40,8 @@ def main():
 
 
 def bare(options, figures):
-    [write] = [answer["latency_us"] for answer in scene.disk(options, file_mib=64)
-               if (answer["subject"], answer["block_bytes"], answer["depth"]) == ("commit", BATCH_BYTES, 1)]
+    [write] = [answer["latency_us"] for answer in scene.disk(options, 64, "commit")
+               if (answer["block_bytes"], answer["depth"]) == (BATCH_BYTES, 1)]
     trips = sorted(round_trips(options.seconds))
     trip = {"p50": trips[len(trips) // 2] * 1e6, "p99": trips[len(trips) * 99 // 100] * 1e6}
     for column, name in PERCENTILES.items():

@@ -166,10 +166,10 @@ def finish(process):
     return report
 
 
-def disk(options, file_mib):
-    """What the disk gives: the answers of `bench disk`."""
+def disk(options, file_mib, *only):
+    """What the disk gives: the answers of `bench disk` to the questions that are named."""
     command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib), "--seconds", str(options.seconds),
-               "--json"]
+               "--json", *(word for subject in only for word in ("--only", subject))]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["answers"]
 
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use millstream_bench::disk::plan::Subject;
 use millstream_bench::disk::table::DiskReport;
 use millstream_bench::disk::{DiskArguments, run_here};
 use millstream_bench::error::BenchError;
@@ -15,7 +16,11 @@ use ring::simulator::{DiskOperation, Injection, Simulator};
 const PLACE: &str = "/bench";
 
 /// Runs it on a simulated disk of so many MiB, and gives what is left in its directory, too.
-fn ask(disk_mib: u64, faults: &[Injection]) -> (Result<DiskReport, BenchError>, Vec<(String, u64)>) {
+fn ask(
+    disk_mib: u64,
+    faults: &[Injection],
+    only: &[Subject],
+) -> (Result<DiskReport, BenchError>, Vec<(String, u64)>) {
     let mut simulator = Simulator::new(5);
     let host = simulator.host(disk_mib << 20);
     for fault in faults {
@@ -23,8 +28,9 @@ fn ask(disk_mib: u64, faults: &[Injection]) -> (Result<DiskReport, BenchError>, 
     }
     let arguments = DiskArguments {
         directory: PathBuf::new(),
-        file_mib: 8,
+        file_mib: 16,
         seconds: 1,
+        only: only.to_vec(),
         json: false,
     };
     let report = simulator.run(host, 256 << 20, Duration::from_secs(600), || async move {
@@ -36,9 +42,9 @@ fn ask(disk_mib: u64, faults: &[Injection]) -> (Result<DiskReport, BenchError>, 
 
 #[test]
 fn every_question_is_answered_and_nothing_is_left() {
-    let (report, files) = ask(256, &[]);
+    let (report, files) = ask(256, &[], &[]);
     let report = report.unwrap();
-    assert_eq!(report.answers.len(), 14, "{report}");
+    assert_eq!(report.answers.len(), 38, "{report}");
     for answer in &report.answers {
         assert!(answer.writes() > 0 && answer.mb_per_s() > 0.0, "{report}");
     }
@@ -47,7 +53,7 @@ fn every_question_is_answered_and_nothing_is_left() {
 
 #[test]
 fn a_disk_that_has_not_enough_room_is_not_filled() {
-    let (report, files) = ask(64, &[]);
+    let (report, files) = ask(32, &[], &[]);
     let error = report.unwrap_err();
     assert!(matches!(error, BenchError::NoRoom { .. }), "{error}");
     assert!(error.to_string().contains("a smaller --file-mib"), "{error}");
@@ -70,7 +76,7 @@ fn a_disk_with_an_error_has_no_figures_and_nothing_is_left() {
             times: 1,
             errno: 5,
         };
-        let (report, files) = ask(256, std::slice::from_ref(&fault));
+        let (report, files) = ask(256, std::slice::from_ref(&fault), &[Subject::Bandwidth]);
         let error = report
             .err()
             .unwrap_or_else(|| panic!("{fault:?} was not noticed"));
@@ -128,11 +134,24 @@ fn an_interrupted_run_leaves_nothing() {
 #[test]
 fn a_run_on_this_disk_leaves_nothing_and_prints_json() {
     let place = place("whole");
-    let child = start(&place, &["--file-mib", "8", "--seconds", "1", "--json"]);
+    let child = start(
+        &place,
+        &[
+            "--file-mib",
+            "16",
+            "--seconds",
+            "1",
+            "--only",
+            "commit",
+            "--only",
+            "flush",
+            "--json",
+        ],
+    );
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["answers"].as_array().unwrap().len(), 14);
+    assert_eq!(json["answers"].as_array().unwrap().len(), 8);
     assert!(json["host"]["kernel"].is_string(), "{json}");
     assert!(is_empty(&place));
 }

@@ -1,7 +1,7 @@
 //! `bench disk`: what a file system and its disk give to a log.
 //!
-//! Direct writes through the broker's own runtime: bandwidth over old blocks and new ones, the latency of a flush, and
-//! commits of a journal's size. Owns a directory of its own, never more than two files of the size that was asked for,
+//! Direct writes through the broker's own runtime: bandwidth over old blocks and new ones, with a flush at the end and with
+//! one for each group of bytes, the latency of a flush, and commits of a journal's size. Owns a directory of its own, never more than two files of the size that was asked for,
 //! and removes them, whatever ends it.
 //!
 //! | file | what |
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ring::clock;
 
-use self::plan::cases;
+use self::plan::{Subject, cases};
 use self::table::DiskReport;
 use self::writing::Area;
 use crate::environment;
@@ -28,7 +28,7 @@ use crate::leftovers::Leftovers;
 use crate::room;
 use crate::run::{Verdict, on_ring, print};
 
-/// Buffer memory of the thread, in bytes: one block of each size that is written.
+/// Buffer memory of the thread, in bytes: one block of the largest size that is written, which all writes share.
 const MEMORY_BYTES: usize = 64 << 20;
 /// Room that is left to others, in bytes.
 const ROOM_BYTES: u64 = 64 << 20;
@@ -40,11 +40,14 @@ pub struct DiskArguments {
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub directory: PathBuf,
     /// The size of the file that is written, in MiB. At most two are there at once.
-    #[arg(long, default_value_t = 1_024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
+    #[arg(long, default_value_t = 1_024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub file_mib: u32,
     /// How long each question may take, in seconds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
+    /// Asks only this; may be given again. Default: all.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub only: Vec<Subject>,
     /// Prints the report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -89,7 +92,8 @@ pub async fn run_here(arguments: &DiskArguments, place: &Path) -> Result<DiskRep
     eprintln!("writing a file of {} MiB", arguments.file_mib);
     let area = Area::make(place, file_bytes).await?;
     let mut answers = Vec::new();
-    for case in cases() {
+    let is_asked = |subject| arguments.only.is_empty() || arguments.only.contains(&subject);
+    for case in cases().into_iter().filter(|case| is_asked(case.subject)) {
         let answer = area.ask(case, u64::from(arguments.seconds)).await;
         match answer {
             Ok(answer) => {

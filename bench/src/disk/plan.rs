@@ -4,16 +4,22 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
 use ring::file::Durability;
 
 /// Writes in flight where bandwidth is asked for.
 const BANDWIDTH_DEPTH: u32 = 4;
 /// Sizes of these writes, in bytes.
 const BANDWIDTH_BYTES: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
+/// Sizes of groups, in bytes: what a log makes durable at once when batches are large.
+const GROUP_BYTES: [usize; 3] = [1 << 20, 4 << 20, 16 << 20];
 /// Sizes of commits, in bytes: what a journal writes for one group of small batches.
 const COMMIT_BYTES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
-/// Commits in flight: alone, and as many as our journal has.
+/// Commits or groups in flight: alone, and as many as our log has.
 const COMMIT_DEPTHS: [u32; 2] = [1, 2];
+
+/// The ways to flush what was just written.
+const FLUSHES: [Flush; 2] = [Flush::Fdatasync, Flush::Dsync];
 
 /// Where a write goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +51,24 @@ impl Flush {
     }
 }
 
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// What goes through when nothing is durable before the end.
+    Bandwidth,
+    /// What goes through when large groups of bytes are durable before the next are written.
+    Group,
+    /// The latency of a flush.
+    Flush,
+    /// Commits of a journal's size.
+    Commit,
+}
+
 /// One question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
     /// What it is about.
-    pub subject: &'static str,
+    pub subject: Subject,
     /// Bytes of a write.
     pub block_bytes: usize,
     /// Where it goes.
@@ -65,15 +84,28 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for place in [Place::Overwrite, Place::Fresh] {
         cases.extend(BANDWIDTH_BYTES.map(|block_bytes| Case {
-            subject: "bandwidth",
+            subject: Subject::Bandwidth,
             block_bytes,
             place,
             depth: BANDWIDTH_DEPTH,
             flush: Flush::AtEnd,
         }));
     }
-    cases.extend([Flush::Fdatasync, Flush::Dsync].map(|flush| Case {
-        subject: "flush",
+    for place in [Place::Overwrite, Place::Fresh] {
+        for flush in FLUSHES {
+            for depth in COMMIT_DEPTHS {
+                cases.extend(GROUP_BYTES.map(|block_bytes| Case {
+                    subject: Subject::Group,
+                    block_bytes,
+                    place,
+                    depth,
+                    flush,
+                }));
+            }
+        }
+    }
+    cases.extend(FLUSHES.map(|flush| Case {
+        subject: Subject::Flush,
         block_bytes: COMMIT_BYTES[0],
         place: Place::Overwrite,
         depth: 1,
@@ -81,7 +113,7 @@ pub fn cases() -> Vec<Case> {
     }));
     for depth in COMMIT_DEPTHS {
         cases.extend(COMMIT_BYTES.map(|block_bytes| Case {
-            subject: "commit",
+            subject: Subject::Commit,
             block_bytes,
             place: Place::Overwrite,
             depth,
@@ -94,6 +126,18 @@ pub fn cases() -> Vec<Case> {
 /// The largest write.
 pub fn block_bytes_max() -> usize {
     cases().iter().map(|case| case.block_bytes).max().unwrap_or(0)
+}
+
+/// As the table has it, and the command line.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Subject::Bandwidth => "bandwidth",
+            Subject::Group => "group",
+            Subject::Flush => "flush",
+            Subject::Commit => "commit",
+        })
+    }
 }
 
 /// As the table has it.
@@ -162,21 +206,32 @@ mod tests {
     #[test]
     fn the_questions_are_those_of_a_log() {
         let cases = cases();
-        let has = |subject: &str, bytes: usize, place: Place, flush: Flush| {
+        let has = |subject: Subject, bytes: usize, place: Place, flush: Flush| {
             (cases.iter()).any(|case| {
                 (case.subject, case.block_bytes, case.place, case.flush) == (subject, bytes, place, flush)
             })
         };
         for bytes in [64 << 10, 256 << 10, 1 << 20] {
-            assert!(has("bandwidth", bytes, Place::Overwrite, Flush::AtEnd));
-            assert!(has("bandwidth", bytes, Place::Fresh, Flush::AtEnd));
+            assert!(has(Subject::Bandwidth, bytes, Place::Overwrite, Flush::AtEnd));
+            assert!(has(Subject::Bandwidth, bytes, Place::Fresh, Flush::AtEnd));
         }
-        assert!(has("flush", 4_096, Place::Overwrite, Flush::Fdatasync));
-        assert!(has("flush", 4_096, Place::Overwrite, Flush::Dsync));
+        assert!(has(Subject::Flush, 4_096, Place::Overwrite, Flush::Fdatasync));
+        assert!(has(Subject::Flush, 4_096, Place::Overwrite, Flush::Dsync));
         for bytes in [4_096, 16_384, 65_536] {
-            assert!(has("commit", bytes, Place::Overwrite, Flush::Dsync));
+            assert!(has(Subject::Commit, bytes, Place::Overwrite, Flush::Dsync));
         }
-        assert_eq!(block_bytes_max(), 1 << 20);
+        for bytes in [1 << 20, 4 << 20, 16 << 20] {
+            for place in [Place::Overwrite, Place::Fresh] {
+                assert!(has(Subject::Group, bytes, place, Flush::Fdatasync));
+                assert!(has(Subject::Group, bytes, place, Flush::Dsync));
+            }
+        }
+        assert_eq!(block_bytes_max(), 16 << 20);
+        for subject in Subject::value_variants() {
+            let name = subject.to_possible_value().expect("none is hidden");
+            assert_eq!(name.get_name(), subject.to_string());
+            assert!(cases.iter().any(|case| case.subject == *subject));
+        }
         assert_eq!(Flush::Dsync.of_a_write(), Durability::Durable);
         assert_eq!(Flush::Fdatasync.of_a_write(), Durability::Completed);
     }

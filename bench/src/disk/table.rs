@@ -70,7 +70,7 @@ impl DiskReport {
         let answers = self.answers.iter().map(|answer| {
             let case = &answer.case;
             json!({
-                "subject": case.subject,
+                "subject": case.subject.to_string(),
                 "block_bytes": case.block_bytes,
                 "place": case.place.to_string(),
                 "depth": case.depth,
@@ -119,7 +119,7 @@ impl fmt::Display for DiskReport {
         let rows = self.answers.iter().map(|answer| {
             let case = &answer.case;
             [
-                case.subject.to_owned(),
+                case.subject.to_string(),
                 case.flush.to_string(),
                 case.place.to_string(),
                 shown_bytes(case.block_bytes as u64),
