@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+/// A device could not do it.
+const EIO: i32 = 5;
 /// The system has no more open files to give.
 const ENFILE: i32 = 23;
 /// The process has as many open files as it may.
@@ -11,6 +13,16 @@ const EMFILE: i32 = 24;
 /// Whether an errno(3) says that no more files may be open, of the process or of the system.
 pub fn is_short_of_descriptors(code: Option<i32>) -> bool {
     matches!(code, Some(ENFILE | EMFILE))
+}
+
+/// Whether an errno(3) says that what is stored cannot be read, as a block device says it: EIO; of a direct read also ENODATA (the
+/// medium), EILSEQ (its protection) or EREMOTEIO (the target), which the page cache makes EIO of
+/// (Linux, `blk_status_to_errno`).
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    const ENODATA: i32 = 61;
+    const EILSEQ: i32 = 84;
+    const EREMOTEIO: i32 = 121;
+    matches!(error.raw_os_error(), Some(EIO | ENODATA | EILSEQ | EREMOTEIO))
 }
 
 /// Why storage cannot go on, or cannot answer. Clones, because everyone who waits for a commit is told the same.

@@ -302,12 +302,13 @@ impl Inner {
         }
     }
 
-    /// Gives back what is reserved on the disk, which is full. No other migration may run.
+    /// Gives back what is reserved on the disk, which is full, and what awaits its removal. No other migration may run.
     async fn give_back(&self) {
         self.shared.is_disk_short.set(true);
         let logs: Vec<PartitionLog> = self.partitions.borrow().values().cloned().collect();
         for log in logs {
             log.give_back().await;
+            log.remove_leaving().await;
         }
     }
 

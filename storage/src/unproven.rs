@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::error::StorageError;
+use crate::error::{StorageError, is_unreadable};
 use crate::files::{log_path, open_if_there};
 use crate::id::TopicPartition;
 use crate::journal::record::{Entry, Kind, RecordHeader};
@@ -88,7 +88,7 @@ async fn is_there(entry: &Entry, topic: &str, shared: &LogShared) -> Result<bool
             Ok(count) if count >= wanted.end => {}
             Ok(_) => return Ok(false),
             // A sector that was being written when the power went stays unreadable; a disk that had a bad moment does not.
-            Err(error) if error.raw_os_error() == Some(5) => {
+            Err(error) if is_unreadable(&error) => {
                 failures += 1;
                 if failures == READ_ATTEMPTS {
                     return Ok(false);

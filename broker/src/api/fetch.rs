@@ -3,8 +3,8 @@
 //! A waiting fetch costs nothing until one of its partitions moves; the memory that all hold together has a bound
 //! (`fetch_room.rs`). Nothing above the high watermark is shown, whoever
 //! asks: a client that claims to be a replica is told that it is none. A fetch inside a batch returns the whole batch,
-//! and the first batch is returned even if it is larger than all limits. Record bytes are never copied: the answer is
-//! protocol bytes with slices of the log between them.
+//! and the first batch is returned even if it is larger than all limits. The answer is protocol bytes with slices of the
+//! log between them: record bytes are copied only where a few of them would keep much memory from others (`storage`).
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -15,7 +15,7 @@ pub(crate) use self::format::decode;
 #[cfg(fuzzing)]
 pub(crate) use self::format::read_and_write_again;
 use self::format::{BLOCK_BYTES, Body};
-use crate::error::StorageError;
+use crate::error::{StorageError, is_unreadable};
 use crate::files::open_if_there;
 use crate::id::TopicPartition;
 use crate::index::{IndexEntry, TimeEntry};
@@ -243,7 +243,7 @@ pub(crate) async fn read_file(path: &Path, pool: &Pool) -> Result<Option<Vec<u8>
                     return Ok(Some(bytes));
                 }
             }
-            Err(error) if error.raw_os_error() == Some(5) => return Ok(None),
+            Err(error) if is_unreadable(&error) => return Ok(None),
             Err(error) => return Err(StorageError::io("read", path)(error)),
         }
     }

@@ -318,13 +318,22 @@ fn flushed_bytes(shared: &Shared) -> u64 {
     ring_part.min(DIRECT_GROUP_BYTES as u64)
 }
 
-/// Makes durable what was written to the journal, and to these segments, before.
-pub(super) async fn flush(shared: &Shared, targets: Vec<Target>) -> Result<(), StorageError> {
+/// Makes durable what was written to the journal, and to these segments, before. An error ends all writing.
+pub(super) async fn flush(shared: &Rc<Shared>, targets: Vec<Target>) -> Result<(), StorageError> {
     // A flush covers what had completed before it. That of the journal covers the device's cache; a segment's own is
     // for its extents, which the writes have turned from reserved into written.
+    let flush_of = |target: Target| {
+        let shared = shared.clone();
+        async move {
+            let flushed = target.flush().await;
+            // At once, not when those before it in the list have ended: another record's flush of this segment may end
+            // meanwhile, and say nothing of what this one has lost.
+            flushed.inspect_err(|error| shared.fence(error))
+        }
+    };
     let flushes: Vec<_> = targets
         .into_iter()
-        .map(|target| spawn(Class::Latency, target.flush()))
+        .map(|target| spawn(Class::Latency, flush_of(target)))
         .collect();
     shared.journal.flush().await?;
     for flush in flushes {

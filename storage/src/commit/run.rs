@@ -184,7 +184,7 @@ async fn seal_and_write(shared: &Rc<Shared>, mut group: OpenGroup) -> Result<InF
 /// Writes a record and the blocks that it vouches for; all of it is durable when this returns. The record may be on the
 /// disk before the blocks are: recovery looks at the blocks of every record that nothing vouches for.
 async fn write_with_blocks(
-    shared: &Shared,
+    shared: &Rc<Shared>,
     slices: Vec<Slice>,
     position: u64,
     direct: Vec<DirectWrite>,

@@ -17,7 +17,7 @@ use ring::file::{Durability, File, OpenOptions};
 
 pub(crate) use self::scan::{Scan, Visit};
 use self::superblock::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, ReplayStart, Superblock};
-use crate::error::StorageError;
+use crate::error::{StorageError, is_unreadable};
 
 /// Written at a time while a new ring is filled with zeroes, in bytes.
 const FILL_BYTES: usize = 1 << 20;
@@ -337,12 +337,13 @@ async fn read_superblock(
     let page = at - at % 4_096;
     let buffer = take(pool, 4_096).await?;
     match file.read_exact_at(buffer, 0..4_096, page).await {
-        (Ok(_), buffer) => {
+        // What lies behind the file's end is whatever the buffer was used for before.
+        (Ok(count), buffer) => {
             let from = usize::try_from(at - page).unwrap_or(0);
-            Ok(superblock::decode(&buffer[from..]))
+            Ok(superblock::decode(&buffer[from.min(count)..count]))
         }
         // The other copy may be readable.
-        (Err(error), _) if error.raw_os_error() == Some(5) => Ok(None),
+        (Err(error), _) if is_unreadable(&error) => Ok(None),
         (Err(error), _) => Err(StorageError::io("read", path)(error)),
     }
 }

@@ -8,7 +8,7 @@ use ring::buffer::{Buffer, Pool};
 use super::record::{self, Bounds, Entry, RecordHeader};
 use super::superblock::{ReplayStart, Superblock};
 use super::{Journal, take};
-use crate::error::StorageError;
+use crate::error::{StorageError, is_unreadable};
 
 /// Read at a time, in bytes; more only for a larger record.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -247,7 +247,7 @@ impl Window {
                 self.length = length;
                 Ok(length >= bytes)
             }
-            Err(error) if error.raw_os_error() == Some(5) => {
+            Err(error) if is_unreadable(&error) => {
                 self.length = 0;
                 Ok(false)
             }

@@ -66,8 +66,6 @@ async fn rename_aside(
     id: TopicPartition,
     suffix: &str,
 ) -> Result<Option<PathBuf>, StorageError> {
-    /// Of the old name, so that the new one stays below NAME_MAX.
-    const NAME_BYTES: usize = 190;
     let exists = async |path: &Path| {
         directory::exists(path)
             .await
@@ -80,8 +78,7 @@ async fn rename_aside(
     ) else {
         return Ok(None);
     };
-    let name = name.to_string_lossy();
-    let kept = name.get(..NAME_BYTES.min(name.len())).unwrap_or("partition");
+    let kept = kept_of(&name.to_string_lossy(), id.partition);
     let mut to = parent.join(format!("{kept}.{:032x}-{suffix}", id.topic_id));
     let mut count = 1;
     while exists(&to).await? {
@@ -92,4 +89,32 @@ async fn rename_aside(
         .await
         .map_err(StorageError::io("rename", directory))?;
     Ok(Some(to))
+}
+
+/// What the new name has of the old one, so that it stays below NAME_MAX: the topic's, cut, and the partition's number. Without that
+/// all partitions of a long topic, which go at the same time, would have one new name.
+fn kept_of(name: &str, partition: i32) -> String {
+    const TOPIC_BYTES: usize = 180;
+    let number = format!("-{partition}");
+    let topic = name.strip_suffix(&number).unwrap_or(name);
+    let kept = topic.get(..TOPIC_BYTES.min(topic.len())).unwrap_or("partition");
+    kept.to_owned() + &number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_of_a_long_topic_has_a_name_of_its_own_and_short_ones_keep_theirs() {
+        assert_eq!(kept_of("orders-7", 7), "orders-7");
+        let topic = "t".repeat(249);
+        let names =
+            [i32::MAX, 1, 11, 111].map(|partition| kept_of(&format!("{topic}-{partition}"), partition));
+        for (at, name) in names.iter().enumerate() {
+            let whole = format!("{name}.{:032x}.{}-delete", u128::MAX, u32::MAX);
+            assert!(whole.len() <= 255, "{} bytes", whole.len());
+            assert!(!names[..at].contains(name), "{name} twice");
+        }
+    }
 }

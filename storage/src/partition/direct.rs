@@ -26,6 +26,9 @@ const AHEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 20;
 /// What is used up sooner is four times as much the next time.
 const RESERVED_FOR: Duration = Duration::from_secs(1);
 
+/// A segment that could not be made ready is tried again after this: a shortage passes.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// A segment that took no direct writes for so long makes room for others when its log is migrated: two migrations may follow
 /// each other at once.
 const IDLE: Duration = Duration::from_secs(1);
@@ -45,8 +48,8 @@ pub(super) struct Direct {
     /// How much was reserved last, and when.
     ahead: Cell<u64>,
     reserved_at: Cell<Option<Instant>>,
-    /// The segment that could not be made ready: the disk is full, say. The next one is tried again.
-    failed: Cell<Option<i64>>,
+    /// The segment that could not be made ready, and when: the disk is full, say.
+    failed: Cell<Option<(i64, Instant)>>,
     /// A task makes its segment ready.
     is_preparing: Cell<bool>,
     /// While the permit is held no file of it is made ready.
@@ -145,7 +148,7 @@ impl PartitionLog {
     }
 
     /// Makes a segment, which has blocks up to `reserved`, ready for direct writes beyond `end`; unless that is being
-    /// done, or has failed.
+    /// done, or has failed lately.
     fn prepare(&self, segment_base: i64, reserved: u64, end: u64, segment_bytes: u32) {
         let shared = &self.partition.shared;
         let direct = &self.partition.direct;
@@ -156,7 +159,8 @@ impl PartitionLog {
             .min(u64::from(segment_bytes).max(end))
             .next_multiple_of(u64::from(shared.block_bytes));
         let is_one_of_many = direct.segment.borrow().is_none() && shared.direct_segments.available() == 0;
-        let has_failed = direct.failed.get() == Some(segment_base);
+        let has_failed =
+            (direct.failed.get()).is_some_and(|(base, at)| base == segment_base && now - at < RETRY);
         if direct.is_preparing.get() || has_failed || is_one_of_many || reserved >= to {
             return;
         }
@@ -168,7 +172,7 @@ impl PartitionLog {
             let made = log.make_ready(segment_base, to).await;
             let direct = &log.partition.direct;
             if made.is_err() {
-                direct.failed.set(Some(segment_base));
+                direct.failed.set(Some((segment_base, ring::clock::now())));
             }
             direct.is_preparing.set(false);
         })

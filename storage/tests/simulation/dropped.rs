@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ring::executor::{Class, spawn};
 use ring::simulator::{DiskOperation, Injection, Simulator};
+use storage::{PartitionSpec, TopicPartition};
 
 use crate::LIMIT;
 use crate::plain::{Place, append, batch, id, open, spec, try_append};
@@ -166,4 +167,63 @@ fn many_partitions_end_together_and_the_others_go_on() {
     // Alone each of them would have a record of its own, and a flush.
     let theirs = records - written.min(records);
     assert!(theirs < COUNT as u64 / 4, "{theirs} records for {COUNT} ends");
+}
+
+/// Partitions of one topic whose name is as long as one may be. Their directories go out of sight at the same time.
+#[test]
+fn partitions_of_a_topic_with_a_long_name_end_together() {
+    const COUNT: i32 = 40;
+    const ITS: u128 = 8;
+    let specs = || -> Vec<PartitionSpec> {
+        let its = (0..COUNT).map(|partition| PartitionSpec {
+            id: TopicPartition {
+                topic_id: ITS,
+                partition,
+            },
+            ..spec(ITS, &"p".repeat(249))
+        });
+        its.chain([spec(7, "r")]).collect()
+    };
+    for at_start in [false, true] {
+        let mut simulator = Simulator::new(1);
+        let host = simulator.host(1 << 30);
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let opened = open(Place::default(), specs()).await.expect("opened");
+            for spec in specs() {
+                let log = opened.shard.partition(spec.id).expect("it is there");
+                append(&log, &batch(1, 2_000)).await.expect("appended");
+            }
+            opened.shard.stop().await.expect("stopped");
+        });
+        ended.expect("it ends");
+        let files = |simulator: &Simulator| {
+            let files = simulator.files(host).into_iter();
+            files.filter(|(path, _)| path.starts_with("/data/ppp")).count()
+        };
+        assert!(files(&simulator) > COUNT as usize);
+        let ended = simulator.run(host, MEMORY_BYTES, LIMIT, move || async move {
+            let place = Place {
+                deleted: at_start.then_some(ITS),
+                ..Place::default()
+            };
+            let live = if at_start { vec![spec(7, "r")] } else { specs() };
+            let opened = open(place, live).await.expect("opened");
+            let mut dropping = Vec::new();
+            for spec in specs() {
+                let shard = opened.shard.clone();
+                if spec.id.topic_id == ITS {
+                    dropping.push(spawn(Class::Latency, async move {
+                        shard.drop_partition(spec.id).await.expect("dropped");
+                    }));
+                }
+            }
+            for dropped in dropping {
+                dropped.await;
+            }
+            append(&opened.log(7), &batch(1, 2_000)).await.expect("appended");
+            ring::timer::sleep(Duration::from_secs(1)).await;
+        });
+        ended.expect("it ends");
+        assert_eq!(files(&simulator), 0, "at a start: {at_start}");
+    }
 }

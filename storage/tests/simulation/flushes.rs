@@ -67,7 +67,7 @@ fn what_was_acknowledged_beside_a_flush_that_failed_is_there_after_a_power_cut()
         assert!(simulator.run_until(LIMIT, has_begun));
         let injection = Injection {
             operation: DiskOperation::Sync,
-            path_contains: "/journal".to_owned(),
+            path_contains: ["/journal", ".log"][(simulator.random_u64() % 2) as usize].to_owned(),
             after: (simulator.random_u64() % 8) as u32,
             times: 1,
             errno: 5,

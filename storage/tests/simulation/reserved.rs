@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ring::executor::{Class, spawn};
-use ring::simulator::{DiskFaults, HostId, Simulator, for_each_seed};
+use ring::simulator::{DiskFaults, DiskOperation, HostId, Injection, Simulator, for_each_seed};
 
 use crate::LIMIT;
 use crate::plain::{Opened, Place, append, batch, open, read, spec};
@@ -342,4 +342,33 @@ fn a_segment_that_is_over_gets_no_more_blocks() {
         direct_bytes > 10 << 20,
         "{direct_bytes} bytes went to a segment at once"
     );
+}
+
+#[test]
+fn a_segment_that_could_not_be_made_ready_for_a_moment_takes_large_batches_later() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(1 << 30);
+    let shortage = Injection {
+        operation: DiskOperation::Name,
+        path_contains: ".log".to_owned(),
+        // It is looked whether the file is there.
+        after: 1,
+        times: 1,
+        errno: 24,
+    };
+    simulator.inject(host, shortage);
+    let ended = simulator.run(host, MEMORY_BYTES, LIMIT, || async {
+        let opened = open(Place::default(), vec![spec(7, "r")]).await.expect("opened");
+        let write = async || {
+            for _ in 0..4 {
+                append(&opened.log(7), &batch(1, 90_000)).await.expect("appended");
+                ring::timer::sleep(Duration::from_millis(50)).await;
+            }
+            opened.shard.statistics().direct_bytes
+        };
+        assert_eq!(write().await, 0, "it was ready");
+        ring::timer::sleep(Duration::from_secs(11)).await;
+        assert!(write().await > 0, "it is not tried again");
+    });
+    ended.expect("it ends");
 }

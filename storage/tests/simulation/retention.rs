@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ring::simulator::{HostId, Simulator};
+use ring::simulator::{DiskOperation, HostId, Injection, Simulator};
 use storage::{
     AppendError, DirectoryOptions, LogDirectory, PartitionConfig, PartitionLog, PartitionSpec, ScrubOptions,
     ShardLog, ShardOptions, TopicPartition,
@@ -246,6 +247,49 @@ fn a_shorter_delay_holds_for_what_is_deleted_from_then_on() {
     });
     ended.expect("it ends");
     assert_eq!(bases(&simulator, host), BTreeSet::from([0, 4, 6, 8]));
+}
+
+/// The disk has room, but its owner may have no more of it.
+#[test]
+fn files_of_deleted_segments_go_at_once_when_the_disk_takes_no_more() {
+    let mut simulator = Simulator::new(1);
+    let host = simulator.host(64 << 20);
+    let is_deleted = Arc::new(AtomicBool::new(false));
+    let told = is_deleted.clone();
+    let removed = Arc::new(AtomicU64::new(0));
+    let seen = removed.clone();
+    simulator.start(host, MEMORY_BYTES, move || async move {
+        let (_directory, shard, log) = open(PartitionConfig {
+            file_delete_delay_ms: u64::MAX,
+            ..config(u64::MAX)
+        })
+        .await;
+        for _ in 0..10 {
+            append(&log, 1, 30_000).await;
+        }
+        log.delete_records(6).await.expect("deleted");
+        ring::timer::sleep(SECOND).await;
+        assert_eq!(shard.statistics().removed_segments, 0);
+        told.store(true, Ordering::Relaxed);
+        while shard.statistics().removed_segments == 0 {
+            append(&log, 1, 30_000).await;
+        }
+        seen.store(shard.statistics().removed_segments, Ordering::Relaxed);
+    });
+    assert!(simulator.run_until(LIMIT, |_| is_deleted.load(Ordering::Relaxed)));
+    const EDQUOT: i32 = 122;
+    simulator.inject(
+        host,
+        Injection {
+            operation: DiskOperation::Write,
+            path_contains: ".log".to_owned(),
+            after: 0,
+            times: 1,
+            errno: EDQUOT,
+        },
+    );
+    simulator.run_until(MINUTE, |_| removed.load(Ordering::Relaxed) > 0);
+    assert_eq!(removed.load(Ordering::Relaxed), 3);
 }
 
 #[test]

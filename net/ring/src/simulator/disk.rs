@@ -191,6 +191,12 @@ impl Disk {
             Ok(()) => Ok(length),
             // Linux gives what it had before the bad sector, or nothing: the next read tells.
             Err(Unreadable { bytes_before }) if bytes_before > 0 && chance.happens(0.5) => Ok(bytes_before),
+            // What the device says, the same each time; the page cache makes EIO of it.
+            Err(Unreadable { bytes_before }) if open.options.direct => {
+                let block = (offset + bytes_before as u64) / BLOCK_BYTES as u64;
+                let said = (open.number + block) % 3;
+                Err(error([libc::EIO, libc::ENODATA, libc::EILSEQ][said as usize]))
+            }
             Err(_) => Err(error(libc::EIO)),
         }
     }

@@ -446,7 +446,12 @@ fn rot_is_seen_by_readers() {
             .unwrap_err()
             .raw_os_error()
     });
-    assert_eq!(error, Some(Some(libc::EIO)));
+    // Of a direct read, what the device says.
+    let error = error.expect("it ends").expect("an errno");
+    assert!(
+        [libc::EIO, libc::ENODATA, libc::EILSEQ].contains(&error),
+        "{error}"
+    );
     assert!(simulator.flip_bit(host, "/g", 0, 0).is_err());
 }
 
