@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::case::Runtime;
+use crate::case::{Case, FLUSH_BYTES, Runtime};
 use crate::harness::{Figures, Measured, Plan};
 
 /// What was linked, by name and version.
@@ -64,14 +64,20 @@ fn host(plan: &Plan) -> String {
         1 => "one round".into(),
         rounds => format!("{rounds} rounds"),
     };
-    format!(
-        "Linux {}, {cpus} CPUs. Medians (lowest-highest) of {} of {} s; one thread a runtime, on whatever CPU. \
-         Appends: O_DIRECT, fdatasync after every 16 MiB, files of {} MiB; tokio's on its threads for what blocks.\n\n",
+    let mut text = format!(
+        "Linux {}, CPUs: {cpus}. Medians (lowest-highest) of {rounds} of {} s; one thread a runtime, on whatever CPU.",
         kernel.trim(),
-        rounds,
         plan.time.as_secs_f64(),
-        plan.file_bytes >> 20,
-    )
+    );
+    if plan.cases.iter().any(|case| matches!(case, Case::Append(_))) {
+        let _ = write!(
+            text,
+            " Appends: O_DIRECT, fdatasync after every {} MiB, files of {} MiB; tokio's on its threads for what blocks.",
+            FLUSH_BYTES >> 20,
+            plan.file_bytes >> 20,
+        );
+    }
+    text + "\n\n"
 }
 
 fn heading(runtime: Runtime) -> String {
