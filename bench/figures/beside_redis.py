@@ -8,9 +8,10 @@ appends, times those in flight, of Redis.
 
 Redis is Debian's redis-server with `appendonly yes` and `appendfsync always`, without snapshots and without rewriting its append-only file
 meanwhile, which costs it CPU; XADD to one stream by redis-benchmark, with `-P 16` for 16 in flight: it sends 16 commands at once, and sends
-the next when all are answered. Its p99 is redis-benchmark's own, its CPU the process's, user and system time from just before redis-benchmark
-starts to just after it ends. Ours is one shard and one partition, since a stream is one log, and `bench produce` with one record a batch; it
-keeps as many in flight, and sends the next with each answer. Both are closed loops of one thread: compare their latencies, do not promise them.
+the next when all are answered. Its p99 is redis-benchmark's own, its CPU the process's, user and system time from just before
+redis-benchmark starts to just after it ends. Ours is one shard and one partition, since a stream is one log, and `bench produce` with one
+record a batch; it keeps as many in flight, and sends the next with each answer. Both are closed loops of one thread: compare their
+latencies, do not promise them.
 Needs: cargo build --release -p millstream -p millstream-bench, python3, redis-server and redis-tools; without these it ends with 77.
 """
 import atexit
@@ -42,9 +43,9 @@ def main():
             say(f"pair {number + 1} of {options.rounds}: {side.__name__}")
             side(options, figures)
     version = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    print(f"Medians of {options.rounds} pairs (lowest-highest) of {options.seconds} s; {options.connections} connections; Redis {version[2:]}. "
-          f"Durability: ours log.flush.interval.messages=1, {options.partitions} partition(s); Redis appendfsync always, one stream. "
-          "Both are flushed before the answer.\n")
+    print(f"Medians of {options.rounds} pairs (lowest-highest) of {options.seconds} s; {options.connections} connections; "
+          f"Redis {version[2:]}. Durability: ours log.flush.interval.messages=1, {options.partitions} partition(s); "
+          "Redis appendfsync always, one stream. Both are flushed before the answer.\n")
     figures.values = dict(sorted(figures.values.items(), key=lambda line: line[0].partition(", ")[::-1]))
     figures.table("what", COLUMNS)
     asked = scene.Asked()
@@ -88,8 +89,9 @@ class Redis:
         directory.mkdir()
         with open(directory / "redis.out", "w", encoding="utf-8") as out:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--appendonly", "yes", "--appendfsync", "always",
-                 "--save", "", "--auto-aof-rewrite-percentage", "0"], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+                ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--appendonly", "yes",
+                 "--appendfsync", "always", "--save", "", "--auto-aof-rewrite-percentage", "0"],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         atexit.register(self.process.kill)
         begun = time.monotonic()
         while not self.answers():

@@ -1,6 +1,7 @@
 """What the figures share: brokers that are started and stopped, the load generator, medians. Standard library only."""
 import argparse
 import atexit
+import contextlib
 import json
 import os
 import pathlib
@@ -165,7 +166,7 @@ class MemoryGroup:
             path.mkdir(exist_ok=True)
             self.path = path
             atexit.register(self.remove)
-            self.peak()
+            self.peak_fd = os.open(path / self.peak_file, os.O_RDONLY)
         except (OSError, ValueError) as error:
             self.remove()
             self.why_not = str(error)
@@ -174,8 +175,16 @@ class MemoryGroup:
         """What `under` is to be, for a broker that starts in it."""
         return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', self.path / "cgroup.procs"] if self.path else []
 
+    def forget(self):
+        """The peak is one from now on, where the kernel can do that (not with cgroup v2 before Linux 6.12): else from the start on."""
+        if self.path:
+            with contextlib.suppress(OSError):
+                # With cgroup v2 it is forgotten for this open file alone.
+                self.peak_fd = os.open(self.path / self.peak_file, os.O_RDWR)
+                os.write(self.peak_fd, b"0")
+
     def peak(self):
-        return int((self.path / self.peak_file).read_text("ascii"))
+        return int(os.pread(self.peak_fd, 100, 0))
 
     def remove(self):
         """Once nothing runs in it: who was killed may take a moment to be gone."""

@@ -7,11 +7,11 @@ connection. `bench produce` sends at --rate for --seconds: a second of ten is a 
 p99 must be 300 ms at least. First it runs without the stall, to show what the proxy itself adds. bench/tests/stall.rs asks the same within
 a simulation.
 
-Beside it, and not asked for: the p99 of Kafka's own kafka-producer-perf-test, at the same rate, for as long, through the same proxy. It takes
-the time of a record when it calls send(), and sends the next when that has come back. With its default buffer.memory of 32 MiB, what falls due
-within the second is taken into the producer's buffer, and its wait is seen. With a buffer of 64 KiB send() itself waits, and what was due
-meanwhile is not sent, and not counted: as with any rate at which 32 MiB are less than what comes in a stall. --kafka 0, and --short, leave
-these out.
+Beside it, and not asked for: the p99 of Kafka's own kafka-producer-perf-test, at the same rate, for as long, through the same proxy. It
+takes the time of a record when it calls send(), and sends the next when that has come back. With its default buffer.memory of 32 MiB, what
+falls due within the second is taken into the producer's buffer, and its wait is seen. With a buffer of 64 KiB send() itself waits, and what
+was due meanwhile is sent afterwards, with a clock that starts only then: as at any rate at which a stall brings more than
+32 MiB. --kafka 0, and --short, leave these out.
 Needs: cargo build --release -p millstream -p millstream-bench, python3; for Kafka's tool default-jre-headless and maven.
 """
 import contextlib
@@ -55,8 +55,9 @@ def main():
                 scene.fail("the proxy held nothing")
     broker.stop()
     figures.values = {arm: figures.values[arm] for arm in arms}
-    print(f"Medians of {options.rounds} rounds (lowest-highest) of {options.seconds} s; {options.rate:,} records/s of {RECORD_BYTES:,} bytes, "
-          f"{options.partitions} partitions, batches of {BATCH_BYTES >> 10} KiB, acks=all; everything is held once for {STALL_SECONDS:g} s.\n")
+    print(f"Medians of {options.rounds} rounds (lowest-highest) of {options.seconds} s; {options.rate:,} records/s of "
+          f"{RECORD_BYTES:,} bytes, {options.partitions} partitions, batches of {BATCH_BYTES >> 10} KiB, acks=all; "
+          f"everything is held once for {STALL_SECONDS:g} s.\n")
     figures.table("what", ["records", "p50 ms", "p99 ms", "max ms"])
     asked = scene.Asked()
     asked.at_least("p99 of bench with a stall of a second, in ms", figures.of(OPEN, "p99 ms"), 300)
@@ -69,16 +70,17 @@ def main():
 
 def produce(broker, options):
     """Without a warm-up: what is held is in what is measured."""
-    report = bench("produce", broker, "bench", partitions=options.partitions, connections=2, record_size=RECORD_BYTES, batch_size=BATCH_BYTES,
-                   rate=options.rate, seconds=options.seconds, warmup_seconds=0)
+    report = bench("produce", broker, "bench", partitions=options.partitions, connections=2, record_size=RECORD_BYTES,
+                   batch_size=BATCH_BYTES, rate=options.rate, seconds=options.seconds, warmup_seconds=0)
     latency = report["latency_us"]
     return {"records": report["records"], "p50 ms": latency["p50"] / 1e3, "p99 ms": latency["p99"] / 1e3, "max ms": latency["max"] / 1e3}
 
 
 def perf_test(broker, arm, options):
-    command = [scene.TOOLS / "kafka.sh", "tool", "producer-perf-test", "--topic", "bench", "--num-records", str(options.rate * options.seconds),
-               "--record-size", str(RECORD_BYTES), "--throughput", str(options.rate), "--producer-props", f"bootstrap.servers={broker.address}",
-               "acks=all", f"batch.size={BATCH_BYTES}", f"buffer.memory={BUFFERS[arm]}"]
+    command = [scene.TOOLS / "kafka.sh", "tool", "producer-perf-test", "--topic", "bench",
+               "--num-records", str(options.rate * options.seconds), "--record-size", str(RECORD_BYTES), "--throughput", str(options.rate),
+               "--producer-props", f"bootstrap.servers={broker.address}", "acks=all", f"batch.size={BATCH_BYTES}",
+               f"buffer.memory={BUFFERS[arm]}"]
     done = subprocess.run(command, capture_output=True, text=True)
     # The last line is of all records.
     if done.returncode != 0 or not (lines := [line for line in done.stdout.splitlines() if "99th" in line]):
