@@ -1,6 +1,7 @@
 """What the figures share: brokers that are started and stopped, the load generator, medians. Standard library only."""
 import argparse
 import atexit
+import contextlib
 import json
 import os
 import pathlib
@@ -22,6 +23,12 @@ MIB = 1 << 20
 
 def fail(why):
     sys.exit(f"{sys.argv[0]}: {why}")
+
+
+def cannot(why):
+    """What is needed is not on this host: the exit code that CI takes for skipped."""
+    print(f"{sys.argv[0]}: cannot be done here: {why}", file=sys.stderr)
+    sys.exit(77)
 
 
 def arguments(description, **defaults):
@@ -116,12 +123,13 @@ class Kafka:
         self.directory, self.port, self.settings = directory, port, settings
         self.address = f"127.0.0.1:{port}"
         self.pid = None
+        self.under = []  # a program that runs it
         atexit.register(self.stop, signal.SIGKILL)
 
     def start(self):
         begun = time.monotonic()
         settings = [f"{key}={value}" for key, value in self.settings.items()]
-        command = [TOOLS / "kafka.sh", "start", str(self.port), self.directory, *settings]
+        command = [*self.under, TOOLS / "kafka.sh", "start", str(self.port), self.directory, *settings]
         # After a kill it looks at every log.
         started = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KAFKA_START_SECONDS": "1800"})
         if started.returncode != 0:
@@ -139,6 +147,61 @@ class Kafka:
             except ProcessLookupError:
                 pass
             self.pid = None
+
+
+class MemoryGroup:
+    """A control group for a broker: the most memory that it had at once, its part of the page cache included. Needs root."""
+
+    def __init__(self, name):
+        self.path = self.why_not = None
+        first, second = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+        try:
+            if (first / "memory.max_usage_in_bytes").exists():
+                root, self.peak_file = first, "memory.max_usage_in_bytes"
+            else:
+                root, self.peak_file = second, "memory.peak"
+                if "memory" not in (root / "cgroup.subtree_control").read_text("ascii").split():
+                    (root / "cgroup.subtree_control").write_text("+memory", "ascii")
+            path = root / f"millstream-figures-{os.getpid()}-{name}"
+            path.mkdir(exist_ok=True)
+            self.path = path
+            atexit.register(self.remove)
+            self.peak_fd = os.open(path / self.peak_file, os.O_RDONLY)
+        except (OSError, ValueError) as error:
+            self.remove()
+            self.why_not = str(error)
+
+    def runner(self):
+        """What `under` is to be, for a broker that starts in it."""
+        return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', self.path / "cgroup.procs"] if self.path else []
+
+    def forget(self):
+        """The peak is one from now on, where the kernel can do that (not with cgroup v2 before Linux 6.12): else from the start on."""
+        if self.path:
+            with contextlib.suppress(OSError):
+                # With cgroup v2 it is forgotten for this open file alone.
+                self.peak_fd = os.open(self.path / self.peak_file, os.O_RDWR)
+                os.write(self.peak_fd, b"0")
+
+    def peak(self):
+        return int(os.pread(self.peak_fd, 100, 0))
+
+    def remove(self):
+        """Once nothing runs in it: who was killed may take a moment to be gone."""
+        for _ in range(100):
+            if not self.path:
+                return
+            try:
+                self.path.rmdir()
+                self.path = None
+            except OSError:
+                time.sleep(0.1)
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and its threads so far: what bench reports of a broker."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def bench(command, broker, topic, **flags):
@@ -166,10 +229,10 @@ def finish(process):
     return report
 
 
-def disk(options, file_mib, *only):
+def disk(options, file_mib, *only, seconds=None):
     """What the disk gives: the answers of `bench disk` to the questions that are named."""
-    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib), "--seconds", str(options.seconds),
-               "--json", *(word for subject in only for word in ("--only", subject))]
+    command = [TARGET / "bench", "disk", "--directory", options.data, "--file-mib", str(file_mib),
+               "--seconds", str(seconds or options.seconds), "--json", *(word for subject in only for word in ("--only", subject))]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["answers"]
 
 
