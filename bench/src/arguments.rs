@@ -7,6 +7,8 @@ use wire::Compression;
 
 use crate::compare::CompareArguments;
 use crate::disk::DiskArguments;
+use crate::error::BenchError;
+use crate::record_arguments::RecordArguments;
 use crate::sweep::SweepArguments;
 
 /// Connections at most, all nodes together: each has a pool of its own for answers.
@@ -117,9 +119,9 @@ pub struct ProduceArguments {
     /// Partitions to send to, from 0 on. A topic that is missing is created with so many.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=PARTITIONS_MAX))]
     pub partitions: i32,
-    /// The value of a record, in bytes. Records have no key.
-    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(0..=(64 << 20)))]
-    pub record_size: u32,
+    /// What is sent.
+    #[command(flatten)]
+    pub records: RecordArguments,
     /// A batch at most, in bytes, as Kafka's batch.size; at least one record goes into it.
     #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=(64 << 20)))]
     pub batch_size: u32,
@@ -150,9 +152,9 @@ pub struct WorkloadArguments {
     /// Threads of this program that the connections are spread over.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: u32,
-    /// The value of a record, in bytes. Records have no key.
-    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(0..=(64 << 20)))]
-    pub record_size: u32,
+    /// What is sent.
+    #[command(flatten)]
+    pub records: RecordArguments,
     /// When a batch is acknowledged.
     #[arg(long, value_enum, default_value_t = Acks::All)]
     pub acks: Acks,
@@ -189,13 +191,18 @@ impl WorkloadArguments {
                 format: Format::Table,
             },
             partitions: self.partitions,
-            record_size: self.record_size,
+            records: self.records.clone(),
             batch_size,
             acks: self.acks,
             in_flight: self.in_flight,
             rate,
             compression: self.compression,
         }
+    }
+
+    /// Fails if it cannot be sent so.
+    pub(crate) fn check(&self) -> Result<(), BenchError> {
+        self.records.check(self.partitions, self.acks, self.in_flight)
     }
 
     /// A run, in seconds.

@@ -80,6 +80,18 @@ pub enum BenchError {
         /// Why not, and what else to ask for.
         what: &'static str,
     },
+    /// A load cannot be sent so.
+    #[error("{what}")]
+    Workload {
+        /// Why not, and what else to ask for.
+        what: String,
+    },
+    /// An idempotent producer got no id.
+    #[error("the cluster gives no producer id: {code}")]
+    ProducerId {
+        /// Kafka's code.
+        code: ErrorCode,
+    },
     /// Something on this host failed.
     #[error("cannot {doing}: {error}")]
     Local {

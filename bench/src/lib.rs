@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `arguments.rs` | the command line |
+//! | `arguments.rs`, `record_arguments.rs` | the command line; of it, what records are made of |
 //! | `run.rs` | the commands, from the command line to what is printed |
 //! | `measure.rs` | one measurement: workers, progress, sums |
 //! | `sweep/` | latency against batch size and rate |
@@ -22,7 +22,10 @@
 //! | `end_to_end.rs`, `read_back.rs` | both at once: what is sent is read back |
 //! | `plan.rs` | which client sends to which partitions over which connections |
 //! | `schedule.rs` | when each batch is due |
-//! | `batches.rs` | batches and requests, built ahead |
+//! | `batches.rs` | batches, built ahead |
+//! | `requests.rs`, `turns.rs` | requests with them, and in which order they are sent |
+//! | `records.rs`, `keys.rs` | what is in batches; which keys belong to a partition |
+//! | `producer_id.rs` | idempotent producers: ids and sequences |
 //! | `recorder.rs` | what was answered when |
 //! | `groups/` | consumer groups, as a binary of their own |
 //! | `cpu.rs` | CPU time of processes |
@@ -46,20 +49,26 @@ pub mod error;
 pub mod groups;
 pub mod hdr_log;
 mod kafka_lines;
+pub mod keys;
 mod leftovers;
 mod log_place;
 mod measure;
 pub mod plan;
 mod produce;
+mod producer_id;
 mod read_back;
+pub mod record_arguments;
 pub mod recorder;
+pub mod records;
 pub mod report;
+pub mod requests;
 mod room;
 pub mod run;
 pub mod schedule;
 pub mod sweep;
 mod target;
 mod text;
+pub mod turns;
 mod wall_time;
 mod worker;
 

@@ -77,6 +77,7 @@ impl Measured {
             command,
             settings,
             records_per_s,
+            notes: Vec::new(),
             threads: self.threads,
             began_ms: self.began_ms,
             seconds: self.seconds,

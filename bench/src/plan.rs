@@ -9,6 +9,8 @@ use crate::schedule::Share;
 /// A connection of a client to a node, and what travels on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
+    /// The number of the client, from 0 on.
+    pub client: usize,
     /// The node.
     pub node_id: i32,
     /// The client's partitions that the node leads. Never empty.
@@ -34,15 +36,16 @@ pub fn lanes(leaders: &[i32], clients: usize) -> Vec<Lane> {
                 by_node.entry(*leader).or_default().push(partition);
             }
         }
-        lanes.extend(by_node);
+        lanes.extend(by_node.into_iter().map(|(node_id, its)| (client, node_id, its)));
     }
-    let whole = lanes.iter().map(|(_, partitions)| partitions.len() as u64).sum();
+    let whole = lanes.iter().map(|(.., partitions)| partitions.len() as u64).sum();
     let mut before = 0;
-    let lanes = lanes.into_iter().map(|(node_id, partitions)| {
+    let lanes = lanes.into_iter().map(|(client, node_id, partitions)| {
         let part = partitions.len() as u64;
         let share = Share { part, whole, before };
         before += part;
         Lane {
+            client,
             node_id,
             partitions,
             share,
@@ -114,6 +117,8 @@ mod tests {
                 before: 4
             }
         );
+        let clients: Vec<usize> = lanes.iter().map(|lane| lane.client).collect();
+        assert_eq!(clients, [0, 1, 2, 3, 4]);
     }
 
     #[test]

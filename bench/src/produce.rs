@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use net::client::{ClientError, Connection, ConnectionOptions};
 use ring::buffer::Slice;
@@ -13,11 +14,14 @@ use ring::timer::sleep_until;
 use wire::messages::produce::ProduceResponse;
 use wire::{ApiKey, DecodeError, ErrorCode, Response, decode_response_header};
 
-use crate::batches::{BatchShape, Batches, RequestShape, Requests};
+use crate::batches::{BatchShape, Batches};
 use crate::error::BenchError;
+use crate::keys::KeySet;
 use crate::log_place::log_starts;
+use crate::producer_id::{ProducerId, Sequences};
 use crate::read_back::{Place, ReadBack, Sent};
 use crate::recorder::{Failure, Recorder};
+use crate::requests::{RequestShape, Requests};
 use crate::schedule::Schedule;
 use crate::worker::{Link, Start};
 
@@ -31,6 +35,10 @@ const TIMEOUT_MS: i32 = 30_000;
 pub(crate) struct ProduceLoad {
     pub(crate) topic: String,
     pub(crate) shape: BatchShape,
+    /// Without them, records have no key.
+    pub(crate) keys: Option<Arc<KeySet>>,
+    /// By client, if these are idempotent.
+    pub(crate) producers: Option<Arc<[ProducerId]>>,
     pub(crate) acks: i16,
     pub(crate) in_flight: u32,
     pub(crate) records_per_s: Option<u64>,
@@ -39,7 +47,6 @@ pub(crate) struct ProduceLoad {
 /// Connections and batches, ready to go.
 pub(crate) struct Prepared {
     load: ProduceLoad,
-    batches: Batches,
     links: Vec<(Link, Requests)>,
 }
 
@@ -54,7 +61,7 @@ impl ProduceLoad {
     }
 
     pub(crate) async fn prepare(self, links: Vec<Link>) -> Result<Prepared, BenchError> {
-        let batches = Batches::build(self.shape);
+        let batches = Batches::build(self.shape, self.keys.clone());
         let mut ready = Vec::with_capacity(links.len());
         for link in links {
             log_starts(&link.route, &link.connection, &self.topic).await?;
@@ -64,12 +71,11 @@ impl ProduceLoad {
                 timeout_ms: TIMEOUT_MS,
                 topic: &self.topic,
             };
-            let requests = batches.requests(shape, &link.route.lane.partitions);
+            let requests = batches.requests(shape, &link.route.lane.partitions, link.route.lane.share.whole);
             ready.push((link, requests));
         }
         Ok(Prepared {
             load: self,
-            batches,
             links: ready,
         })
     }
@@ -103,15 +109,14 @@ impl Prepared {
                 schedule: Schedule::new(
                     start.at,
                     self.load.records_per_s,
-                    self.batches.records(),
+                    requests.turns().records_on_average(),
                     lane.share,
                 ),
                 next: Cell::new(0),
                 requests,
-                partitions: lane.partitions.clone(),
+                sequences: (self.load.producers.as_ref())
+                    .map(|producers| Sequences::new(producers[lane.client], lane.partitions.len())),
                 is_answered: self.load.acks != 0,
-                records: self.batches.records(),
-                value_bytes: self.batches.value_bytes(),
                 broker: link.route.broker(),
                 api_version: link.route.api_version,
                 connection: link.connection,
@@ -140,10 +145,9 @@ struct Sending {
     /// The number of the next batch.
     next: Cell<u64>,
     requests: Requests,
-    partitions: Vec<i32>,
+    /// Of an idempotent producer.
+    sequences: Option<Sequences>,
     is_answered: bool,
-    records: u64,
-    value_bytes: u64,
     broker: String,
     api_version: i16,
     connection: Connection,
@@ -155,13 +159,12 @@ struct Sending {
 impl Sending {
     async fn send_until_the_end(&self) {
         let end = self.start.window.to;
-        let places = self.partitions.len() as u64;
         // All connections at once, however soon each stands.
         sleep_until(self.start.at).await;
         loop {
             let number = self.next.get();
             self.next.set(number + 1);
-            let due = self.schedule.due(number);
+            let due = self.schedule.due(self.requests.turns().records_before(number));
             match due {
                 Some(due) if due >= end => return,
                 Some(due) if due > clock::now() => {
@@ -177,20 +180,41 @@ impl Sending {
                 self.count_unsent();
                 return;
             }
+            let outgoing = self.requests.outgoing(number);
+            let (place, partition) = (outgoing.place, outgoing.partition);
+            let stamp = match &self.sequences {
+                None => None,
+                Some(sequences) => match sequences.take(place, outgoing.records()) {
+                    Some(stamp) => Some(stamp),
+                    None if sequences.are_over() => {
+                        self.count_unsent();
+                        return;
+                    }
+                    None => {
+                        if due.is_some() {
+                            self.recorder.borrow_mut().unsent(1);
+                        }
+                        continue;
+                    }
+                },
+            };
             let due = due.unwrap_or(now);
-            let place = usize::try_from(number % places).expect("less than a length");
-            let request = self.requests.request(place, number / places);
-            let partition = self.partitions[place];
-            match self.exchange(request, partition).await {
+            // From the stamp to the connection's queue nothing waits: they go out in the order of their sequences.
+            match self.exchange(outgoing.request(stamp), partition).await {
                 Ok(base_offset) => {
                     let sent = Sent {
                         due,
-                        records: self.records,
-                        bytes: self.value_bytes,
+                        records: outgoing.records(),
+                        bytes: outgoing.value_bytes(),
                     };
                     self.acknowledged((partition, base_offset), sent);
                 }
-                Err(Refused::Batch(failure)) => self.recorder.borrow_mut().failed(failure),
+                Err(Refused::Batch(failure)) => {
+                    self.recorder.borrow_mut().failed(failure);
+                    if let Some(sequences) = &self.sequences {
+                        sequences.refused(place);
+                    }
+                }
                 Err(Refused::Connection(failure)) => {
                     self.recorder.borrow_mut().failed(failure);
                     return;
@@ -209,10 +233,11 @@ impl Sending {
         }
     }
 
-    /// A sender took a batch that was due and found the window closed: this one, and all that were due behind it, stay
+    /// A sender took a batch that was due and found the window closed, or no partition that takes it: this one, and all that were due behind it, stay
     /// unsent. The numbers are taken from the other senders, so that each is counted once.
     fn count_unsent(&self) {
-        if let Some(due) = self.schedule.due_before(self.start.window.to) {
+        if let Some(records) = self.schedule.due_before(self.start.window.to) {
+            let due = self.requests.turns().batches_before(records);
             let behind = due.saturating_sub(self.next.get());
             self.next.set(self.next.get().max(due));
             self.recorder.borrow_mut().unsent(1 + behind);

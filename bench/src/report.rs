@@ -31,6 +31,8 @@ pub struct Report {
     pub settings: Vec<(&'static str, Value)>,
     /// Records a second that were asked for; `None`: flat out.
     pub records_per_s: Option<u64>,
+    /// What of that was not as it was asked for.
+    pub notes: Vec<String>,
     /// Threads that sent.
     pub threads: u32,
     /// When the measurement began, in milliseconds since 1970.
@@ -59,6 +61,7 @@ impl Report {
             command: "produce",
             settings: Vec::new(),
             records_per_s: None,
+            notes: Vec::new(),
             threads: 1,
             began_ms: 0,
             seconds,
@@ -93,7 +96,7 @@ impl Report {
 
     /// What a reader should know before he believes the figures.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.notes.clone();
         if let Some(own_cpu_s) = self.own_cpu_s
             && own_cpu_s > SATURATED * self.seconds * f64::from(self.threads)
         {

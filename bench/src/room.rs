@@ -53,7 +53,7 @@ pub(crate) async fn look_for_a_run(
 
 /// No rate makes a broker faster than it is.
 fn bytes_per_s_at_most(workload: &WorkloadArguments, rate: Option<u64>, reached: f64) -> f64 {
-    let asked = rate.map(|rate| rate as f64 * f64::from(workload.record_size));
+    let asked = rate.map(|rate| rate as f64 * workload.records.bytes_on_average());
     match asked {
         Some(asked) if reached > 0.0 => asked.min(reached * FASTER),
         Some(asked) => asked,

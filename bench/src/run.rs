@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ring::channel;
 use ring::clock;
@@ -14,7 +15,7 @@ use crate::arguments::{
     Acks, Arguments, AtEnd, Command, CommonArguments, ConsumeArguments, EndToEndArguments, Format,
     LoadCommand, ProduceArguments, spelled,
 };
-use crate::batches::BatchShape;
+use crate::batches::{BatchShape, Batches};
 use crate::compare;
 use crate::consume::ConsumeLoad;
 use crate::disk;
@@ -22,8 +23,11 @@ use crate::embedded::BrokerProgram;
 use crate::end_to_end::EndToEndLoad;
 use crate::error::BenchError;
 use crate::kafka_lines;
+use crate::keys::KeySet;
 use crate::measure::{Measuring, Watching, measure, spawn};
 use crate::produce::ProduceLoad;
+use crate::producer_id::producer_ids;
+use crate::records::RecordShape;
 use crate::report::Report;
 use crate::sweep;
 use crate::target::{Route, Target};
@@ -162,28 +166,74 @@ pub(crate) async fn run_produce(
     watching: Watching,
 ) -> Result<Report, BenchError> {
     let common = &arguments.common;
+    (arguments.records).check(arguments.partitions, arguments.acks, arguments.in_flight)?;
     let target = Target::find(&common.brokers, &common.topic, Some(arguments.partitions)).await?;
     let routes = target.routes(common.connections, ApiKey::Produce).await?;
     let settings = produce_settings(&arguments, &target, &routes);
     let measuring = measuring_of(common, watching);
-    let measured = measure(measuring, routes, Load::Produce(produce_load(&arguments))).await?;
-    Ok(measured.report("produce", settings, arguments.rate))
+    let load = produce_load(&arguments, &target, &routes).await?;
+    let keys = load.keys.clone();
+    let measured = measure(measuring, routes, Load::Produce(load)).await?;
+    Ok(noted(
+        measured.report("produce", settings, arguments.rate),
+        keys.as_deref(),
+    ))
 }
 
-fn produce_load(arguments: &ProduceArguments) -> ProduceLoad {
-    let size = |bytes: u32| usize::try_from(bytes).expect("it is in range");
-    ProduceLoad {
-        topic: arguments.common.topic.clone(),
-        shape: BatchShape {
-            record_bytes: size(arguments.record_size),
-            batch_bytes_max: size(arguments.batch_size),
-            compression: arguments.compression.into(),
+/// What has to be known of the cluster for it: to how many partitions keys belong, and the ids of producers.
+async fn produce_load(
+    arguments: &ProduceArguments,
+    target: &Target,
+    routes: &[Route],
+) -> Result<ProduceLoad, BenchError> {
+    let records = &arguments.records;
+    let shape = BatchShape {
+        records: RecordShape {
+            sizes: records.record_size,
+            compressible_percent: records.compressible,
             timestamp_ms: clock::wall_clock_ms(),
         },
+        batch_bytes_max: usize::try_from(arguments.batch_size).expect("it is in range"),
+        compression: arguments.compression.into(),
+    };
+    let partitions = target.topic_partitions;
+    if records.keys.is_some() && target.partitions() != partitions {
+        let what = format!(
+            "topic {} has {partitions} partitions, to which keys belong: choose another topic, or --partitions {partitions}",
+            arguments.common.topic
+        );
+        return Err(BenchError::Workload { what });
+    }
+    let keys = records.keys.map(|keys| Arc::new(KeySet::new(keys, partitions)));
+    let places = routes
+        .iter()
+        .map(|route| route.lane.partitions.len() as u64)
+        .sum();
+    Batches::check_room(&shape, keys.as_deref(), places)?;
+    let producers = if records.idempotent {
+        Some(
+            producer_ids(target.client(), arguments.common.connections)
+                .await?
+                .into(),
+        )
+    } else {
+        None
+    };
+    Ok(ProduceLoad {
+        topic: arguments.common.topic.clone(),
+        shape,
+        keys,
+        producers,
         acks: arguments.acks.code(),
         in_flight: arguments.in_flight,
         records_per_s: arguments.rate,
-    }
+    })
+}
+
+/// With what is to be said of keys.
+fn noted(report: Report, keys: Option<&KeySet>) -> Report {
+    let notes = keys.and_then(KeySet::note).into_iter().collect();
+    Report { notes, ..report }
 }
 
 fn produce_settings(
@@ -195,12 +245,14 @@ fn produce_settings(
         ("topic", json!(arguments.common.topic)),
         ("partitions", json!(target.partitions())),
         ("connections", json!(routes.len())),
-        ("record_size", json!(arguments.record_size)),
+    ];
+    settings.extend(arguments.records.settings());
+    settings.extend([
         ("batch_size", json!(arguments.batch_size)),
         ("acks", json!(spelled(&arguments.acks))),
         ("in_flight", json!(arguments.in_flight)),
         ("compression", json!(spelled(&arguments.compression))),
-    ];
+    ]);
     if let Some(rate) = arguments.rate {
         settings.push(("rate", json!(rate)));
     }
@@ -230,11 +282,14 @@ async fn run_end_to_end(arguments: EndToEndArguments) -> Result<Report, BenchErr
         let what = "each partition is sent to by one client: fewer --connections, or more --partitions";
         return Err(BenchError::EndToEnd { what });
     }
+    (produce.records).check(produce.partitions, produce.acks, produce.in_flight)?;
     let target = Target::find(&common.brokers, &common.topic, Some(produce.partitions)).await?;
     let routes = target.routes(common.connections, ApiKey::Produce).await?;
     let fetching = target.routes(common.connections, ApiKey::Fetch).await?;
+    let produce_load = produce_load(produce, &target, &routes).await?;
+    let keys = produce_load.keys.clone();
     let load = EndToEndLoad {
-        produce: produce_load(produce),
+        produce: produce_load,
         consume: ConsumeLoad {
             topic: common.topic.clone(),
             topic_id: target.topic_id,
@@ -255,7 +310,10 @@ async fn run_end_to_end(arguments: EndToEndArguments) -> Result<Report, BenchErr
     settings.push(("max_wait_ms", json!(arguments.max_wait_ms)));
     let measuring = measuring_of(common, SHOWN);
     let measured = measure(measuring, routes, Load::EndToEnd(load)).await?;
-    Ok(measured.report("end-to-end", settings, produce.rate))
+    Ok(noted(
+        measured.report("end-to-end", settings, produce.rate),
+        keys.as_deref(),
+    ))
 }
 
 async fn run_consume(arguments: ConsumeArguments) -> Result<Report, BenchError> {

@@ -1,4 +1,4 @@
-//! When each batch of a connection is due.
+//! When each batch of a connection is due: as long after the first as the records before it take at the rate.
 //!
 //! Pure. An open loop: what is due does not depend on what was answered, so a broker that stalls is charged for every
 //! batch that should have been sent meanwhile (no coordinated omission).
@@ -15,12 +15,12 @@ pub struct Schedule {
     pace: Option<Pace>,
 }
 
-/// A period as a fraction, so that no rounding adds up: `numerator / denominator` nanoseconds.
+/// The time of a record as a fraction, so that no rounding adds up: `numerator / denominator` nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pace {
     numerator: u128,
     denominator: u128,
-    /// Where in the first period this connection begins, in nanoseconds, so that connections do not send in step.
+    /// Where in the first batch's time this connection begins, in nanoseconds, so that connections do not send in step.
     offset_ns: u64,
 }
 
@@ -31,12 +31,12 @@ pub struct Share {
     pub part: u64,
     /// What all carry together.
     pub whole: u64,
-    /// The sum of `part` over the connections before this one: where in the period it begins.
+    /// The sum of `part` over the connections before this one: where in the first batch's time it begins.
     pub before: u64,
 }
 
 impl Schedule {
-    /// Batches of `records_per_batch` such that all connections together send `records_per_s`. `None`: flat out.
+    /// Batches of `records_per_batch` on average such that all connections together send `records_per_s`. `None`: flat out.
     ///
     /// # Panics
     /// If a number is 0.
@@ -47,7 +47,7 @@ impl Schedule {
             let denominator = u128::from(records_per_s) * u128::from(share.part);
             let offset = numerator * u128::from(share.before) / denominator / u128::from(share.whole);
             Pace {
-                numerator,
+                numerator: SECOND_NS * u128::from(share.whole),
                 denominator,
                 offset_ns: u64::try_from(offset).unwrap_or(u64::MAX),
             }
@@ -55,10 +55,10 @@ impl Schedule {
         Schedule { start, pace }
     }
 
-    /// When the batch with this number, from 0 on, is due. `None`: as soon as it can be sent.
-    pub fn due(&self, number: u64) -> Option<Instant> {
+    /// When the batch with so many records before it is due. `None`: as soon as it can be sent.
+    pub fn due(&self, records_before: u64) -> Option<Instant> {
         let pace = self.pace?;
-        let elapsed = u128::from(number) * pace.numerator / pace.denominator;
+        let elapsed = u128::from(records_before) * pace.numerator / pace.denominator;
         let elapsed_ns = u64::try_from(elapsed).unwrap_or(u64::MAX);
         Some(Instant(
             (self.start.0)
@@ -67,17 +67,17 @@ impl Schedule {
         ))
     }
 
-    /// How many batches are due before `end`. `None`: flat out.
+    /// How many records are due before `end`. `None`: flat out.
     pub fn due_before(&self, end: Instant) -> Option<u64> {
         let pace = self.pace?;
         let first = self.start.0.saturating_add(pace.offset_ns);
         let Some(left) = end.0.checked_sub(first).filter(|left| *left > 0) else {
             return Some(0);
         };
-        // The batch `n` is due at floor(n * numerator / denominator), which is below `left` as long as
+        // The record `n` is due at floor(n * numerator / denominator), which is below `left` as long as
         // n * numerator < left * denominator.
-        let batches = (u128::from(left) * pace.denominator).div_ceil(pace.numerator);
-        Some(u64::try_from(batches).unwrap_or(u64::MAX))
+        let records = (u128::from(left) * pace.denominator).div_ceil(pace.numerator);
+        Some(u64::try_from(records).unwrap_or(u64::MAX))
     }
 }
 
@@ -113,7 +113,8 @@ mod tests {
                 before,
             };
             let schedule = Schedule::new(Instant(0), Some(6_000), 10, share);
-            total += schedule.due_before(end).unwrap();
+            // Batches of ten, begun or whole.
+            total += schedule.due_before(end).unwrap().div_ceil(10);
             firsts.push(schedule.due(0).unwrap());
         }
         assert_eq!(total, 6_000);

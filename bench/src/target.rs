@@ -25,6 +25,8 @@ pub(crate) struct Target {
     client: Client,
     /// For Fetch, which names topics by it.
     pub(crate) topic_id: Uuid,
+    /// Of the topic: more than are driven, perhaps.
+    pub(crate) topic_partitions: usize,
     /// By partition.
     leaders: Vec<i32>,
     addresses: BTreeMap<i32, SocketAddr>,
@@ -84,6 +86,7 @@ impl Target {
                         return Ok(Target {
                             client,
                             topic_id: found.topic_id,
+                            topic_partitions: found.partitions.len(),
                             leaders,
                             addresses,
                         });

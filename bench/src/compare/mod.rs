@@ -71,6 +71,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 
 /// Runs the comparison and prints it. Blocks an ordinary thread.
 pub(crate) fn main(arguments: &CompareArguments, program: BrokerProgram) -> Result<Verdict, BenchError> {
+    arguments.workload.check()?;
     let host = environment::host();
     let leftovers = Leftovers::watched()?;
     let mut to_run = arguments.clone();

@@ -218,9 +218,9 @@ impl fmt::Display for Comparison {
         facts.push((
             "load",
             format!(
-                "{pace}; batches of {}, records of {} bytes, acks={}, {} partitions, {} connections with {} in flight each",
+                "{pace}; batches of {}, {}, acks={}, {} partitions, {} connections with {} in flight each",
                 shown_bytes(self.batch_bytes.into()),
-                workload.record_size,
+                workload.records,
                 spelled(&workload.acks),
                 workload.partitions,
                 workload.connections,

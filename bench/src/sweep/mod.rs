@@ -89,6 +89,7 @@ impl SweepArguments {
 
 /// Runs the sweep and prints it. Blocks an ordinary thread.
 pub(crate) fn main(arguments: &SweepArguments, program: BrokerProgram) -> Result<Verdict, BenchError> {
+    arguments.workload.check()?;
     // Before minutes are spent on what cannot be kept.
     for path in [&arguments.html, &arguments.svg].into_iter().flatten() {
         try_to_write(path)?;

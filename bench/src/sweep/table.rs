@@ -95,13 +95,13 @@ impl Sweep {
             "load",
             format!(
                 "{} partitions, {} connections with {} requests in flight each, {} thread(s), acks={}, \
-                 records of {} bytes, compression {}",
+                 {}, compression {}",
                 workload.partitions,
                 workload.connections,
                 workload.in_flight,
                 workload.threads,
                 spelled(&workload.acks),
-                workload.record_size,
+                workload.records,
                 spelled(&workload.compression)
             ),
         ));

@@ -39,6 +39,9 @@ const CRC_AT: usize = 17;
 const CRC_COVERS_FROM: usize = 21;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_ID_AT: usize = 43;
+const PRODUCER_EPOCH_AT: usize = 51;
+const BASE_SEQUENCE_AT: usize = 53;
 
 /// Why bytes are not a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -334,6 +337,26 @@ pub fn assign_offset(header: &mut [u8; BATCH_HEADER_BYTES], base_offset: i64, pa
     put(header, 12, partition_leader_epoch.to_be_bytes());
 }
 
+/// Makes the batch with this header one of an idempotent producer, or of another one: id, epoch and base sequence, and the CRC
+/// anew from the one that it carries, which must hold. The records are not looked at: what it costs does not depend on them.
+pub fn assign_producer(
+    header: &mut [u8; BATCH_HEADER_BYTES],
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+) {
+    let covered_before = crc32c(&header[CRC_COVERS_FROM..]);
+    put(header, PRODUCER_ID_AT, producer_id.to_be_bytes());
+    put(header, PRODUCER_EPOCH_AT, producer_epoch.to_be_bytes());
+    put(header, BASE_SEQUENCE_AT, base_sequence.to_be_bytes());
+    let covered = crc32c(&header[CRC_COVERS_FROM..]);
+    let whole = BatchHeader::decode(header);
+    let records_bytes = whole.batch_bytes().saturating_sub(BATCH_HEADER_BYTES);
+    // The records' share of a CRC is the same behind either header: what differs is the headers' share.
+    let crc = crc32c_of_both(covered_before ^ covered, whole.crc, records_bytes);
+    put(header, CRC_AT, crc.to_be_bytes());
+}
+
 /// Stamps a whole batch with the broker's time, as topics with LogAppendTime ask: the attribute, the max timestamp,
 /// and the CRC over all of it anew. Fails when `batch` is shorter than a header.
 pub fn assign_log_append_time(batch: &mut [u8], time_ms: i64) -> Result<(), BatchError> {
@@ -503,6 +526,25 @@ mod tests {
         assert_eq!(stamped.header().max_timestamp_ms, 777);
         assert_eq!(stamped.header().attributes.compression(), Some(Compression::Lz4));
         assert!(assign_log_append_time(&mut bytes[..60], 1).is_err());
+    }
+
+    #[test]
+    fn a_batch_may_be_given_another_producer_and_another_sequence() {
+        for records in [1, 2, 3, 50, 5_000] {
+            let mut bytes = batch(records);
+            for (producer_id, epoch, sequence) in [(i64::MAX, i16::MAX, 0), (0, 0, i32::MAX), (-1, -1, -1)] {
+                assign_producer(bytes.first_chunk_mut().unwrap(), producer_id, epoch, sequence);
+                let (assigned, _) = RecordBatch::parse(&bytes).unwrap();
+                assigned.verify_crc().unwrap();
+                let header = assigned.header();
+                assert_eq!(
+                    (header.producer_id, header.producer_epoch, header.base_sequence),
+                    (producer_id, epoch, sequence)
+                );
+            }
+            assign_producer(bytes.first_chunk_mut().unwrap(), 7, 1, i32::MAX - 1);
+            assert_eq!(bytes, batch(records));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use net::client::{Answer, Client, ClientError};
+use net::client::{Answer, Client, ClientError, partition_of};
 use ring::buffer::Slice;
 use ring::channel::{self, Awaited, Receiver, Sender};
 use ring::clock;
@@ -21,7 +21,6 @@ use wire::{
     ApiKey, Array, BatchBuilder, Compression, ErrorCode, NewRecord, Request, Response, decode_response_header,
 };
 
-use super::partitioner::partition_of;
 use super::partitions_of;
 use crate::cli::CliError;
 use crate::cli::session::{self, RETRY, failed};

@@ -1,7 +1,7 @@
 //! Which partition a key belongs to: as Kafka's clients choose it, so that records of a key meet whoever sent them.
 
 /// The place of a key's partition among so many, at least one.
-pub(super) fn partition_of(key: &[u8], partitions: usize) -> usize {
+pub fn partition_of(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
 }
 
