@@ -4,7 +4,7 @@
 Our broker, one shard, tells clients to connect to 127.0.0.2, where a proxy has the same port: all that they send and get goes through it,
 unchanged. Once in each run it holds everything, in both directions, for a second: from the middle of --seconds on, counted from the first
 connection. `bench produce` sends at --rate for --seconds: a second of ten is a tenth of the batches, which wait for up to a second; so its
-p99 must be 300 ms at least. First it runs without the stall, to show what the proxy itself adds. bench/tests/stall.rs asks the same within
+p99 must be 300 ms at least. First it runs without the stall, to show what the proxy itself adds. bench/tests/stall asks the same within
 a simulation.
 
 Beside it, and not asked for: the p99 of Kafka's own kafka-producer-perf-test, at the same rate, for as long, through the same proxy. It

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// A device could not do it.
-const EIO: i32 = 5;
 /// The system has no more open files to give.
 const ENFILE: i32 = 23;
 /// The process has as many open files as it may.
@@ -19,6 +17,7 @@ pub fn is_short_of_descriptors(code: Option<i32>) -> bool {
 /// medium), EILSEQ (its protection) or EREMOTEIO (the target), which the page cache makes EIO of
 /// (Linux, `blk_status_to_errno`).
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
     const ENODATA: i32 = 61;
     const EILSEQ: i32 = 84;
     const EREMOTEIO: i32 = 121;
